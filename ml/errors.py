@@ -1,0 +1,33 @@
+"""The one family of errors that people are meant to read.
+
+LookalikeError            anything that a person can do something about; the command line prints it as one line
+├── UnreadableImage       bytes that are no picture we accept                       (ml.images)
+├── BadBundle             a model on disk that is damaged or incomplete             (ml.bundle)
+├── BadDataset            a folder or table that cannot be trained or evaluated on  (ml.datasets)
+├── TrainingFailed        a run that cannot go on: NaN loss, no memory, disk full   (ml.train)
+├── UnknownModel          a name that the registry does not hold                    (ml.registry)
+├── BadSettings           a setting with a value that makes no sense                (workers.settings)
+├── Unavailable           a part of the system that does not answer                 (workers.client)
+├── NotFound              a picture, job or label that does not exist               (workers.gallery, workers.jobs)
+└── StoreBusy             an embedded store that another process owns               (workers.store)
+
+The message is a fact in one line, without a closing period; `hint` says what to do next. Both are fit to show to the
+person who caused them, so they never hold secrets.
+"""
+
+
+class LookalikeError(Exception):
+    """A failure that a person can act on.
+
+    Args:
+        message: what is the case, one line.
+        hint: what to do next, one line; empty when the message says it.
+    """
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\nhint: {self.hint}" if self.hint else self.message

@@ -1,0 +1,161 @@
+"""What crosses the queue and the API: frozen dataclasses, JSON in and out.
+
+Every field is a plain JSON type, another message, or a tuple of messages, so that `to_json` and `from_json` need no
+knowledge of single classes.
+"""
+
+import dataclasses
+import types
+import typing
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+
+@dataclass(frozen=True)
+class Message:
+    """Base of everything here."""
+
+    def to_json(self) -> dict[str, Any]:
+        """A dict of plain JSON types."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Self:
+        """The inverse of `to_json`. Unknown keys are ignored, so that old and new processes understand each other."""
+        hints = typing.get_type_hints(cls)
+        known = {f.name for f in dataclasses.fields(cls)}
+        return cls(**{name: _revive(hints[name], value) for name, value in data.items() if name in known})
+
+
+def _revive(hint: Any, value: Any) -> Any:
+    if isinstance(hint, types.UnionType):
+        hint = next((arm for arm in typing.get_args(hint) if arm is not types.NoneType), hint)
+    if value is None:
+        return None
+    if typing.get_origin(hint) is tuple:
+        return tuple(_revive(typing.get_args(hint)[0], item) for item in value)
+    if isinstance(hint, type) and issubclass(hint, Message):
+        return hint.from_json(value)
+    return value
+
+
+@dataclass(frozen=True)
+class Picture(Message):
+    """A picture of the gallery: what storage knows of it.
+
+    `id` is the first 32 hex digits of the SHA-256 of its bytes. `path` is where it came from, as data to show, never to
+    open. `name` is the last part of it.
+    """
+
+    id: str
+    name: str
+    path: str
+    label: str | None
+    width: int
+    height: int
+    format: str
+    bytes: int
+    added_at: float
+
+
+@dataclass(frozen=True)
+class Result(Message):
+    """One answer of a search. `similarity` is the cosine in [-1, 1], `distance` the L2 distance of unit vectors.
+
+    `match`: whether the similarity passes the model's threshold for 1 % false matches; None when the model has none.
+    """
+
+    rank: int
+    id: str
+    path: str
+    label: str | None
+    similarity: float
+    distance: float
+    match: bool | None
+
+
+@dataclass(frozen=True)
+class SearchResult(Message):
+    """The ranked answers of one search, and which model and collection gave them.
+
+    `timings_ms` tells where the time went: wait, decode, embed, search.
+    """
+
+    model: str
+    collection: str
+    results: tuple[Result, ...]
+    timings_ms: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Failure(Message):
+    """A file that was left out, and why, in words fit for the person who sent it."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class JobStatus(Message):
+    """How far a long piece of work is.
+
+    `state` is running, done, failed or stopped. `done` counts every finished item, failed ones included, up to `total`.
+    `failures` holds the first 1,000; `failed` counts all of them.
+    """
+
+    job: str
+    kind: str
+    state: str
+    total: int
+    done: int
+    added: int
+    unchanged: int
+    failed: int
+    seconds: float
+    failures: tuple[Failure, ...] = ()
+    detail: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_finished(self) -> bool:
+        return self.state != "running"
+
+
+@dataclass(frozen=True)
+class LabelCount(Message):
+    """A label and how many pictures of the active collection carry it."""
+
+    label: str
+    count: int
+
+
+@dataclass(frozen=True)
+class WorkerStatus(Message):
+    """What one worker says of itself, and the age of its last sign of life."""
+
+    id: str
+    host: str
+    pid: int
+    queues: tuple[str, ...]
+    device: str
+    precision: str
+    why: str
+    model: str
+    collection: str
+    pictures: int
+    age_s: float
+    started_at: float
+    rss_mb: float
+
+
+@dataclass(frozen=True)
+class SystemStatus(Message):
+    """The whole system in one object. `problems` says in words what is wrong and what to do; empty means healthy."""
+
+    healthy: bool
+    problems: tuple[str, ...]
+    model: str | None
+    collection: str | None
+    pictures: int
+    queues: dict[str, int]
+    workers: tuple[WorkerStatus, ...]
+    settings: dict[str, Any]

@@ -1,0 +1,142 @@
+"""Every setting, read once, validated, in one dataclass.
+
+A value comes from the environment, else from `lookalike.toml` in the current folder (or the file that LOOKALIKE_CONFIG
+names), else from the default in the table below. The table is what `--help` and the reference page are made from.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from ml.errors import LookalikeError
+
+
+class BadSettings(LookalikeError):
+    """A setting has a value that makes no sense."""
+
+
+def _setting(default: Any, env: str, help: str, *, secret: bool = False) -> Any:
+    return field(default=default, metadata={"env": env, "help": help, "secret": secret})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What differs between machines. Frozen: a process reads it once and passes it on."""
+
+    home: Path = _setting(Path("~/.lookalike"), "LOOKALIKE_HOME", "folder of everything that Lookalike keeps")
+    redis_url: str = _setting("", "LOOKALIKE_REDIS_URL", "queue and job records; empty: an embedded Valkey server")
+    qdrant_url: str = _setting("", "LOOKALIKE_QDRANT_URL", "vector database; empty: Qdrant Edge in the worker")
+    qdrant_api_key: str = _setting("", "LOOKALIKE_QDRANT_API_KEY", "key of the Qdrant server", secret=True)
+    storage: str = _setting("", "LOOKALIKE_STORAGE", "originals, metadata and models; empty: <home>/storage")
+    ray_address: str = _setting("", "RAY_ADDRESS", "Ray cluster to train on; empty: Ray on this machine")
+    api_tokens: tuple[str, ...] = _setting(
+        (), "LOOKALIKE_API_TOKENS", "comma-separated tokens that open the portal; required off loopback", secret=True
+    )
+    device: str = _setting("auto", "LOOKALIKE_DEVICE", "where models run: auto, cuda or cpu")
+    queues: tuple[str, ...] = _setting(
+        ("search", "index", "maintenance"), "LOOKALIKE_QUEUES", "queues that a worker takes tasks from"
+    )
+    concurrency: int = _setting(16, "LOOKALIKE_CONCURRENCY", "tasks that a worker runs side by side")
+    max_upload_mb: int = _setting(32, "LOOKALIKE_MAX_UPLOAD_MB", "largest accepted picture, in megabytes")
+    max_megapixels: int = _setting(100, "LOOKALIKE_MAX_MEGAPIXELS", "largest accepted picture, in megapixels")
+    log_level: str = _setting("info", "LOOKALIKE_LOG_LEVEL", "debug, info, warning or error")
+
+    @property
+    def storage_url(self) -> str:
+        return self.storage or f"file://{self.home}/storage"
+
+    @property
+    def is_embedded_redis(self) -> bool:
+        return not self.redis_url
+
+    @property
+    def is_embedded_qdrant(self) -> bool:
+        return not self.qdrant_url
+
+    def shown(self) -> dict[str, Any]:
+        """Every value, secrets hidden, for `lookalike status`."""
+        shown: dict[str, Any] = {}
+        for f in fields(self):
+            value = getattr(self, f.name)
+            shown[f.metadata["env"]] = "set" if f.metadata["secret"] and value else _plain(value)
+        return shown
+
+    def environment(self) -> dict[str, str]:
+        """The environment variables that give a child process these same settings."""
+        return {f.metadata["env"]: _text(getattr(self, f.name)) for f in fields(self)}
+
+
+def load(environ: Mapping[str, str] = os.environ) -> Settings:
+    """Reads the settings.
+
+    Raises:
+        BadSettings: a value does not parse, or names something that does not exist.
+    """
+    from_file = _read_file(environ)
+    values: dict[str, Any] = {}
+    for f in fields(Settings):
+        env = f.metadata["env"]
+        raw = environ.get(env)
+        if raw is None:
+            raw = from_file.get(f.name)
+        values[f.name] = f.default if raw is None or raw == "" else _parse(env, f.default, raw)
+    values["home"] = Path(values["home"]).expanduser().resolve()
+    return _validated(Settings(**values))
+
+
+def _read_file(environ: Mapping[str, str]) -> dict[str, Any]:
+    named = environ.get("LOOKALIKE_CONFIG")
+    path = Path(named or "lookalike.toml").expanduser()
+    if not path.is_file():
+        if named:
+            raise BadSettings(f"LOOKALIKE_CONFIG names {named}, which is no file", hint="correct the path or unset it")
+        return {}
+    try:
+        table = tomllib.loads(path.read_text("utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise BadSettings(f"{path} is not valid TOML: {error}", hint="see docs/reference/settings.md") from error
+    unknown = sorted(set(table) - {f.name for f in fields(Settings)})
+    if unknown:
+        raise BadSettings(f"{path} has an unknown setting: {unknown[0]}", hint="see docs/reference/settings.md")
+    return table
+
+
+def _parse(env: str, default: Any, raw: Any) -> Any:
+    if isinstance(default, tuple):
+        items = raw if isinstance(raw, list) else str(raw).split(",")
+        return tuple(str(item).strip() for item in items if str(item).strip())
+    if isinstance(default, int):
+        try:
+            return int(raw)
+        except ValueError:
+            raise BadSettings(f"{env} is {raw!r}, not a whole number", hint=f"for example {env}={default}") from None
+    return Path(raw) if isinstance(default, Path) else str(raw)
+
+
+def _validated(settings: Settings) -> Settings:
+    if settings.redis_url and not settings.redis_url.startswith(("redis://", "rediss://", "redis+socket://", "unix://")):
+        raise BadSettings("LOOKALIKE_REDIS_URL does not start with redis://", hint="for example redis://localhost:6379/0")
+    if settings.qdrant_url and not settings.qdrant_url.startswith(("http://", "https://")):
+        raise BadSettings("LOOKALIKE_QDRANT_URL does not start with http://", hint="for example http://localhost:6333")
+    if settings.storage and "://" not in settings.storage:
+        raise BadSettings("LOOKALIKE_STORAGE is no URL", hint="for example file:///data/lookalike or s3://bucket/prefix")
+    if settings.device not in ("auto", "cuda", "cpu"):
+        raise BadSettings(f"LOOKALIKE_DEVICE is {settings.device!r}", hint="use auto, cuda or cpu")
+    unknown = set(settings.queues) - {"search", "index", "maintenance"}
+    if unknown:
+        raise BadSettings(f"LOOKALIKE_QUEUES names {sorted(unknown)[0]!r}", hint="use search, index, maintenance")
+    for f in fields(settings):
+        if isinstance(f.default, int) and getattr(settings, f.name) < 1:
+            raise BadSettings(f"{f.metadata['env']} must be at least 1", hint=f"the default is {f.default}")
+    return settings
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else str(value) if isinstance(value, Path) else value
+
+
+def _text(value: Any) -> str:
+    return ",".join(value) if isinstance(value, tuple) else str(value)
