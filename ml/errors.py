@@ -6,6 +6,7 @@ LookalikeError            anything that a person can do something about; the com
 ├── BadDataset            a folder or table that cannot be trained or evaluated on  (ml.datasets)
 ├── TrainingFailed        a run that cannot go on: NaN loss, no memory, disk full   (ml.train)
 ├── UnknownModel          a name that the registry does not hold                    (ml.registry)
+├── StorageFailed         storage that refuses: no bucket, no permission, disk full      (ml.storage)
 ├── BadSettings           a setting with a value that makes no sense                (workers.settings)
 ├── Unavailable           a part of the system that does not answer                 (workers.client)
 ├── NotFound              a picture, job or label that does not exist               (workers.gallery, workers.jobs)

@@ -100,7 +100,8 @@ class JobStatus(Message):
     """How far a long piece of work is.
 
     `state` is running, done, failed or stopped. `done` counts every finished item, failed ones included, up to `total`.
-    `failures` holds the first 1,000; `failed` counts all of them.
+    An item ends as one of added, unchanged, updated (its label changed), removed or failed. `failures` holds the first
+    1,000; `failed` counts all of them.
     """
 
     job: str
@@ -112,6 +113,8 @@ class JobStatus(Message):
     unchanged: int
     failed: int
     seconds: float
+    updated: int = 0
+    removed: int = 0
     failures: tuple[Failure, ...] = ()
     detail: dict[str, Any] = field(default_factory=dict)
 

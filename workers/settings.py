@@ -117,12 +117,18 @@ def _parse(env: str, default: Any, raw: Any) -> Any:
 
 
 def _validated(settings: Settings) -> Settings:
-    if settings.redis_url and not settings.redis_url.startswith(("redis://", "rediss://", "redis+socket://", "unix://")):
-        raise BadSettings("LOOKALIKE_REDIS_URL does not start with redis://", hint="for example redis://localhost:6379/0")
+    if settings.redis_url and not settings.redis_url.startswith(
+        ("redis://", "rediss://", "redis+socket://", "unix://")
+    ):
+        raise BadSettings(
+            "LOOKALIKE_REDIS_URL does not start with redis://", hint="for example redis://localhost:6379/0"
+        )
     if settings.qdrant_url and not settings.qdrant_url.startswith(("http://", "https://")):
         raise BadSettings("LOOKALIKE_QDRANT_URL does not start with http://", hint="for example http://localhost:6333")
     if settings.storage and "://" not in settings.storage:
-        raise BadSettings("LOOKALIKE_STORAGE is no URL", hint="for example file:///data/lookalike or s3://bucket/prefix")
+        raise BadSettings(
+            "LOOKALIKE_STORAGE is no URL", hint="for example file:///data/lookalike or s3://bucket/prefix"
+        )
     if settings.device not in ("auto", "cuda", "cpu"):
         raise BadSettings(f"LOOKALIKE_DEVICE is {settings.device!r}", hint="use auto, cuda or cpu")
     unknown = set(settings.queues) - {"search", "index", "maintenance"}

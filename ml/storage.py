@@ -1,0 +1,182 @@
+"""Files at a URL that are whole or absent: what pictures, metadata, checkpoints and models are kept in.
+
+`file://` writes beside, syncs and renames, so that a reader sees the old file or the new one and what was acknowledged
+survives a power cut. Every other URL goes through fsspec, whose object stores replace an object in one step.
+"""
+
+import contextlib
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+from ml.errors import LookalikeError
+
+
+class StorageFailed(LookalikeError):
+    """The storage refuses: no such bucket, no permission, disk full."""
+
+
+class Storage(Protocol):
+    """Keys are relative paths with `/`. Values are bytes."""
+
+    url: str
+
+    def put(self, key: str, data: bytes) -> None:
+        """Writes or replaces one file. Durable when it returns."""
+
+    def adopt(self, key: str, source: Path) -> None:
+        """Like `put` with the content of a local file, which the storage may share instead of copying."""
+
+    def get(self, key: str) -> bytes:
+        """The content. Raises FileNotFoundError."""
+
+    def exists(self, key: str) -> bool: ...
+
+    def delete(self, key: str) -> None:
+        """Removes one file; a file that is not there is no error."""
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        """Every key below a folder, in order."""
+
+    def local_path(self, key: str) -> Path | None:
+        """Where the file lies on this machine; None for storage that is elsewhere."""
+
+
+def open_storage(url: str) -> Storage:
+    """Storage at a URL: `file:///folder`, `s3://bucket/prefix`, or whatever else fsspec has a driver for."""
+    if url.startswith("file://"):
+        return LocalStorage(Path(url.removeprefix("file://")))
+    return ObjectStorage(url)
+
+
+class LocalStorage:
+    """A folder on this machine, or one that machines share."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.url = f"file://{root}"
+
+    def put(self, key: str, data: bytes) -> None:
+        with self._beside(key) as draft, draft.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+
+    def adopt(self, key: str, source: Path) -> None:
+        with self._beside(key) as draft:
+            try:
+                os.link(os.path.realpath(source), draft)
+            except OSError:  # another file system, or one without links
+                with source.open("rb") as reader, draft.open("xb") as writer:
+                    shutil.copyfileobj(reader, writer)
+                    writer.flush()
+                    os.fsync(writer.fileno())
+
+    def get(self, key: str) -> bytes:
+        return (self.root / key).read_bytes()
+
+    def exists(self, key: str) -> bool:
+        return (self.root / key).exists()
+
+    def delete(self, key: str) -> None:
+        (self.root / key).unlink(missing_ok=True)
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        folder = self.root / prefix
+        for directory, folders, files in os.walk(folder):
+            folders.sort()
+            for name in sorted(files):
+                if not name.startswith("."):
+                    yield (Path(directory) / name).relative_to(self.root).as_posix()
+
+    def local_path(self, key: str) -> Path | None:
+        return self.root / key
+
+    @contextlib.contextmanager
+    def _beside(self, key: str) -> Iterator[Path]:
+        target = self.root / key
+        draft = target.parent / f".{uuid.uuid4().hex}"
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                yield draft
+                draft.replace(target)
+                _sync_folder(target.parent)
+            finally:
+                draft.unlink(missing_ok=True)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise StorageFailed(
+                f"cannot write to {self.root}: {error.strerror or error}", hint="free space or correct the permissions"
+            ) from error
+
+
+class ObjectStorage:
+    """A bucket with a prefix, through fsspec."""
+
+    def __init__(self, url: str) -> None:
+        import fsspec
+
+        self.url = url.rstrip("/")
+        try:
+            self._files, self._root = fsspec.core.url_to_fs(self.url)
+        except (ImportError, ValueError) as error:
+            raise StorageFailed(
+                f"cannot open the storage {url}: {error}", hint="install the driver it names"
+            ) from error
+        # What another process wrote must be seen: no listing is remembered.
+        self._files.use_listings_cache = False
+        if hasattr(self._files, "dircache"):
+            self._files.dircache.use_listings_cache = False
+
+    def put(self, key: str, data: bytes) -> None:
+        with self._failing():
+            self._files.pipe_file(self._path(key), data)
+
+    def adopt(self, key: str, source: Path) -> None:
+        self.put(key, source.read_bytes())
+
+    def get(self, key: str) -> bytes:
+        with self._failing():
+            return self._files.cat_file(self._path(key))
+
+    def exists(self, key: str) -> bool:
+        with self._failing():
+            return self._files.exists(self._path(key))
+
+    def delete(self, key: str) -> None:
+        with self._failing(), contextlib.suppress(FileNotFoundError):
+            self._files.rm_file(self._path(key))
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        with self._failing():
+            found = self._files.find(self._path(prefix))
+        for path in sorted(found):
+            yield path.removeprefix(self._root).lstrip("/")
+
+    def local_path(self, key: str) -> Path | None:
+        return None
+
+    def _path(self, key: str) -> str:
+        return f"{self._root.rstrip('/')}/{key}"
+
+    @contextlib.contextmanager
+    def _failing(self) -> Iterator[None]:
+        try:
+            yield
+        except FileNotFoundError:
+            raise
+        except Exception as error:  # each driver has its own family
+            raise StorageFailed(f"the storage {self.url} fails: {error}", hint="check its address and keys") from error
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
