@@ -1,0 +1,117 @@
+"""Collections of vectors: one small interface, two engines.
+
+`edge` is the Qdrant engine inside the worker's own process, for one machine. `server` talks to a Qdrant server. Both
+pass the same tests (tests/workers/test_store.py). A point is a picture's id, its unit vector and a small payload: what a
+search shows and filters by, copied from the gallery's metadata.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from ml.errors import LookalikeError
+from workers.settings import Settings
+
+
+class StoreBusy(LookalikeError):
+    """An embedded store that another process owns."""
+
+
+class StoreFailed(LookalikeError):
+    """The vector database does not answer, or refuses."""
+
+
+@dataclass(frozen=True)
+class Payload:
+    """What a point carries besides its vector."""
+
+    path: str
+    label: str | None
+
+    def to_json(self) -> dict[str, str]:
+        """As the engines keep it: no label is no key, so that counting by label passes it over."""
+        return {"path": self.path} | ({} if self.label is None else {"label": self.label})
+
+    @classmethod
+    def from_json(cls, data: dict[str, str]) -> "Payload":
+        return cls(path=data["path"], label=data.get("label"))
+
+
+@dataclass(frozen=True)
+class Point:
+    """What is written. `vector` is float32 [d] of unit length."""
+
+    id: str
+    vector: np.ndarray
+    payload: Payload
+
+
+@dataclass(frozen=True)
+class Hit:
+    """What a query finds. `similarity` is the cosine. `vector` is None unless asked for."""
+
+    id: str
+    similarity: float
+    payload: Payload
+    vector: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A point that was fetched or listed. `vector` is None unless asked for."""
+
+    id: str
+    payload: Payload
+    vector: np.ndarray | None = field(default=None, compare=False)
+
+
+class Store(Protocol):
+    """Collections of points. What a method acknowledges survives `kill -9`. Safe to use from many threads."""
+
+    def ensure(self, collection: str, dim: int) -> None:
+        """Makes the collection unless it exists. Raises StoreFailed when it exists with another dimension."""
+
+    def drop(self, collection: str) -> None:
+        """Removes a collection and its points; one that does not exist is no error."""
+
+    def collections(self) -> list[str]: ...
+
+    def upsert(self, collection: str, points: Sequence[Point]) -> None: ...
+
+    def set_payloads(self, collection: str, payloads: Mapping[str, Payload]) -> None:
+        """Replaces the payloads of points that exist; ids that do not are passed over."""
+
+    def delete(self, collection: str, ids: Sequence[str]) -> None: ...
+
+    def query(
+        self, collection: str, vector: np.ndarray, limit: int, *, label: str | None = None, with_vectors: bool = False
+    ) -> list[Hit]:
+        """The nearest points by cosine, best first, among those with the label if one is given."""
+
+    def fetch(self, collection: str, ids: Sequence[str], *, with_vectors: bool = False) -> dict[str, Stored]:
+        """id -> point, for those that exist."""
+
+    def points(
+        self, collection: str, *, label: str | None = None, after: str | None = None, limit: int | None = None
+    ) -> Iterator[Stored]:
+        """Points in order of their ids, from the first one behind `after`."""
+
+    def count(self, collection: str) -> int: ...
+
+    def labels(self, collection: str) -> dict[str, int]:
+        """label -> number of points, most frequent first."""
+
+    def close(self) -> None: ...
+
+
+def open_store(settings: Settings) -> Store:
+    """The store that the settings name. Raises StoreBusy when another process owns the embedded one."""
+    if settings.is_embedded_qdrant:
+        from workers.store.edge import EdgeStore
+
+        return EdgeStore(settings.home / "qdrant")
+    from workers.store.server import ServerStore
+
+    return ServerStore.connect(settings.qdrant_url, settings.qdrant_api_key)

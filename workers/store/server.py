@@ -1,0 +1,192 @@
+"""A Qdrant server, through qdrant-client: gRPC where it is open, HTTP otherwise.
+
+Every write waits until the server has applied it (`wait=True`): a `wait=false` answer may be lost. Reads and idempotent
+writes are tried again with growing, jittered pauses while the server is away; all writes here are idempotent.
+"""
+
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+import grpc
+import httpx
+import numpy as np
+from qdrant_client import QdrantClient, models
+from qdrant_client.http.exceptions import ApiException, UnexpectedResponse
+
+from workers.store import Hit, Payload, Point, Store, Stored, StoreFailed
+
+_PAGE = 1000
+_BATCH = 256  # points a request: 512-d float32 with payload is about 0.6 MB
+_TRIES = 5
+
+T = TypeVar("T")
+
+
+class ServerStore(Store):
+    """Collections of one Qdrant server, or of qdrant-client's local mode, which makes the same calls."""
+
+    def __init__(self, client: QdrantClient) -> None:
+        self._client = client
+
+    @classmethod
+    def connect(cls, url: str, api_key: str = "") -> "ServerStore":
+        """Raises StoreFailed when nothing answers at the address."""
+        for prefer_grpc in (True, False):
+            client = QdrantClient(
+                url=url, api_key=api_key or None, prefer_grpc=prefer_grpc, timeout=30, check_compatibility=False
+            )
+            try:
+                client.get_collections()
+                return cls(client)
+            except (grpc.RpcError, ApiException, httpx.HTTPError) as error:
+                failure = error
+        raise StoreFailed(f"no Qdrant server answers at {url}: {failure}", hint="check LOOKALIKE_QDRANT_URL")
+
+    def ensure(self, collection: str, dim: int) -> None:
+        if self._do(lambda: self._client.collection_exists(collection)):
+            known = self._do(lambda: self._client.get_collection(collection)).config.params.vectors.size
+            if known != dim:
+                raise StoreFailed(
+                    f"collection {collection} holds vectors of {known} numbers, not {dim}",
+                    hint="publish the model again: it makes a collection of its own",
+                )
+            return
+        vectors = models.VectorParams(size=dim, distance=models.Distance.COSINE)
+        try:
+            self._client.create_collection(collection, vectors_config=vectors)
+        except (UnexpectedResponse, grpc.RpcError, ValueError):
+            if not self._do(lambda: self._client.collection_exists(collection)):  # another worker was faster
+                raise
+        self._do(lambda: self._client.create_payload_index(collection, "label", models.PayloadSchemaType.KEYWORD))
+
+    def drop(self, collection: str) -> None:
+        self._do(lambda: self._client.delete_collection(collection))
+
+    def collections(self) -> list[str]:
+        return sorted(c.name for c in self._do(self._client.get_collections).collections)
+
+    def upsert(self, collection: str, points: Sequence[Point]) -> None:
+        for start in range(0, len(points), _BATCH):
+            made = [
+                models.PointStruct(id=_uuid(p.id), vector=p.vector.tolist(), payload=p.payload.to_json())
+                for p in points[start : start + _BATCH]
+            ]
+            self._do(lambda made=made: self._client.upsert(collection, made, wait=True))
+
+    def set_payloads(self, collection: str, payloads: Mapping[str, Payload]) -> None:
+        for id in self.fetch(collection, list(payloads)):
+            payload = payloads[id].to_json()
+            points = [_uuid(id)]
+            self._do(lambda points=points, payload=payload: self._overwrite(collection, payload, points))
+
+    def _overwrite(self, collection: str, payload: dict[str, Any], points: list[str]) -> Any:
+        return self._client.overwrite_payload(collection, payload=payload, points=points, wait=True)
+
+    def delete(self, collection: str, ids: Sequence[str]) -> None:
+        selector = models.PointIdsList(points=[_uuid(id) for id in ids])
+        self._do(lambda: self._client.delete(collection, points_selector=selector, wait=True))
+
+    def query(
+        self, collection: str, vector: np.ndarray, limit: int, *, label: str | None = None, with_vectors: bool = False
+    ) -> list[Hit]:
+        found = self._do(
+            lambda: self._client.query_points(
+                collection,
+                query=vector.tolist(),
+                limit=limit,
+                query_filter=_label_filter(label),
+                with_payload=True,
+                with_vectors=with_vectors,
+            )
+        ).points
+        return [Hit(_hex(p.id), p.score, Payload.from_json(p.payload), _vector(p.vector)) for p in found]
+
+    def fetch(self, collection: str, ids: Sequence[str], *, with_vectors: bool = False) -> dict[str, Stored]:
+        keys = [_uuid(id) for id in ids]
+        records = self._do(
+            lambda: self._client.retrieve(collection, keys, with_payload=True, with_vectors=with_vectors)
+        )
+        return {_hex(r.id): Stored(_hex(r.id), Payload.from_json(r.payload), _vector(r.vector)) for r in records}
+
+    def points(
+        self, collection: str, *, label: str | None = None, after: str | None = None, limit: int | None = None
+    ) -> Iterator[Stored]:
+        offset = _uuid(f"{min(int(after, 16) + 1, 2**128 - 1):032x}") if after else None
+        left = limit
+        while left is None or left > 0:
+            size = _PAGE if left is None else min(left, _PAGE)
+            records, offset = self._do(
+                lambda offset=offset, size=size: self._client.scroll(
+                    collection, scroll_filter=_label_filter(label), limit=size, offset=offset, with_payload=True
+                )
+            )
+            for record in records:
+                yield Stored(_hex(record.id), Payload.from_json(record.payload))
+            if offset is None:
+                return
+            left = None if left is None else left - len(records)
+
+    def count(self, collection: str) -> int:
+        return self._do(lambda: self._client.count(collection, exact=True)).count
+
+    def labels(self, collection: str) -> dict[str, int]:
+        hits = self._do(lambda: self._client.facet(collection, "label", limit=100_000, exact=True)).hits
+        return {str(hit.value): hit.count for hit in sorted(hits, key=lambda hit: (-hit.count, str(hit.value)))}
+
+    def close(self) -> None:
+        self._client.close()
+
+    @staticmethod
+    def _do(call: Callable[[], T]) -> T:
+        """The call's answer; tried again while the server is away.
+
+        Raises:
+            StoreFailed: it refuses, or stays away.
+        """
+        for attempt in range(_TRIES):
+            try:
+                return call()
+            except UnexpectedResponse as error:
+                if error.status_code is not None and error.status_code < 500 and error.status_code != 429:
+                    raise StoreFailed(f"the Qdrant server refuses: {error}", hint="see its log") from error
+                failure: Exception = error
+            except grpc.RpcError as error:
+                code = error.code() if isinstance(error, grpc.Call) else None
+                if code not in _PASSING:
+                    raise StoreFailed(f"the Qdrant server refuses: {error}", hint="see its log") from error
+                failure = error
+            except (ApiException, httpx.HTTPError) as error:
+                failure = error
+            if attempt + 1 < _TRIES:
+                time.sleep(random.uniform(0.5, 1.0) * 0.2 * 2**attempt)  # noqa: S311 - jitter, no secret
+        raise StoreFailed(
+            f"the Qdrant server does not answer: {failure}", hint="check LOOKALIKE_QDRANT_URL and its log"
+        )
+
+
+_PASSING = (
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.RESOURCE_EXHAUSTED,
+    grpc.StatusCode.ABORTED,
+)
+
+
+def _label_filter(label: str | None) -> models.Filter | None:
+    if label is None:
+        return None
+    return models.Filter(must=[models.FieldCondition(key="label", match=models.MatchValue(value=label))])
+
+
+def _uuid(id: str) -> str:
+    return f"{id[:8]}-{id[8:12]}-{id[12:16]}-{id[16:20]}-{id[20:]}"
+
+
+def _hex(point_id: Any) -> str:
+    return str(point_id).replace("-", "")
+
+
+def _vector(vector: Any) -> np.ndarray | None:
+    return None if vector is None else np.asarray(vector, dtype=np.float32)
