@@ -1,0 +1,39 @@
+"""A bundle's network in torch: CUDA where there is one, and the fallback on CPU."""
+
+import numpy as np
+import torch
+
+from ml.bundle import Bundle
+from ml.errors import LookalikeError
+from ml.model import from_bundle
+
+
+class TorchNetwork:
+    """uint8 [n, s, s, 3] to float32 [n, dim] in torch."""
+
+    def __init__(self, bundle: Bundle, device: str, precision: str, why: str) -> None:
+        self.device, self.precision, self.why = device, precision, why
+        self._dtype = {"bf16": torch.bfloat16, "f16": torch.float16, "f32": torch.float32}[precision]
+        self._model = from_bundle(bundle).to(device).to(memory_format=torch.channels_last)
+
+    @classmethod
+    def load(cls, bundle: Bundle, device: str) -> "TorchNetwork":
+        """Picks the precision for the device.
+
+        Raises:
+            LookalikeError: CUDA was asked for and is not there.
+        """
+        has_cuda = torch.cuda.is_available()
+        if device == "cuda" and not has_cuda:
+            raise LookalikeError("torch finds no CUDA device", hint="use device auto or cpu")
+        if device != "cpu" and has_cuda:
+            name = torch.cuda.get_device_name()
+            if torch.cuda.is_bf16_supported(including_emulation=False):
+                return cls(bundle, "cuda", "bf16", f"torch bf16: {name} computes in bf16")
+            return cls(bundle, "cuda", "f16", f"torch f16: {name} has no bf16")
+        return cls(bundle, "cpu", "f32", "torch f32: the fallback on CPU")
+
+    def __call__(self, pixels: np.ndarray) -> np.ndarray:
+        batch = torch.from_numpy(np.ascontiguousarray(pixels)).to(self.device)
+        with torch.inference_mode(), torch.autocast(self.device, self._dtype, enabled=self.precision != "f32"):
+            return self._model(batch).float().cpu().numpy()
