@@ -3,7 +3,7 @@
 Three files in `<home>/run`, locked with `flock`, so that no lock outlives its processes:
 
 supervisor.lock   held by the supervisor itself: held means that a system is alive on this home
-stack.lock        held by the supervisor and, as an inheritance, by its reaper: free means that every part is really gone
+stack.lock        held by the supervisor and, inherited, by its reaper: free means that every part is really gone
 users.lock        shared by commands that use a temporary system of another command; its owner waits for them
 
 `stack.json` beside them describes the running system. It is there from the first moment of a start until the first

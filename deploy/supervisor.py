@@ -245,7 +245,7 @@ class Keeper:
 
 
 def rotate(path: Path, limit: int = LOG_BYTES) -> None:
-    """Moves the text of an overgrown log to `<name>.1`, in place: the part that writes it appends, and keeps it open."""
+    """Moves the text of an overgrown log to `<name>.1`, in place: the part that appends to it keeps it open."""
     with contextlib.suppress(FileNotFoundError):
         if path.stat().st_size > limit:
             path.with_name(path.name + ".1").write_bytes(path.read_bytes())
