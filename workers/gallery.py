@@ -152,9 +152,9 @@ class Gallery:
             self._storage.delete(_thumbnail(id))
             self._storage.delete(_original(id))
 
-    def ids(self) -> Iterator[str]:
-        """Every picture's id, in order."""
-        for key in self._storage.keys("metadata"):
+    def ids(self, prefix: str = "") -> Iterator[str]:
+        """The ids of pictures, in order; only those whose first two digits are `prefix`, if given."""
+        for key in self._storage.keys(f"metadata/{prefix}".rstrip("/")):
             yield PurePath(key).stem
 
     def original_ids(self) -> Iterator[str]:

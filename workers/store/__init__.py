@@ -1,8 +1,8 @@
 """Collections of vectors: one small interface, two engines.
 
 `edge` is the Qdrant engine inside the worker's own process, for one machine. `server` talks to a Qdrant server. Both
-pass the same tests (tests/workers/test_store.py). A point is a picture's id, its unit vector and a small payload: what a
-search shows and filters by, copied from the gallery's metadata.
+pass the same tests (tests/workers/test_store.py). A point is a picture's id, its unit vector and a small payload: what
+a search shows and filters by, copied from the gallery's metadata.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

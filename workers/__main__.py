@@ -1,0 +1,72 @@
+"""A worker process: `python -m workers`, or `lookalike worker`. Its settings come from the environment.
+
+Exit status 1 with one line on stderr when it cannot start, say because another worker owns the embedded store.
+"""
+
+import logging
+import sys
+
+import redis
+
+from ml.errors import LookalikeError
+from workers import settings as settings_module
+from workers.app import connect_redis, make_app
+from workers.jobs import Jobs
+from workers.presence import Presence
+from workers.serving import Serving
+from workers.settings import BadSettings, Settings
+
+logger = logging.getLogger(__name__)
+
+
+def main() -> int:
+    """Runs a worker until it is told to stop. Returns the exit status."""
+    try:
+        return run(settings_module.load())
+    except LookalikeError as error:
+        sys.stderr.write(f"lookalike worker: {error}\n")
+        return 1
+
+
+def run(settings: Settings) -> int:
+    """Opens the store, loads the model, then takes tasks until SIGTERM or SIGINT; finishes those it has begun."""
+    from workers.tasks import Context, register
+
+    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    if not settings.redis_url:
+        raise BadSettings("LOOKALIKE_REDIS_URL is not set", hint="`lookalike up` starts a queue and a worker together")
+    server = connect_redis(settings)
+    try:
+        server.ping()
+    except redis.RedisError as error:
+        raise BadSettings(f"the queue does not answer: {error}", hint="check LOOKALIKE_REDIS_URL") from error
+    serving = Serving(settings)
+    jobs = Jobs(server)
+    app = make_app(settings)
+    presence = Presence(app, server, jobs, serving)
+    register(Context(app, server, jobs, serving, presence.worker))
+    if settings.is_embedded_qdrant:
+        presence.forget_others()
+    presence.start()
+    live = serving.active()
+    logger.info("serving %s from %s on %s", live.model, live.collection, live.embedder.why)
+    try:
+        worker = app.Worker(
+            pool="threads",
+            concurrency=settings.concurrency,
+            queues=list(settings.queues),
+            hostname=f"lookalike@{presence.worker}",
+            loglevel=settings.log_level.upper(),
+            without_gossip=True,
+            without_mingle=True,
+            without_heartbeat=True,
+        )
+        worker.start()
+        return int(worker.exitcode or 0)
+    finally:
+        presence.close()
+        serving.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

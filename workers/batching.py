@@ -1,0 +1,94 @@
+"""Joins the pictures of concurrent tasks into one forward pass. Searches go before indexing.
+
+One thread owns the processor that models run on. It takes what is waiting and never waits for more, so a lone search
+pays nothing; under load the batch grows by itself. Bulk work goes in small pieces: a search waits for one at most.
+"""
+
+import threading
+from collections import deque
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ml.embedder import Embedder
+
+MAX_BATCH = 32
+PIECE = 8  # 25 ms on two cores; throughput is within a few percent of 32: benchmarks/embedding.py
+
+
+@dataclass
+class _Item:
+    embedder: Embedder
+    pixels: np.ndarray
+    future: "Future[np.ndarray]" = field(default_factory=Future)
+
+
+class Batcher:
+    """Runs embedders, one batch at a time."""
+
+    def __init__(self) -> None:
+        self._wake = threading.Condition()
+        self._urgent: deque[_Item] = deque()
+        self._bulk: deque[_Item] = deque()
+        self._closed = False
+        self.batches = 0
+        self.pictures = 0
+        self._thread = threading.Thread(target=self._run, name="batcher", daemon=True)
+        self._thread.start()
+
+    def embed(self, embedder: Embedder, pixels: np.ndarray, *, urgent: bool) -> np.ndarray:
+        """Waits for the vectors of some pictures.
+
+        Args:
+            embedder: the model to use.
+            pixels: uint8 [n, s, s, 3].
+            urgent: before everything that is not.
+
+        Returns:
+            float32 [n, dim], unit rows.
+        """
+        if not len(pixels):
+            return np.empty((0, embedder.dim), np.float32)
+        step = MAX_BATCH if urgent else PIECE
+        items = [_Item(embedder, pixels[start : start + step]) for start in range(0, len(pixels), step)]
+        with self._wake:
+            (self._urgent if urgent else self._bulk).extend(items)
+            self._wake.notify()
+        return np.concatenate([item.future.result() for item in items])
+
+    def close(self) -> None:
+        with self._wake:
+            self._closed = True
+            self._wake.notify()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while batch := self._take():
+            embedder = batch[0].embedder
+            try:
+                vectors = embedder.embed_arrays(np.concatenate([item.pixels for item in batch]))
+            except Exception as error:  # noqa: BLE001 - whoever waits must hear of it, whatever it is
+                for item in batch:
+                    item.future.set_exception(error)
+                continue
+            self.batches += 1
+            self.pictures += len(vectors)
+            start = 0
+            for item in batch:
+                item.future.set_result(vectors[start : start + len(item.pixels)])
+                start += len(item.pixels)
+
+    def _take(self) -> list[_Item]:
+        """The next batch: of one model, and urgent or not; empty when closed."""
+        with self._wake:
+            while not (self._urgent or self._bulk or self._closed):
+                self._wake.wait()
+            queue, room = (self._urgent, MAX_BATCH) if self._urgent else (self._bulk, PIECE)
+            batch: list[_Item] = []
+            while queue and queue[0].embedder is (batch or queue)[0].embedder:
+                if batch and len(queue[0].pixels) > room:
+                    break
+                room -= len(queue[0].pixels)
+                batch.append(queue.popleft())
+            return batch

@@ -1,0 +1,358 @@
+"""The portal's and the command line's side of the queue: enqueue, wait, follow a job. Loads no torch and no Qdrant.
+
+Changes go to the gallery first and are durable there before anything is enqueued; the job then brings the collections
+in line. A call that needs a worker raises Unavailable when none answers.
+"""
+
+import base64
+import contextlib
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import kombu
+import redis
+
+from ml.errors import LookalikeError
+from ml.images import UnreadableImage
+from ml.storage import StorageFailed
+from workers import replies
+from workers.app import connect_redis, living_workers, make_app, nudge
+from workers.gallery import Added, Gallery, NotFound
+from workers.jobs import CHUNK, Jobs, worker_key
+from workers.messages import (
+    Failure,
+    JobStatus,
+    LabelCount,
+    Picture,
+    SearchResult,
+    SystemStatus,
+    WorkerStatus,
+)
+from workers.settings import Settings
+
+_PATIENCE_S = 10.0  # a worker may be starting; then its absence is reported
+_LONGEST_QUEUE = 200  # searches waiting; more would only wait longer
+
+
+class Unavailable(LookalikeError):
+    """A part of the system does not answer."""
+
+
+class Overloaded(Unavailable):
+    """Too many searches are waiting already; try again in `retry_after_s`."""
+
+    retry_after_s = 2
+
+
+_ERRORS: dict[str, type[LookalikeError]] = {
+    cls.__name__: cls for cls in (UnreadableImage, NotFound, StorageFailed, Unavailable)
+}
+
+
+class Filling:
+    """A job that is being filled while it already runs. `job` is its id."""
+
+    def __init__(self, client: "Client", job: str) -> None:
+        self.job = job
+        self._client = client
+        self._ids: list[str] = []
+        self._seen: set[bytes] = set()
+        self._flushed_at = time.monotonic()
+
+    def add(self, id: str) -> None:
+        """Adds a picture. The same picture a second time counts as unchanged."""
+        if (key := bytes.fromhex(id)) in self._seen:
+            self._client.jobs.count(self.job, {"unchanged": 1})
+            return
+        self._seen.add(key)
+        self._ids.append(id)
+        if len(self._ids) >= CHUNK or time.monotonic() - self._flushed_at > 5:
+            self.flush()
+
+    def fail(self, path: str, reason: str) -> None:
+        """Counts a file that could not be added."""
+        self._client.jobs.count(self.job, {"failed": 1}, [Failure(path, reason)])
+
+    def flush(self) -> None:
+        """Enqueues what has been collected."""
+        with self._client.reporting():
+            self._client.jobs.append(self.job, self._ids)
+            self._client.jobs.touch(self.job)
+            self._client.push(self.job)
+        self._ids = []
+        self._flushed_at = time.monotonic()
+
+
+class Client:
+    """One for a process. Constructing it never blocks."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.gallery = Gallery.open(settings)
+        self._redis = connect_redis(settings)
+        self._app = make_app(settings)
+        self.jobs = Jobs(self._redis)
+
+    # Searching and looking
+
+    def search(
+        self,
+        image: bytes | None = None,
+        *,
+        picture: str | None = None,
+        k: int = 6,
+        label: str | None = None,
+        rerank: bool = False,
+        timeout_s: float = 30.0,
+    ) -> SearchResult:
+        """The k pictures most like a photo, or like a picture of the gallery.
+
+        Raises:
+            UnreadableImage: the photo is none that we accept.
+            NotFound: the picture is not in the gallery.
+            Unavailable: no worker answers.
+            Overloaded: too many searches are waiting.
+        """
+        if image is not None and len(image) > self.settings.max_upload_mb * 2**20:
+            raise UnreadableImage(f"is larger than {self.settings.max_upload_mb} MB")
+        photo = None if image is None else base64.b64encode(image).decode()
+        question = {"image": photo, "picture": picture, "k": k, "label": label, "rerank": rerank}
+        return SearchResult.from_json(self._ask("search", question, timeout_s))
+
+    def labels(self) -> list[LabelCount]:
+        """Labels of the active collection, most frequent first."""
+        return [LabelCount(label, count) for label, count in self._ask("labels", {}, 10.0).items()]
+
+    def pictures(
+        self, label: str | None = None, after: str | None = None, limit: int = 60
+    ) -> tuple[list[Picture], str | None]:
+        """A page of the gallery, in order of ids, and what to give as `after` for the next one."""
+        page = self._ask("browse", {"label": label, "after": after, "limit": limit}, 10.0)
+        return [Picture.from_json(picture) for picture in page["pictures"]], page["next"]
+
+    def picture(self, id: str) -> Picture:
+        """What is known of a picture. Raises NotFound."""
+        return self.gallery.picture(id)
+
+    def thumbnail(self, id: str) -> bytes:
+        """JPEG bytes, without metadata. Raises NotFound."""
+        return self.gallery.thumbnail(id)
+
+    def original(self, id: str) -> bytes:
+        """The bytes as they came. Raises NotFound."""
+        return self.gallery.original(id)
+
+    # Changing the gallery
+
+    def add(self, data: bytes | Path, *, path: str, label: str | None, by_person: bool = False) -> Added:
+        """Keeps a picture durably; `index` then makes it searchable. Raises UnreadableImage and StorageFailed."""
+        return self.gallery.add(data, path=path, label=label, by_person=by_person)
+
+    @contextlib.contextmanager
+    def indexing(self) -> Iterator[Filling]:
+        """A job to be filled piece by piece while workers are already at it; sealed at the end of the block."""
+        with self.reporting():
+            filling = Filling(self, self.jobs.create("index"))
+        try:
+            yield filling
+        finally:
+            filling.flush()
+            with self.reporting():
+                self.jobs.seal(filling.job)
+
+    def index(self, ids: Iterable[str], failures: Sequence[Failure] = ()) -> str:
+        """Starts a job that makes kept pictures searchable. Returns its id."""
+        with self.indexing() as filling:
+            for id in ids:
+                filling.add(id)
+            for failure in failures:
+                filling.fail(failure.path, failure.reason)
+        return filling.job
+
+    def label(self, ids: Sequence[str], label: str | None) -> JobStatus:
+        """Gives pictures a label, and waits until searches show it. Raises NotFound before anything is changed."""
+        for id in ids:
+            self.gallery.picture(id)
+        for id in ids:
+            self.gallery.set_label(id, label)
+        return self._reconcile("label", ids)
+
+    def delete(self, ids: Sequence[str]) -> JobStatus:
+        """Removes pictures, and waits until no search finds them. Raises NotFound before anything is changed."""
+        for id in ids:
+            self.gallery.picture(id)
+        for id in ids:
+            self.gallery.forget(id)
+        return self._reconcile("delete", ids)
+
+    def verify(self, repair: bool = False) -> str:
+        """Starts a job that compares the gallery with the active collection. Returns its id.
+
+        The finished job's `detail` counts `missing`, `extra` and `different` points; `repair` brings them in line.
+        """
+        from workers.verify import PREFIXES
+
+        with self.reporting():
+            job = self.jobs.create("verify", {"repair": repair})
+            self.jobs.append(job, PREFIXES, counted=False, size=16)
+            self.jobs.seal(job)
+            self.push(job)
+        return job
+
+    # Following
+
+    def job(self, job: str) -> JobStatus:
+        """How far a job is. Raises NotFound."""
+        with self.reporting():
+            return self.jobs.status(job)
+
+    def follow(self, job: str, timeout_s: float | None = None) -> Iterator[JobStatus]:
+        """The status again and again, the last one finished. Enqueues what is due: no job depends on one worker.
+
+        Raises:
+            Unavailable: no worker has been alive for a while, or the time is over.
+        """
+        started = seen_alive = pushed = time.monotonic()
+        while True:
+            with self.reporting():
+                status = self.jobs.status(job)
+            yield status
+            if status.is_finished:
+                return
+            now = time.monotonic()
+            if now - pushed > 1.0:
+                with self.reporting():
+                    seen_alive = now if self.push(job) else seen_alive
+                pushed = now
+            if now - seen_alive > 60:
+                raise Unavailable("no worker is running", hint="start one with: lookalike worker; the job goes on then")
+            if timeout_s is not None and now - started > timeout_s:
+                raise Unavailable(f"job {job} is not finished after {timeout_s:.0f} s", hint="it goes on by itself")
+            time.sleep(0.05)
+
+    def wait(self, job: str, timeout_s: float | None = None) -> JobStatus:
+        """The finished status."""
+        *_, last = self.follow(job, timeout_s)
+        return last
+
+    def stop(self, job: str) -> None:
+        """Ends a job; what it did stays. Raises NotFound."""
+        with self.reporting():
+            if not self.jobs.status(job).is_finished:
+                self.jobs.end(job, "stopped")
+
+    def status(self) -> SystemStatus:
+        """The whole system in one object. Raises nothing: what does not answer is among the problems."""
+        try:
+            return self._status()
+        except redis.RedisError as error:
+            return SystemStatus(
+                healthy=False,
+                problems=(f"the queue at {_without_password(self.settings.redis_url)} does not answer: {error}",),
+                model=None,
+                collection=None,
+                pictures=0,
+                queues={},
+                workers=(),
+                settings=self.settings.shown(),
+            )
+
+    def push(self, job: str) -> int:
+        """Enqueues what is due of a job. Returns the number of living workers."""
+        workers = living_workers(self._redis)
+        nudge(self._app, self.jobs, job, workers)
+        return workers
+
+    @contextlib.contextmanager
+    def reporting(self) -> Iterator[None]:
+        """Turns a queue that does not answer into Unavailable."""
+        try:
+            yield
+        except (redis.RedisError, kombu.exceptions.OperationalError) as error:
+            where = _without_password(self.settings.redis_url) or "an address that is not set"
+            raise Unavailable(
+                f"the queue at {where} does not answer", hint="start the system with: lookalike up"
+            ) from error
+
+    def _status(self) -> SystemStatus:
+        names = self._redis.zrange("lookalike:workers", 0, -1)
+        beats = dict(self._redis.zrange("lookalike:workers", 0, -1, withscores=True))
+        records = self._redis.mget([worker_key(name) for name in names]) if names else []
+        workers = tuple(
+            WorkerStatus.from_json(json.loads(record) | {"age_s": round(time.time() - beats[name], 1)})
+            for name, record in zip(names, records, strict=True)
+            if record is not None
+        )
+        queues = {queue: int(self._redis.llen(queue)) for queue in ("search", "index", "maintenance")}
+        problems = []
+        if not workers:
+            problems.append(
+                "no worker is running: start one with `lookalike worker`, or everything with `lookalike up`"
+            )
+        served = {queue for worker in workers for queue in worker.queues}
+        problems += [
+            f"no worker takes tasks from the queue {queue}: add it to LOOKALIKE_QUEUES of one"
+            for queue in queues
+            if workers and queue not in served
+        ]
+        if queues["search"] > _LONGEST_QUEUE:
+            problems.append(f"{queues['search']} searches are waiting: add workers")
+        newest = max(workers, key=lambda worker: worker.started_at, default=None)
+        return SystemStatus(
+            healthy=not problems,
+            problems=tuple(problems),
+            model=newest.model if newest else None,
+            collection=newest.collection if newest else None,
+            pictures=newest.pictures if newest else 0,
+            queues=queues,
+            workers=workers,
+            settings=self.settings.shown(),
+        )
+
+    def _reconcile(self, kind: str, ids: Sequence[str]) -> JobStatus:
+        with self.reporting():
+            job = self.jobs.create(kind)
+            self.jobs.append(job, list(dict.fromkeys(ids)))
+            self.jobs.seal(job)
+            self.push(job)
+        return self.wait(job)
+
+    def _ask(self, task: str, question: dict[str, Any], timeout_s: float) -> Any:
+        """Enqueues a question for some worker and waits for its answer."""
+        with self.reporting():
+            if self._redis.llen("search") > _LONGEST_QUEUE:
+                raise Overloaded("too many searches are waiting", hint="try again in a moment")
+            address = replies.new_address()
+            body = self._await(lambda: self._send(task, question, address, timeout_s), address, timeout_s)
+        if error := body.get("error"):
+            raise _ERRORS.get(error["kind"], LookalikeError)(error["message"], hint=error["hint"])
+        return body["answer"]
+
+    def _send(self, task: str, question: dict[str, Any], address: str, timeout_s: float) -> None:
+        self._app.send_task(task, (question, address, time.time()), queue="search", expires=timeout_s)
+
+    def _await(self, send: Callable[[], None], address: str, timeout_s: float) -> dict[str, Any]:
+        send()
+        started = time.monotonic()
+        sent_again = False
+        while (left := timeout_s - (time.monotonic() - started)) > 0:
+            if body := replies.wait(self._redis, address, min(left, 2.0)):
+                return body
+            waited = time.monotonic() - started
+            if waited > _PATIENCE_S and not living_workers(self._redis):
+                raise Unavailable("no worker is running", hint="start one with: lookalike worker")
+            # Questions change nothing, so one that got lost with its worker is simply asked again.
+            if waited > 5 and not sent_again and not self._redis.llen("search"):
+                send()
+                sent_again = True
+        raise Unavailable(
+            f"no answer within {timeout_s:.0f} s", hint="see `lookalike status`; add workers if queues are long"
+        )
+
+
+def _without_password(url: str) -> str:
+    head, at, tail = url.rpartition("@")
+    return f"{head.split('://')[0]}://…@{tail}" if at else url

@@ -1,0 +1,37 @@
+"""Answers on their way back to whoever asked: one short-lived list in Redis a question.
+
+Celery's own results go through one shared subscription that threads of a portal must not wait on together; a blocking
+pop of a list of one's own needs no sharing.
+"""
+
+import json
+import uuid
+from typing import Any
+
+import redis
+
+from ml.errors import LookalikeError
+
+_KEPT_S = 60
+
+
+def new_address() -> str:
+    """Where an answer is to be sent."""
+    return f"lookalike:reply:{uuid.uuid4().hex}"
+
+
+def send(server: redis.Redis, address: str, answer: Any = None, error: LookalikeError | None = None) -> None:
+    """Answers a question, once or again."""
+    body: dict[str, Any] = {"answer": answer}
+    if error is not None:
+        body = {"error": {"kind": type(error).__name__, "message": error.message, "hint": error.hint}}
+    with server.pipeline() as pipe:
+        pipe.rpush(address, json.dumps(body))
+        pipe.expire(address, _KEPT_S)
+        pipe.execute()
+
+
+def wait(server: redis.Redis, address: str, timeout_s: float) -> dict[str, Any] | None:
+    """The answer, or None when none came in time."""
+    popped = server.blpop([address], timeout=max(0.05, timeout_s))
+    return None if popped is None else json.loads(popped[1])

@@ -1,0 +1,101 @@
+"""What a worker holds to answer: the active model and its collection, the store, the gallery, the batcher.
+
+`active` is polled in the background. A new model is loaded and has proved itself on its golden picture before the first
+search sees it; the one before stays loaded, so that a rollback is instant.
+"""
+
+import logging
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from ml import embedder as embedders
+from ml.embedder import Embedder
+from ml.registry import Registry
+from workers.batching import Batcher
+from workers.gallery import Gallery, limits
+from workers.settings import Settings
+from workers.store import Store, open_store
+
+logger = logging.getLogger(__name__)
+
+_POLL_S = 0.25
+
+
+@dataclass(frozen=True)
+class Live:
+    """A model and the collection that it built. Vectors of one are compared with the other only."""
+
+    model: str
+    collection: str
+    embedder: Embedder
+
+
+class Serving:
+    """Everything that tasks share in one worker process. Opened once, before the first task."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.limits = limits(settings)
+        self.store: Store = open_store(settings)
+        self.gallery = Gallery.open(settings)
+        self.registry = Registry(f"{settings.storage_url}/models")
+        self.batcher = Batcher()
+        self.decode_step = 2 * (os.cpu_count() or 2)  # pictures decoded side by side before they are embedded
+        self.decoders = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="decode")
+        self._embedders: dict[str, Embedder] = {}
+        self._loading = threading.Lock()
+        self._active = self._first()
+        self._building: tuple[Live, ...] = ()
+        self._closed = threading.Event()
+        self._poller = threading.Thread(target=self._poll, name="active-model", daemon=True)
+        self._poller.start()
+
+    def active(self) -> Live:
+        """The model and collection that answer searches now. Hold on to it for the whole of one answer."""
+        return self._active
+
+    def targets(self) -> tuple[Live, ...]:
+        """Every collection that a change of the gallery must reach: the active one, and those being built."""
+        return (self._active, *self._building)
+
+    def live(self, model: str, collection: str) -> Live:
+        """Any registered model with a collection of it. Loads it when it is not."""
+        with self._loading:
+            if model not in self._embedders:
+                folder = self.registry.fetch(model, self.settings.home / "cache" / "models")
+                self._embedders[model] = embedders.load(
+                    folder, device=self.settings.device, cache_dir=self.settings.home / "cache" / "compiled"
+                )
+            embedder = self._embedders[model]
+        self.store.ensure(collection, embedder.dim)
+        return Live(model, collection, embedder)
+
+    def refresh(self) -> None:
+        """Looks at `active` now, and follows it."""
+        named = self.registry.active()
+        if named is not None and (named.model, named.collection) != (self._active.model, self._active.collection):
+            self._active = self.live(named.model, named.collection)
+            logger.info("switched to model %s, collection %s", named.model, named.collection)
+
+    def close(self) -> None:
+        self._closed.set()
+        self._poller.join()
+        self.decoders.shutdown()
+        self.batcher.close()
+        self.store.close()
+
+    def _first(self) -> Live:
+        named = self.registry.active()
+        if named is None:
+            model = self.registry.ensure_default(self.settings.home / "cache")
+            named = self.registry.active() or self.registry.activate(model, f"gallery-{model}")
+        return self.live(named.model, named.collection)
+
+    def _poll(self) -> None:
+        while not self._closed.wait(_POLL_S):
+            try:
+                self.refresh()
+            except Exception:  # storage may be away for a while: go on with the model we hold
+                logger.exception("cannot follow the active model")

@@ -1,0 +1,124 @@
+"""The workers' side of the queue. Tasks are thin: they unpack, call the module that knows, and answer."""
+
+import base64
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import redis
+from celery import Celery
+
+from ml.errors import LookalikeError
+from workers import replies
+from workers.app import living_workers, nudge
+from workers.browsing import page_of
+from workers.gallery import NotFound
+from workers.jobs import MAX_ATTEMPTS, Chunk, Jobs
+from workers.messages import Failure
+from workers.reconcile import Outcome, reconcile
+from workers.searching import search
+from workers.serving import Serving
+from workers.verify import compare
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Context:
+    """What the tasks of one worker process share."""
+
+    app: Celery
+    redis: redis.Redis
+    jobs: Jobs
+    serving: Serving
+    worker: str
+
+
+def register(context: Context) -> None:
+    """Makes this process able to run the tasks."""
+    app = context.app
+
+    @app.task(name="search")
+    def search_task(question: dict[str, Any], reply_to: str, sent_at: float) -> None:
+        """Ranks the gallery for one photo or picture."""
+        waited_ms = round(1000 * max(0.0, time.time() - sent_at), 2)
+
+        def find() -> dict[str, Any]:
+            photo = question.pop("image")
+            image = None if photo is None else base64.b64decode(photo)
+            answer = search(context.serving, image=image, **question).to_json()
+            return answer | {"timings_ms": {"wait": waited_ms, **answer["timings_ms"]}}
+
+        _answer(context, reply_to, find)
+
+    @app.task(name="browse")
+    def browse_task(question: dict[str, Any], reply_to: str, sent_at: float) -> None:
+        """Lists pictures of the gallery."""
+        _answer(context, reply_to, lambda: page_of(context.serving, **question))
+
+    @app.task(name="labels")
+    def labels_task(question: dict[str, Any], reply_to: str, sent_at: float) -> None:
+        """Counts pictures by label."""
+        _answer(context, reply_to, lambda: context.serving.store.labels(context.serving.active().collection))
+
+    @app.task(name="work_on_chunk")
+    def work_on_chunk(job: str, number: int) -> None:
+        """Brings one chunk of pictures in line. Safe to run twice: ids come from content."""
+        chunk = context.jobs.claim(job, number, context.worker)
+        if chunk is not None:
+            _work(context, chunk)
+            nudge(app, context.jobs, job, living_workers(context.redis))
+
+
+def _answer(context: Context, reply_to: str, find: Callable[[], Any]) -> None:
+    try:
+        replies.send(context.redis, reply_to, find())
+    except LookalikeError as error:
+        replies.send(context.redis, reply_to, error=error)
+    except Exception:
+        sorry = LookalikeError("the worker failed to answer", hint="its log has the details; try again")
+        replies.send(context.redis, reply_to, error=sorry)
+        raise
+
+
+def _work(context: Context, chunk: Chunk) -> None:
+    if chunk.attempt > MAX_ATTEMPTS:
+        _put_aside(context, chunk, f"processing it ended the worker {MAX_ATTEMPTS} times; it was put aside")
+        return
+    try:
+        if chunk.items[0].startswith("prefix:"):
+            counts, different = compare(context.serving, chunk)
+            if chunk.params.get("repair"):
+                context.jobs.append(chunk.job, different)
+            outcome = Outcome(counts)
+        else:
+            outcome = reconcile(context.serving, chunk.items, renew=lambda: context.jobs.renew(chunk))
+            outcome.counts |= {"done": len(chunk.items), "failed": len(outcome.failures)}
+    except LookalikeError as error:  # storage or store are away: nobody's fault, so it does not count
+        logger.warning("chunk %d of %s waits: %s", chunk.number, chunk.job, error.message)
+        context.jobs.release(chunk, pause_s=3.0, forgive=True)
+        return
+    except Exception as error:
+        logger.exception("chunk %d of %s failed", chunk.number, chunk.job)
+        if chunk.attempt == MAX_ATTEMPTS:
+            _put_aside(context, chunk, f"processing it failed {MAX_ATTEMPTS} times: {error}; it was put aside")
+        else:
+            context.jobs.release(chunk, pause_s=1.0, forgive=False)
+        return
+    if context.jobs.finish(chunk, outcome.counts, outcome.failures):
+        outcome.clean_up(context.serving)
+
+
+def _put_aside(context: Context, chunk: Chunk, reason: str) -> None:
+    """Tries the items one by one, or gives up on the one that is left."""
+    if len(chunk.items) > 1:
+        context.jobs.split(chunk)
+        return
+    (item,) = chunk.items
+    try:
+        path = context.serving.gallery.picture(item).path
+    except NotFound:
+        path = item
+    context.jobs.finish(chunk, {"done": 1, "failed": 1}, [Failure(path, reason)])

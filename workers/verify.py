@@ -1,0 +1,48 @@
+"""Compares the gallery with a collection, a 256th at a time: pictures whose ids start with the same two digits."""
+
+import itertools
+
+from workers.jobs import Chunk
+from workers.serving import Serving
+from workers.store import Payload, Store, Stored
+
+PREFIXES = tuple(f"prefix:{n:02x}" for n in range(256))
+
+
+def compare(serving: Serving, chunk: Chunk) -> tuple[dict[str, int], list[str]]:
+    """Finds what differs.
+
+    Args:
+        serving: this worker's store and gallery.
+        chunk: items are of PREFIXES.
+
+    Returns:
+        Counts: `done` and `total` pictures looked at, `missing` from the collection, `extra` in it, `different` in
+        their payloads. And the ids of all that differ.
+    """
+    collection = serving.active().collection
+    counts = dict.fromkeys(("total", "done", "missing", "extra", "different"), 0)
+    ids: list[str] = []
+    for item in chunk.items:
+        prefix = item.removeprefix("prefix:")
+        pictures = serving.gallery.find_many(serving.gallery.ids(prefix))
+        points = _points(serving.store, collection, prefix)
+        missing = [id for id in pictures if id not in points]
+        extra = [id for id in points if id not in pictures]
+        different = [
+            id for id, p in pictures.items() if id in points and points[id].payload != Payload(p.path, p.label)
+        ]
+        for name, found in (("missing", missing), ("extra", extra), ("different", different)):
+            counts[name] += len(found)
+            ids += found
+        counts["total"] += len(pictures)
+        counts["done"] += len(pictures)
+    return counts, ids
+
+
+def _points(store: Store, collection: str, prefix: str) -> dict[str, Stored]:
+    """id -> point, of those whose id starts with two digits."""
+    first = int(prefix + 30 * "0", 16)
+    after = f"{first - 1:032x}" if first else None
+    found = itertools.takewhile(lambda point: point.id.startswith(prefix), store.points(collection, after=after))
+    return {point.id: point for point in found}
