@@ -123,6 +123,8 @@ def interrupted_by_failure() -> Iterator[Callable[[PartFailed], None]]:
 class Terminated(LookalikeError):
     """Somebody asked this process to end."""
 
+    exit_status = 128 + signal.SIGTERM
+
 
 @contextlib.contextmanager
 def terminable() -> Iterator[None]:

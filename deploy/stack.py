@@ -22,6 +22,7 @@ from typing import Self
 from deploy import locks, valkey
 from deploy.supervisor import Keeper, Part, PartFailed, Reaper
 from ml.errors import LookalikeError
+from workers.client import Client
 from workers.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -87,7 +88,6 @@ class Stack:
         with contextlib.ExitStack() as undo:
             lock = locks.HomeLock(home)
             undo.callback(lock.release)
-            _clear_signs(home / "run")
             self._reaper = Reaper([lock.stack.descriptor])
             undo.callback(self._reaper.close)
             undo.callback(self.stop)
@@ -132,11 +132,12 @@ class Stack:
         started = time.monotonic()
         if self.settings.is_embedded_redis:
             self._say("starting the queue")
-            part, redis_url = valkey.part(self.settings.home, _environment(self.settings))
+            part, redis_url = valkey.part(self.settings.home, part_environment(self.settings))
             self.settings = dataclasses.replace(self.settings, redis_url=redis_url)
             self._keep(part).wait_until_ready()
         else:
             self._say("using the queue of LOOKALIKE_REDIS_URL")
+        self._client = Client(self.settings)
         self._say("starting " + ("the worker" if self._workers == 1 else f"{self._workers} workers"))
         waiting = [self._keep(self._worker(number)) for number in range(1, self._workers + 1)]
         if listener:
@@ -184,12 +185,16 @@ class Stack:
         return Part(
             name=name,
             command=worker_command(),
-            environment=_environment(self.settings),
-            is_ready=lambda pid: (home / "run" / f"worker-{pid}.json").exists(),
+            environment=part_environment(self.settings),
+            is_ready=lambda pid: self._is_worker_alive(pid),
             log_path=home / "logs" / f"{name.replace(' ', '-')}.log",
             working_directory=home / "run",
             start_timeout_s=WORKER_START_S,
         )
+
+    def _is_worker_alive(self, pid: int) -> bool:
+        here = socket.gethostname()
+        return any(worker.pid == pid and worker.host == here for worker in self._client.status().workers)
 
     def _portal_part(self, listener: socket.socket) -> Part:
         host, port = listener.getsockname()[:2]
@@ -198,24 +203,12 @@ class Stack:
         return Part(
             name="portal",
             command=portal_command(f"fd://{listener.fileno()}", self.settings.home / "run"),
-            environment=_environment(self.settings),
+            environment=part_environment(self.settings),
             is_ready=lambda _pid: _answers(health),
             log_path=self.settings.home / "logs" / "portal.log",
             working_directory=self.settings.home / "run",
             inherited=(listener.fileno(),),
         )
-
-
-def _clear_signs(folder: Path) -> None:
-    """Removes what workers that are no more left behind: a new worker may get the same process id."""
-    for sign in folder.glob("worker-*.json"):
-        with contextlib.suppress(ValueError):
-            try:
-                os.kill(int(sign.stem.removeprefix("worker-")), 0)
-            except ProcessLookupError:
-                sign.unlink(missing_ok=True)
-            except PermissionError:
-                pass
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -257,7 +250,7 @@ def portal_command(bind: str, working_directory: Path) -> list[str]:
     ]
 
 
-def _environment(settings: Settings) -> dict[str, str]:
+def part_environment(settings: Settings) -> dict[str, str]:
     """Of a child: ours, with every setting spelled out.
 
     The parts run in a folder of their own and with a safe path, so that a folder `web` where the user happens to

@@ -9,6 +9,7 @@ import collections
 import contextlib
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -240,7 +241,7 @@ class Keeper:
             tail = self.part.log_path.read_bytes()[-4096:].decode("utf-8", "replace").rpartition(_START_MARK)[2]
             lines = [line.strip() for line in tail.split("\n")[1:] if line.strip() and not line.startswith("hint:")]
             if lines:
-                return f": {lines[-1].removeprefix('error: ')}"
+                return ": " + re.sub("^(error|lookalike [a-z]+): ", "", lines[-1])
         return ""
 
 

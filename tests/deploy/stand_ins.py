@@ -5,15 +5,21 @@ The queue is the real embedded Valkey.
 
 import sys
 
-# Ready as a real worker is: with a file that carries its process id.
+# Ready as a real worker is: it writes in the queue's server that it lives.
 WORKER = [
     sys.executable,
     "-c",
-    "import os, pathlib, signal, sys, time\n"
-    "signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))\n"
-    "home = pathlib.Path(os.environ['LOOKALIKE_HOME'])\n"
-    "(home / 'run' / f'worker-{os.getpid()}.json').touch()\n"
-    "time.sleep(600)",
+    """
+import json, os, redis, signal, socket, sys, time
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+server = redis.Redis.from_url(os.environ["LOOKALIKE_REDIS_URL"])
+texts = dict.fromkeys(("id", "device", "precision", "why", "model", "collection"), "stand-in")
+numbers = dict.fromkeys(("pictures", "age_s", "started_at", "rss_mb"), 0)
+own = {"pid": os.getpid(), "host": socket.gethostname(), "queues": []}
+server.set(f"lookalike:worker:{os.getpid()}", json.dumps(texts | numbers | own))
+server.zadd("lookalike:workers", {os.getpid(): time.time()})
+time.sleep(600)
+""",
 ]
 FAILING_WORKER = [sys.executable, "-c", "raise SystemExit('error: the store is damaged\\nhint: run verify')"]
 

@@ -1,0 +1,70 @@
+# Everything starts here: `make demo` shows the system at work, `make test` proves it. Both set up .venv themselves.
+
+SHELL := /bin/sh
+VENV := .venv
+BIN := $(VENV)/bin
+# The first Python on the path that is new enough; `make PYTHON=/path/to/python3.12 demo` chooses another.
+PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
+STAMP := $(VENV)/.installed
+
+.PHONY: help demo test lint format clean lock
+
+help:
+	@echo "make demo                      start everything on this machine, add made-up photos, open the portal"
+	@echo "make demo PHOTOS=~/Pictures    the same with your own photos"
+	@echo "make demo ONCE=1               the same, print the results of one search, and stop"
+	@echo "make test                      run all tests      (make test ARGS='tests/ml -k recall' runs some)"
+	@echo "make lint                      check style, types and the import rules"
+	@echo "make format                    put the code into its form"
+	@echo "make lock                      pin the newest versions of all packages in constraints.txt"
+	@echo "make clean                     remove .venv and everything else that make made; your photos in .lookalike stay"
+
+demo: $(STAMP)
+	@case "$$PHOTOS" in "~") PHOTOS=$$HOME ;; "~/"*) PHOTOS=$$HOME/$${PHOTOS#"~/"} ;; esac; \
+	set --; \
+	if [ -n "$$PHOTOS" ]; then set -- "$$@" --photos "$$PHOTOS"; fi; \
+	if [ -n "$$ONCE" ] && [ "$$ONCE" != 0 ]; then set -- "$$@" --once; fi; \
+	exec $(BIN)/python -P -m deploy.cli demo "$$@"
+
+test: $(STAMP)
+	@echo "==> running the tests"
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: $(STAMP)
+	@echo "==> ruff: style"
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@echo "==> mypy: types"
+	@$(BIN)/python -m mypy
+	@echo "==> import-linter: the rules between the rooms"
+	@$(BIN)/lint-imports
+
+format: $(STAMP)
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+# One environment for everything, tests included: the tests' packages are a few seconds of the minute or two.
+$(STAMP): pyproject.toml constraints.txt
+	@if [ -z "$(PYTHON)" ]; then echo "make: Lookalike needs Python 3.11 or newer on the path" >&2; exit 1; fi
+	@if [ ! -x $(BIN)/python ] || ! $(BIN)/python -c '' 2>/dev/null; then \
+		echo "==> making $(VENV) with $$($(PYTHON) --version)"; rm -rf $(VENV); $(PYTHON) -m venv $(VENV); fi
+	@echo "==> installing Lookalike and its packages into $(VENV): about 5 GB, a minute or two, this once"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all,test]'
+	@touch $(STAMP)
+	@echo "==> $(VENV) is ready"
+
+lock:
+	@echo "==> installing the newest versions of everything into a fresh environment"
+	@rm -rf build/lock && $(PYTHON) -m venv build/lock
+	@build/lock/bin/python -m pip install --quiet --disable-pip-version-check -e '.[all,test]'
+	@echo "# Versions that this project is built and tested with. Made by \`make lock\`; names and versions only." > constraints.txt
+	@build/lock/bin/python -m pip freeze --disable-pip-version-check --exclude-editable | grep '==' >> constraints.txt
+	@rm -rf build/lock
+	@echo "==> constraints.txt is new: run make test before committing it"
+
+clean:
+	@echo "==> removing $(VENV), caches and build results"
+	@rm -rf $(VENV) build dist site *.egg-info .artifacts .coverage
+	@rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	@find . -name __pycache__ -type d -not -path './.lookalike/*' -prune -exec rm -rf {} +
