@@ -1,1 +1,67 @@
-"""The portal: pages and the JSON API. Enqueues work and shows answers; never computes them."""
+"""The portal: pages for people and a JSON API for programs. It enqueues work and shows answers; it never computes one.
+
+    access/     who may ask: tokens, sign-in, cross-site requests, response headers
+    api/        /api/v1, described by /api/v1/openapi.json
+    pages/      search, gallery, adding photos, jobs, status
+    probes.py   /health/live and /health/ready, for whoever supervises the process
+    problems.py every error as problem+json (API) or as a page
+
+Importing this package loads no torch, timm, Ray or Qdrant: the portal talks to the workers through the queue alone.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from apiflask import APIFlask
+
+from web import access, api, pages, probes, problems
+from workers import settings as settings_of
+from workers.settings import Settings
+
+if TYPE_CHECKING:
+    from workers.client import Client
+
+# One request carries at most this many pictures of the largest accepted size. Beyond 500 kB each they lie in temporary
+# files while the request lasts, not in memory.
+PICTURES_PER_REQUEST_AT_FULL_SIZE = 8
+
+
+def create_app(settings: Settings | None = None, client: Client | None = None) -> APIFlask:
+    """The portal as a WSGI application.
+
+    Args:
+        settings: what differs between machines; read from the environment when left out.
+        client: the queue's client side; connected by the settings when left out.
+    """
+    settings = settings or settings_of.load()
+    app = APIFlask(
+        __name__,
+        title="Lookalike",
+        version="1",
+        spec_path="/api/v1/openapi.json",
+        docs_path=None,  # The ready-made viewers load scripts from elsewhere; our Content-Security-Policy forbids it.
+        json_errors=False,
+    )
+    largest_picture = settings.max_upload_mb * 2**20
+    app.config.update(
+        LOOKALIKE=settings,
+        MAX_PICTURE_BYTES=largest_picture,
+        MAX_CONTENT_LENGTH=PICTURES_PER_REQUEST_AT_FULL_SIZE * largest_picture + 2**20,
+        MAX_FORM_PARTS=1_000,
+        MAX_FORM_MEMORY_SIZE=256 * 1024,
+        SEND_FILE_MAX_AGE_DEFAULT=None,  # Static files are asked for with their ETag: an update shows at once.
+    )
+    app.extensions["lookalike"] = client or _connect(settings)
+    problems.init_app(app)
+    access.init_app(app, settings)
+    app.register_blueprint(probes.blueprint)
+    api.init_app(app)
+    pages.init_app(app)
+    return app
+
+
+def _connect(settings: Settings) -> Client:
+    from workers.client import Client
+
+    return Client(settings)

@@ -1,0 +1,177 @@
+"""A stand-in for the workers' side: a real gallery in a folder, and answers that need neither queue nor model.
+
+The portal is tested against it for what the portal itself does; tests/e2e runs the same pages over the real system.
+"""
+
+import io
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+from PIL import Image
+
+from ml.images import decode, thumbnail
+from workers.client import Unavailable
+from workers.gallery import Added, Gallery, NotFound
+from workers.messages import Failure, JobStatus, LabelCount, Picture, Result, SearchResult, SystemStatus, WorkerStatus
+from workers.settings import Settings
+
+
+def photo(
+    colour: tuple[int, int, int] = (200, 30, 30), size: tuple[int, int] = (64, 48), format: str = "JPEG"
+) -> bytes:
+    """A small picture of one colour."""
+    buffer = io.BytesIO()
+    Image.new("RGB", size, colour).save(buffer, format)
+    return buffer.getvalue()
+
+
+class StandInClient:
+    """The methods of workers.client.Client that the portal calls. Its embedding of a picture is its mean colour."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.gallery = Gallery.open(settings)
+        self.is_down = False
+        self.is_slow = False
+        self.unindexable: dict[str, str] = {}  # path -> why its job leaves it out
+        self.asked: list[dict] = []
+        self._jobs: dict[str, JobStatus] = {}
+        self._indexed: set[str] = set()
+
+    def search(
+        self,
+        image: bytes | None = None,
+        *,
+        picture: str | None = None,
+        k: int = 6,
+        label: str | None = None,
+        rerank: bool = False,
+        timeout_s: float = 30.0,
+    ) -> SearchResult:
+        self._answering()
+        self.asked.append({"image": image, "picture": picture, "k": k, "label": label, "rerank": rerank})
+        if picture is not None:
+            image = self.gallery.original(picture)
+        query = _vector(image if image is not None else b"")
+        shown = [each for each in map(self.picture, self._indexed) if label in (None, each.label)]
+        ranked = sorted(((float(query @ _vector(self.gallery.original(each.id))), each) for each in shown), key=_rank)
+        results = tuple(
+            Result(n, each.id, each.path, each.label, round(s, 6), round(max(0.0, 2 - 2 * s) ** 0.5, 6), s > 0.95)
+            for n, (s, each) in enumerate(ranked[:k], 1)
+        )
+        return SearchResult("stand-in", "pictures-stand-in", results, {"wait": 1.0, "embed": 2.5, "search": 0.5})
+
+    def labels(self) -> list[LabelCount]:
+        self._answering()
+        names = [each.label for each in map(self.picture, self._indexed) if each.label]
+        return [LabelCount(name, names.count(name)) for name in sorted(set(names))]
+
+    def pictures(
+        self, label: str | None = None, after: str | None = None, limit: int = 60
+    ) -> tuple[list[Picture], str | None]:
+        self._answering()
+        shown = [each for each in map(self.picture, sorted(self._indexed)) if label in (None, each.label)]
+        page = [each for each in shown if after is None or each.id > after][:limit]
+        return page, page[-1].id if len(page) == limit else None
+
+    def picture(self, id: str) -> Picture:
+        return self.gallery.picture(id)
+
+    def thumbnail(self, id: str) -> bytes:
+        return self.gallery.thumbnail(id)
+
+    def original(self, id: str) -> bytes:
+        return self.gallery.original(id)
+
+    def add(self, data: bytes, *, path: str, label: str | None, by_person: bool = False) -> Added:
+        return self.gallery.add(data, path=path, label=label, by_person=by_person)
+
+    def index(self, ids: Iterable[str], failures: Sequence[Failure] = ()) -> str:
+        self._answering()
+        pictures = [self.picture(id) for id in ids]
+        broken = [Failure(each.path, self.unindexable[each.path]) for each in pictures if each.path in self.unindexable]
+        good = {each.id for each in pictures if each.path not in self.unindexable}
+        for id in good:
+            self.gallery.put_thumbnail(id, thumbnail(decode(self.original(id))))
+        self._indexed |= good
+        return self._note("index", len(pictures), len(good), [*failures, *broken])
+
+    def label(self, ids: Sequence[str], label: str | None) -> JobStatus:
+        self._answering()
+        for id in ids:
+            self.gallery.set_label(id, label)
+        return self._jobs[self._note("label", len(ids), 0, [])]
+
+    def delete(self, ids: Sequence[str]) -> JobStatus:
+        self._answering()
+        for id in ids:
+            self.gallery.forget(id)
+            self._indexed.discard(id)
+        return self._jobs[self._note("delete", len(ids), 0, [])]
+
+    def job(self, job: str) -> JobStatus:
+        self._answering()
+        if job not in self._jobs:
+            raise NotFound(f"there is no job {job}", hint="finished jobs are kept for a week")
+        return self._jobs[job]
+
+    def follow(self, job: str, timeout_s: float | None = None) -> Iterator[JobStatus]:
+        yield self._jobs[job]
+        if self.is_slow:
+            raise Unavailable(f"job {job} is not finished after {timeout_s:.0f} s", hint="it goes on by itself")
+
+    def status(self) -> SystemStatus:
+        worker = WorkerStatus(
+            id="w1",
+            host="here",
+            pid=1,
+            queues=("search", "index"),
+            device="cpu",
+            precision="bf16",
+            why="no GPU",
+            model="stand-in",
+            collection="pictures-stand-in",
+            pictures=len(self._indexed),
+            age_s=0.5,
+            started_at=1_795_500_000.0,
+            rss_mb=321.0,
+        )
+        return SystemStatus(
+            healthy=not self.is_down,
+            problems=("the queue does not answer: start it",) if self.is_down else (),
+            model=None if self.is_down else "stand-in",
+            collection=None if self.is_down else "pictures-stand-in",
+            pictures=len(self._indexed),
+            queues={} if self.is_down else {"search": 0, "index": 3},
+            workers=() if self.is_down else (worker,),
+            settings=self.settings.shown(),
+        )
+
+    def _answering(self) -> None:
+        if self.is_down:
+            raise Unavailable("the queue does not answer", hint="start the system with: lookalike up")
+
+    def _note(self, kind: str, total: int, added: int, failures: Sequence[Failure]) -> str:
+        job = f"{kind}-{len(self._jobs):012x}"
+        self._jobs[job] = JobStatus(
+            job=job,
+            kind=kind,
+            state="running" if self.is_slow else "done",
+            total=total,
+            done=0 if self.is_slow else total,
+            added=added,
+            unchanged=0,
+            failed=len(failures),
+            seconds=0.1,
+            failures=tuple(failures),
+        )
+        return job
+
+
+def _vector(data: bytes) -> np.ndarray:
+    mean = np.asarray(decode(data), np.float64).mean((0, 1)) + 1
+    return mean / np.linalg.norm(mean)
+
+
+def _rank(pair: tuple[float, Picture]) -> tuple[float, str]:
+    return -pair[0], pair[1].id

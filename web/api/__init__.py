@@ -1,0 +1,25 @@
+"""The JSON API under /api/v1, for the portal's own scripts and for other programs.
+
+schemas.py     what goes in and out
+search.py      POST /search
+images.py      the gallery: add, list, show, label, delete
+system.py      labels, jobs, health
+document.py    what the OpenAPI document says beyond what APIFlask finds out by itself
+"""
+
+from apiflask import APIBlueprint, APIFlask
+
+from web.access import csrf
+from web.api import document, images, search, system
+
+PREFIX = "/api/v1"
+
+
+def init_app(app: APIFlask) -> None:
+    """Registers the routes and the document at /api/v1/openapi.json."""
+    v1 = APIBlueprint("api", __name__, url_prefix=PREFIX)
+    for part in (search.blueprint, images.blueprint, system.blueprint):
+        csrf.exempt(part)  # Programs have no form token; web.access.cross_site guards these routes.
+        v1.register_blueprint(part)
+    app.register_blueprint(v1)
+    document.init_app(app)

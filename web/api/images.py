@@ -1,0 +1,163 @@
+"""/images: the gallery. Originals are stored before the answer is given; they become searchable by a job."""
+
+import re
+from io import BytesIO
+from pathlib import PurePosixPath
+from typing import Any
+
+from apiflask import APIBlueprint
+from apiflask.schemas import FileSchema
+from flask import Response, current_app, request, send_file
+
+from web.api import uploads
+from web.api.schemas import LabelChange, Picture, PicturePage, PictureQuery, Upload, UploadForm
+from web.backend import client, picture_id
+from web.problems import problem, too_large_hint
+
+blueprint = APIBlueprint("images", __name__)
+
+_MIMETYPES = {"JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIC", "HEIF"}
+FOR_EVER = "private, max-age=31536000, immutable"  # An id names its bytes, so what it shows never changes.
+
+
+_UPLOAD_ANSWERS: Any = {
+    202: {
+        "description": "Stored; the job that makes them searchable goes on",
+        "content": {"application/json": {"schema": Upload}},
+    },
+    413: {"description": "The only file, or the whole request, is too large"},
+}
+
+
+@blueprint.post("/images")
+@blueprint.input(UploadForm, location="files", arg_name="form")
+@blueprint.output(Upload, status_code=201, description="Stored and searchable, except for the files that say otherwise")
+@blueprint.doc(
+    tags=["Gallery"],
+    responses=_UPLOAD_ANSWERS,
+)
+def add(form: dict[str, Any]) -> Any:
+    """Keep photos
+
+    Stores the photos and waits for up to `wait_s` seconds until they are searchable. A file that is no picture is
+    refused without harm to the others; when all are refused the answer is 422 and names each with its reason.
+
+    `curl -F images=@a.jpg -F images=@b.jpg -F label=mug http://127.0.0.1:8000/api/v1/images`
+    """
+    upload = uploads.keep(
+        client(),
+        form["images"],
+        form["label"],
+        max_bytes=current_app.config["MAX_PICTURE_BYTES"],
+        by_person=form["label_from"] == "person",
+    )
+    if upload.job is None:
+        return _all_refused(upload)
+    status = uploads.wait(client(), upload, form["wait_s"])
+    return upload.to_json(status.state), 201 if status.is_finished else 202
+
+
+def _all_refused(upload: uploads.Upload) -> Response:
+    errors = [{"file": each.file, "reason": each.reason or ""} for each in upload.files]
+    detail = "; ".join(f"{each['file']} {each['reason']}" for each in errors[:5])
+    if len(errors) > 5:
+        detail += f"; and {len(errors) - 5} more"
+    is_too_large = len(errors) == 1 and upload.files[0].is_too_large
+    return problem(
+        413 if is_too_large else 422,
+        detail,
+        title="Unreadable picture" if len(errors) == 1 else "Unreadable pictures",
+        hint=too_large_hint() if is_too_large else upload.hint or "choose other files",
+        errors=errors,
+    )
+
+
+@blueprint.get("/images")
+@blueprint.input(PictureQuery, location="query", arg_name="asked")
+@blueprint.output(PicturePage)
+@blueprint.doc(tags=["Gallery"])
+def index(asked: dict[str, Any]) -> Any:
+    """List the gallery's pictures
+
+    In pages: give the `next` of one answer as `after` of the next request.
+    """
+    pictures, following = client().pictures(**asked)
+    return {"pictures": [picture.to_json() for picture in pictures], "next": following}
+
+
+@blueprint.get("/images/<id>")
+@blueprint.output(Picture)
+@blueprint.doc(tags=["Gallery"])
+def show(id: str) -> Any:
+    """Show what is known of a picture"""
+    return client().picture(picture_id(id)).to_json()
+
+
+@blueprint.get("/images/<id>/thumbnail")
+@blueprint.output(FileSchema(type="string", format="binary"), content_type="image/jpeg", description="At most 256 px")
+@blueprint.doc(tags=["Gallery"])
+def thumbnail(id: str) -> Any:
+    """Show a small copy of a picture
+
+    Re-encoded as JPEG, upright, without metadata.
+    """
+    id = picture_id(id)
+    if id in request.if_none_match:
+        response = Response(status=304)
+    else:
+        response = Response(client().thumbnail(id), mimetype="image/jpeg")
+    response.set_etag(id)
+    response.headers["Cache-Control"] = FOR_EVER
+    return response
+
+
+@blueprint.get("/images/<id>/original")
+@blueprint.output(FileSchema(type="string", format="binary"), content_type="application/octet-stream")
+@blueprint.doc(tags=["Gallery"])
+def original(id: str) -> Any:
+    """Download a picture as it was added
+
+    Every byte of it, metadata such as the place it was taken at included.
+    """
+    picture = client().picture(picture_id(id))
+    is_known = picture.format.upper() in _MIMETYPES
+    response = send_file(
+        BytesIO(client().original(picture.id)),
+        mimetype=f"image/{picture.format.lower()}" if is_known else "application/octet-stream",
+        as_attachment=True,
+        download_name=_download_name(picture.name, picture.id),
+    )
+    response.set_etag(picture.id)
+    response.headers["Cache-Control"] = FOR_EVER
+    response.headers["Content-Security-Policy"] = "sandbox; default-src 'none'"
+    return response
+
+
+def _download_name(name: str, id: str) -> str:
+    """The name it came with, without what a file system or a header could stumble over."""
+    name = re.sub(r"[\x00-\x1f\x7f/\\:*?\"<>|]", "_", PurePosixPath(name.replace("\\", "/")).name)
+    return name[-120:] or id
+
+
+@blueprint.patch("/images/<id>")
+@blueprint.input(LabelChange, arg_name="change", example={"label": "sunrise-mug"})
+@blueprint.output(Picture)
+@blueprint.doc(tags=["Gallery"])
+def change(id: str, change: dict[str, Any]) -> Any:
+    """Change a picture's label
+
+    The answer comes when searches see the change.
+    """
+    id = client().picture(picture_id(id)).id
+    client().label([id], uploads.tidy_label(change["label"]))
+    return client().picture(id).to_json()
+
+
+@blueprint.delete("/images/<id>")
+@blueprint.output({}, status_code=204, description="It is gone, from searches too")
+@blueprint.doc(tags=["Gallery"])
+def delete(id: str) -> Any:
+    """Delete a picture"""
+    id = client().picture(picture_id(id)).id
+    client().delete([id])
+    return Response(status=204)

@@ -1,0 +1,179 @@
+"""The API's vocabulary, as marshmallow schemas: what APIFlask checks requests with and describes answers by.
+
+Answers mirror the messages of `workers.messages`; tests/web/test_schemas.py holds the two together.
+"""
+
+from apiflask import Schema
+from apiflask.fields import URL, Boolean, Dict, File, Float, Integer, List, Nested, String
+from apiflask.validators import Length, OneOf, Range
+
+LABEL_LENGTH = Length(max=200)
+MAX_K = 200
+
+ID_EXAMPLE = "9f86d081884c7d659a2feaa0c55ad015"
+
+
+def _note(description: str, example: object = None) -> dict[str, object]:
+    note: dict[str, object] = {"description": description}
+    if example is not None:
+        note["example"] = example
+    return note
+
+
+class Problem(Schema):
+    """An error, as RFC 9457 has it."""
+
+    type = String(metadata=_note("always about:blank: the title says which problem it is", "about:blank"))
+    title = String(metadata=_note("what kind of problem", "Unreadable picture"))
+    status = Integer(metadata=_note("the HTTP status again", 422))
+    detail = String(metadata=_note("what is the case", "notes.txt is no picture that we read"))
+    hint = String(metadata=_note("what to do next", "choose another photo"))
+    errors = List(Dict(keys=String(), values=String()), metadata=_note("which fields or files, each with its reason"))
+
+
+class SearchOptions(Schema):
+    k = Integer(load_default=6, validate=Range(1, MAX_K), metadata=_note("how many results", 6))
+    label = String(load_default=None, allow_none=True, validate=LABEL_LENGTH, metadata=_note("only this label", "mug"))
+    rerank = Boolean(load_default=False, metadata=_note("k-reciprocal re-ranking: slower, often better order"))
+
+
+class SearchByPhoto(SearchOptions):
+    image = File(required=True, metadata=_note("the query photo; it is searched with and not kept"))
+
+
+class SearchByPicture(SearchOptions):
+    picture = String(required=True, metadata=_note("id of a picture of the gallery to search with", ID_EXAMPLE))
+
+
+class Result(Schema):
+    rank = Integer(metadata=_note("1 is the most similar", 1))
+    id = String(metadata=_note("the picture's id", ID_EXAMPLE))
+    path = String(metadata=_note("where the picture came from, as text to show", "mugs/sunrise-mug/03.jpg"))
+    label = String(allow_none=True, metadata=_note("its label", "sunrise-mug"))
+    similarity = Float(metadata=_note("cosine, in [-1, 1]", 0.93))
+    distance = Float(metadata=_note("L2 distance of unit vectors", 0.374))
+    match = Boolean(
+        allow_none=True, metadata=_note("passes the model's threshold for 1 % false matches; null: it has none")
+    )
+
+
+class SearchResult(Schema):
+    model = String(metadata=_note("the model that gave this answer", "efficientnet-lite0-imagenet"))
+    collection = String(metadata=_note("the collection that it compared with"))
+    results = List(Nested(Result))
+    timings_ms = Dict(keys=String(), values=Float(), metadata=_note("where the time went: wait, decode, embed, search"))
+
+
+class UploadForm(Schema):
+    images = List(File(), required=True, metadata=_note("the photos to keep, one part each"))
+    label = String(load_default=None, validate=LABEL_LENGTH, metadata=_note("label for all of them", "mug"))
+    label_from = String(
+        load_default="person",
+        validate=OneOf(["person", "folder"]),
+        metadata=_note("who gave the label: a folder's name never replaces what a person chose", "person"),
+    )
+    wait_s = Float(
+        load_default=10.0, validate=Range(0, 30), metadata=_note("how long to wait for them to be searchable")
+    )
+
+
+class Uploaded(Schema):
+    file = String(metadata=_note("the file's name, as sent", "IMG_0042.jpg"))
+    id = String(allow_none=True, metadata=_note("the picture's id; null when it was refused", ID_EXAMPLE))
+    outcome = String(metadata=_note("added, unchanged (was there before), refused, or pending", "added"))
+    reason = String(allow_none=True, metadata=_note("why it was refused"))
+
+
+class Upload(Schema):
+    job = String(metadata=_note("the job that makes the photos searchable"))
+    job_url = URL(relative=True, metadata=_note("where to follow it"))
+    state = String(metadata=_note("running, done, failed or stopped", "done"))
+    images = List(Nested(Uploaded))
+
+
+class Picture(Schema):
+    id = String(metadata=_note("the first 32 hex digits of the SHA-256 of its bytes", ID_EXAMPLE))
+    name = String(metadata=_note("the last part of its path", "03.jpg"))
+    path = String(metadata=_note("where it came from, as text to show", "mugs/sunrise-mug/03.jpg"))
+    label = String(allow_none=True, metadata=_note("its label", "sunrise-mug"))
+    width = Integer(metadata=_note("in pixels", 1024))
+    height = Integer(metadata=_note("in pixels", 768))
+    format = String(metadata=_note("by content, not by name", "JPEG"))
+    bytes = Integer(metadata=_note("size of the original", 183_204))
+    added_at = Float(metadata=_note("seconds since 1970, UTC", 1_795_500_000.0))
+
+
+class PictureQuery(Schema):
+    label = String(load_default=None, validate=LABEL_LENGTH, metadata=_note("only this label", "mug"))
+    after = String(load_default=None, metadata=_note("`next` of the page before"))
+    limit = Integer(load_default=60, validate=Range(1, 500), metadata=_note("pictures on a page", 60))
+
+
+class ListedPicture(Picture):
+    """The same once more: apispec wants a name of its own for a schema that is nested as well as answered alone."""
+
+
+class PicturePage(Schema):
+    pictures = List(Nested(ListedPicture))
+    next = String(allow_none=True, metadata=_note("give this as `after` for the next page; null: this is the last"))
+
+
+class LabelChange(Schema):
+    label = String(
+        required=True, allow_none=True, validate=LABEL_LENGTH, metadata=_note("null takes the label away", "mug")
+    )
+
+
+class LabelCount(Schema):
+    label = String(metadata=_note("a label", "sunrise-mug"))
+    count = Integer(metadata=_note("pictures that carry it", 12))
+
+
+class Labels(Schema):
+    labels = List(Nested(LabelCount))
+
+
+class Failure(Schema):
+    path = String(metadata=_note("the file that was left out", "notes.txt"))
+    reason = String(metadata=_note("why"))
+
+
+class Job(Schema):
+    job = String(metadata=_note("the job's id"))
+    kind = String(metadata=_note("what it does", "index"))
+    state = String(metadata=_note("running, done, failed or stopped", "running"))
+    total = Integer(metadata=_note("items to do", 128))
+    done = Integer(metadata=_note("items finished, failed ones included", 64))
+    added = Integer()
+    unchanged = Integer()
+    failed = Integer()
+    seconds = Float(metadata=_note("since it began"))
+    failures = List(Nested(Failure), metadata=_note("the first 1,000"))
+    detail = Dict(keys=String(), metadata=_note("what this kind of job has to tell besides"))
+
+
+class Worker(Schema):
+    id = String()
+    host = String()
+    pid = Integer()
+    queues = List(String())
+    device = String(metadata=_note("where its model runs", "cpu"))
+    precision = String(metadata=_note("number format of the model", "bf16"))
+    why = String(metadata=_note("the reason for device and precision"))
+    model = String()
+    collection = String()
+    pictures = Integer()
+    age_s = Float(metadata=_note("since its last sign of life"))
+    started_at = Float()
+    rss_mb = Float(metadata=_note("memory in use"))
+
+
+class Health(Schema):
+    healthy = Boolean()
+    problems = List(String(), metadata=_note("what is wrong and what to do, in words; empty: nothing"))
+    model = String(allow_none=True)
+    collection = String(allow_none=True)
+    pictures = Integer(metadata=_note("in the active collection"))
+    queues = Dict(keys=String(), values=Integer(), metadata=_note("tasks waiting in each queue"))
+    workers = List(Nested(Worker))
+    settings = Dict(keys=String(), metadata=_note("every setting, secrets hidden"))

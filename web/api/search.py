@@ -1,0 +1,60 @@
+"""POST /search: the pictures that look most like a photo, or like a picture of the gallery."""
+
+from typing import Any
+
+from apiflask import APIBlueprint
+from apiflask.schema_adapters.marshmallow import parser
+from flask import Response, current_app, jsonify, request
+from werkzeug.datastructures import FileStorage
+from werkzeug.exceptions import RequestEntityTooLarge
+
+from web.api.schemas import SearchByPhoto, SearchByPicture, SearchResult
+from web.backend import client, picture_id
+from workers.client import UnreadableImage
+from workers.messages import SearchResult as SearchAnswer
+
+blueprint = APIBlueprint("search", __name__)
+
+
+@blueprint.post("/search")
+@blueprint.input(SearchByPhoto, location="files", arg_name="_documented", validation=False)
+@blueprint.output(SearchResult, description="The most similar pictures, best first")
+@blueprint.doc(
+    tags=["Search"], responses={404: "The picture to search with is not in the gallery", 413: "Photo too large"}
+)
+def search(_documented: Any) -> Any:
+    """Search by example
+
+    Send either a photo, as multipart form data with the part `image`, or JSON with the id of a `picture` of the
+    gallery. A photo is searched with and not kept.
+
+    `curl -F image=@photo.jpg -F k=6 http://127.0.0.1:8000/api/v1/search`
+    """
+    if request.is_json:
+        asked = parser.parse(SearchByPicture(), request, location="json")
+        result = client().search(picture=picture_id(asked.pop("picture")), **asked)
+    else:
+        asked = parser.parse(SearchByPhoto(), request, location="files")
+        result = with_photo(asked.pop("image"), **asked)
+    response: Response = jsonify(result.to_json())
+    response.headers["Server-Timing"] = ", ".join(f"{stage};dur={ms:.1f}" for stage, ms in result.timings_ms.items())
+    return response
+
+
+def with_photo(photo: FileStorage, *, k: int, label: str | None, rerank: bool) -> SearchAnswer:
+    """Searches with an uploaded photo.
+
+    Raises:
+        UnreadableImage: it is no picture that we accept; the message begins with its name.
+        RequestEntityTooLarge: it has more bytes than a picture may have.
+        Unavailable: no worker answers.
+    """
+    name = photo.filename or "the photo"
+    limit = current_app.config["MAX_PICTURE_BYTES"]
+    data = photo.stream.read(limit + 1)
+    if len(data) > limit:
+        raise RequestEntityTooLarge(f"{name} is larger than {limit // 2**20} MB")
+    try:
+        return client().search(data, k=k, label=label, rerank=rerank)
+    except UnreadableImage as error:
+        raise UnreadableImage(f"{name} {error.message}", hint=error.hint or "choose another photo") from error

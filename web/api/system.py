@@ -1,0 +1,44 @@
+"""What the system says of itself: labels in use, jobs, health."""
+
+from typing import Any
+
+from apiflask import APIBlueprint
+
+from web.api.schemas import Health, Job, Labels
+from web.backend import client
+
+blueprint = APIBlueprint("system", __name__)
+
+
+_UNHEALTHY: Any = {503: {"description": "Something is wrong", "content": {"application/json": {"schema": Health}}}}
+
+
+@blueprint.get("/labels")
+@blueprint.output(Labels)
+@blueprint.doc(tags=["Gallery"])
+def labels() -> Any:
+    """List the labels in use"""
+    return {"labels": [each.to_json() for each in client().labels()]}
+
+
+@blueprint.get("/jobs/<job_id>")
+@blueprint.output(Job)
+@blueprint.doc(tags=["System"])
+def job(job_id: str) -> Any:
+    """Show how far a job is"""
+    return client().job(job_id).to_json()
+
+
+@blueprint.get("/health")
+@blueprint.output(Health)
+@blueprint.doc(
+    tags=["System"],
+    responses=_UNHEALTHY,
+)
+def health() -> Any:
+    """Show how the whole system is
+
+    The status is 503 when something is wrong, with the same body, whose `problems` say what.
+    """
+    status = client().status()
+    return status.to_json(), 200 if status.healthy else 503

@@ -1,0 +1,26 @@
+"""The one way from a request to the workers: the client that `create_app` was given or made."""
+
+import re
+from typing import cast
+
+from flask import current_app
+
+from workers.client import Client, NotFound
+
+_PICTURE_ID = re.compile(r"[0-9a-f]{32}")
+
+
+def client() -> Client:
+    """The queue's client side, of the application that answers this request."""
+    return cast(Client, current_app.extensions["lookalike"])
+
+
+def picture_id(text: str) -> str:
+    """The id, when it has the form of one.
+
+    Raises:
+        NotFound: it has not, so there is no such picture; the text never reaches storage.
+    """
+    if not _PICTURE_ID.fullmatch(text):
+        raise NotFound("there is no picture with this id", hint="an id is 32 hexadecimal digits, as results show it")
+    return text

@@ -1,0 +1,19 @@
+"""Pages for people. Every page works without JavaScript; scripts make it quick.
+
+search.py     the search page: the product's face
+gallery.py    browse, relabel and delete pictures; one picture's page
+adding.py     add photos
+system.py     a job's progress, the system's status
+formats.py    numbers and times as people read them
+"""
+
+from flask import Flask
+
+from web.pages import adding, formats, gallery, search, system
+
+
+def init_app(app: Flask) -> None:
+    """Registers the pages. A new page (training, say) is a module here and a line in templates/base.html."""
+    formats.init_app(app)
+    for module in (search, gallery, adding, system):
+        app.register_blueprint(module.blueprint)

@@ -1,0 +1,26 @@
+"""The page that adds photos: scripts send many in small batches; the plain form sends them at once."""
+
+from flask import Blueprint, current_app, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+
+from web.api import uploads
+from web.backend import client
+
+blueprint = Blueprint("adding", __name__)
+
+
+@blueprint.get("/add")
+def page() -> ResponseReturnValue:
+    """The form."""
+    return render_template("add.html")
+
+
+@blueprint.post("/add")
+def add() -> ResponseReturnValue:
+    """The form without JavaScript: stores the photos and shows the job."""
+    images = [image for image in request.files.getlist("images") if image.filename]
+    max_bytes = current_app.config["MAX_PICTURE_BYTES"]
+    upload = uploads.keep(client(), images, request.form.get("label", "")[:200], max_bytes=max_bytes)
+    if upload.job is None:
+        return render_template("add.html", refused=upload.files, nothing_chosen=not images), 422
+    return redirect(url_for("system.job", job_id=upload.job))

@@ -1,0 +1,52 @@
+"""Numbers and times as people read them, for the templates."""
+
+from datetime import UTC, datetime
+
+from flask import Flask
+
+
+def size(count: int) -> str:
+    """Bytes: 183204 -> 183 kB."""
+    if count < 1000:
+        return f"{count} bytes"
+    value = float(count)
+    for unit in ("kB", "MB", "GB", "TB"):
+        value /= 1000
+        if value < 999.5 or unit == "TB":
+            return f"{value:.1f} {unit}" if value < 9.95 else f"{value:.0f} {unit}"
+    raise AssertionError
+
+
+def number(count: int) -> str:
+    """1234567 -> 1,234,567."""
+    return f"{count:,}"
+
+
+def moment(at_s: float) -> str:
+    """Seconds since 1970 -> 2026-11-24 08:16 UTC."""
+    return datetime.fromtimestamp(at_s, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def duration(seconds: float) -> str:
+    """95.2 -> 1 min 35 s."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min"
+
+
+def bar(similarity: float) -> str:
+    """A cosine as the filled share of a bar, in percent. Below 0 nothing is alike, so the bar starts there."""
+    return f"{100 * min(1.0, max(0.0, similarity)):.1f}"
+
+
+def init_app(app: Flask) -> None:
+    """Makes the functions filters of the same names."""
+    for each in (size, number, moment, duration, bar):
+        app.jinja_env.filters[each.__name__] = each

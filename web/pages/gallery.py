@@ -1,0 +1,62 @@
+"""The gallery's pages: browse by label, look at one picture, change labels, delete."""
+
+from urllib.parse import urlsplit
+
+from flask import Blueprint, flash, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+from werkzeug.exceptions import UnprocessableEntity
+
+from web.api.uploads import tidy_label
+from web.backend import client, picture_id
+
+blueprint = Blueprint("gallery", __name__)
+
+PAGE = 60
+
+
+@blueprint.get("/gallery")
+def page() -> ResponseReturnValue:
+    """Pictures, a page at a time, of one label or of all."""
+    label = tidy_label(request.args.get("label"))
+    pictures, following = client().pictures(label=label, after=request.args.get("after") or None, limit=PAGE)
+    labels = client().labels()
+    return render_template("gallery.html", pictures_shown=pictures, next=following, label=label, labels=labels)
+
+
+@blueprint.get("/pictures/<id>")
+def picture(id: str) -> ResponseReturnValue:
+    """One picture: what is known of it, and what can be done with it."""
+    return render_template("picture.html", picture=client().picture(picture_id(id)))
+
+
+@blueprint.post("/pictures")
+def edit() -> ResponseReturnValue:
+    """Labels or deletes the chosen pictures, then goes back to where the form was."""
+    ids = [client().picture(picture_id(id)).id for id in dict.fromkeys(request.form.getlist("ids"))]
+    action = request.form.get("action")
+    if not ids:
+        flash("No picture was chosen.")
+    elif action == "label":
+        label = tidy_label(request.form.get("label", "")[:200])
+        client().label(ids, label)
+        flash(f"{_pictures(len(ids))} labelled {label}." if label else f"{_pictures(len(ids))} without a label now.")
+    elif action == "delete":
+        client().delete(ids)
+        flash(f"{_pictures(len(ids))} deleted.")
+        if _came_from() in {url_for("gallery.picture", id=id) for id in ids}:
+            return redirect(url_for("gallery.page"))
+    else:
+        raise UnprocessableEntity("the form names no action")
+    return redirect(_came_from())
+
+
+def _pictures(count: int) -> str:
+    return "1 picture" if count == 1 else f"{count} pictures"
+
+
+def _came_from() -> str:
+    """Path and query of the page that sent the form, on this site whatever the Referer header says."""
+    parts = urlsplit(request.referrer or "")
+    if parts.netloc != request.host or not parts.path.startswith("/"):
+        return url_for("gallery.page")
+    return "/" + parts.path.lstrip("/") + (f"?{parts.query}" if parts.query else "")

@@ -1,0 +1,20 @@
+"""Pages on what the system is doing: one job's progress, and the state of the whole."""
+
+from flask import Blueprint, render_template
+from flask.typing import ResponseReturnValue
+
+from web.backend import client
+
+blueprint = Blueprint("system", __name__)
+
+
+@blueprint.get("/jobs/<job_id>")
+def job(job_id: str) -> ResponseReturnValue:
+    """How far a job is, and which files it had to leave out."""
+    return render_template("job.html", job=client().job(job_id))
+
+
+@blueprint.get("/status")
+def status() -> ResponseReturnValue:
+    """For operators: workers, queues, and in words what is wrong and what to do."""
+    return render_template("status.html", status=client().status())

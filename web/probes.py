@@ -1,0 +1,30 @@
+"""Health for whoever supervises the portal: open without a token, and therefore without a detail.
+
+People and scripts that may know more ask /api/v1/health or `lookalike status`.
+"""
+
+from flask import Blueprint
+from flask.typing import ResponseReturnValue
+
+from web.access import public
+from web.backend import client
+
+blueprint = Blueprint("probes", __name__, url_prefix="/health")
+
+
+@blueprint.get("/live")
+@public
+def live() -> ResponseReturnValue:
+    """200 while this process answers requests."""
+    return {"status": "alive"}
+
+
+@blueprint.get("/ready")
+@public
+def ready() -> ResponseReturnValue:
+    """200 while the queue can be reached; 503 otherwise.
+
+    A missing worker does not make the portal unready: its pages then say so better than a refused connection would.
+    """
+    is_queue_there = bool(client().status().queues)
+    return {"status": "ready"} if is_queue_there else ({"status": "not ready"}, 503, {"Retry-After": "5"})

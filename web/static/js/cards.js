@@ -1,0 +1,56 @@
+// The ranked grid: fills cards, keeps those that stay, and moves between them with the arrow keys.
+
+import { pictureUrl, thumbnailUrl } from "./api.js";
+
+const blank = document.getElementById("card");
+const field = (card, name) => card.querySelector(`[data-field="${name}"]`);
+export const shownName = (result) => result.label || result.path.split("/").at(-1);
+
+/** Shows the results in the list. Cards of pictures that were shown before are moved, not made anew: no flicker. */
+export function show(list, results, searchUrl) {
+  const old = new Map([...list.children].map((card) => [card.dataset.id, card]));
+  const cards = results.map((result) => fill(old.get(result.id) ?? fresh(result.id), result, searchUrl));
+  list.replaceChildren(...cards);
+}
+
+function fresh(id) {
+  const card = blank.content.firstElementChild.cloneNode(true);
+  card.dataset.id = id;
+  card.querySelector("img").src = thumbnailUrl(id);
+  card.querySelector("[data-details]").href = pictureUrl(id);
+  return card;
+}
+
+function fill(card, result, searchUrl) {
+  card.querySelector("[data-search]").href = searchUrl(result.id);
+  card.querySelector(".badge").hidden = result.match !== true;
+  field(card, "rank").textContent = result.rank;
+  field(card, "similarity").textContent = result.similarity.toFixed(3);
+  field(card, "bar").setAttribute("width", 100 * Math.min(1, Math.max(0, result.similarity)));
+  field(card, "name").title = result.path;
+  rename(card, result);
+  return card;
+}
+
+/** Writes the label, or the file's name where there is none. */
+export function rename(card, { label, path }) {
+  const name = field(card, "name");
+  name.textContent = shownName({ label, path });
+  name.classList.toggle("unlabelled", !label);
+  card.querySelector("img").alt = label || path;
+}
+
+/** Arrow keys, Home and End move the focus over a grid of links. */
+export function moveWithArrows(list, selector = ".photo") {
+  list.addEventListener("keydown", (event) => {
+    const links = [...list.querySelectorAll(selector)];
+    const at = links.indexOf(event.target.closest(selector));
+    if (at < 0 || event.ctrlKey || event.metaKey || event.altKey) return;
+    const columns = links.filter((link) => link.getBoundingClientRect().top === links[0].getBoundingClientRect().top).length;
+    const steps = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: columns, ArrowUp: -columns, Home: -at, End: links.length - 1 - at };
+    const goal = links[at + steps[event.key]];
+    if (!goal) return;
+    event.preventDefault();
+    goal.focus();
+  });
+}

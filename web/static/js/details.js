@@ -1,0 +1,105 @@
+// The dialog with what is known of one picture, where it is relabelled and deleted.
+
+import { originalUrl, picture, remove, setLabel, thumbnailUrl } from "./api.js";
+
+const dialog = document.getElementById("details");
+const field = (name) => dialog.querySelector(`[data-field="${name}"]`);
+const deleteButton = dialog.querySelector("[data-delete]");
+const labelInput = dialog.querySelector("[name=label]");
+let shown = null;
+let callbacks = {};
+
+/** Opens details for links marked data-details; calls back after a change. */
+export function onDetails(handlers) {
+  callbacks = handlers;
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest("a[data-details]");
+    if (!link || event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
+    event.preventDefault();
+    open(link.closest("[data-id]").dataset.id);
+  });
+}
+
+async function open(id) {
+  field("error").textContent = "";
+  try {
+    fill(await picture(id));
+  } catch (error) {
+    callbacks.failed?.(error);
+    return;
+  }
+  dialog.showModal();
+}
+
+function fill(facts) {
+  shown = facts;
+  const name = facts.label || facts.name;
+  field("title").textContent = name;
+  field("image").src = thumbnailUrl(facts.id);
+  field("image").alt = name;
+  field("name").textContent = facts.name;
+  field("path").textContent = facts.path;
+  field("size").textContent = `${facts.width} × ${facts.height} px, ${facts.format}, ${size(facts.bytes)}`;
+  field("added").textContent = new Date(1000 * facts.added_at).toLocaleString();
+  field("id").textContent = facts.id;
+  field("search").href = `${document.documentElement.dataset.root}/?picture=${facts.id}`;
+  field("search").dataset.search = "";
+  field("search").dataset.id = facts.id;
+  field("original").href = originalUrl(facts.id);
+  labelInput.value = facts.label ?? "";
+  calm();
+}
+
+function size(bytes) {
+  const [value, unit] = bytes < 1e6 ? [bytes / 1e3, "kB"] : [bytes / 1e6, "MB"];
+  return `${value.toFixed(value < 9.95 ? 1 : 0)} ${unit}`;
+}
+
+async function attempt(button, action) {
+  button.disabled = true;
+  field("error").textContent = "";
+  try {
+    return await action();
+  } catch (error) {
+    field("error").textContent = [error.message, error.hint].filter(Boolean).join(": ");
+    return undefined;
+  } finally {
+    button.disabled = false;
+  }
+}
+
+function calm() {
+  deleteButton.classList.remove("sure");
+  deleteButton.textContent = "Delete";
+}
+
+dialog.querySelector("[data-label-form]").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const changed = await attempt(event.submitter ?? labelInput, () => setLabel(shown.id, labelInput.value.trim()));
+  if (!changed) return;
+  fill(changed);
+  callbacks.relabelled?.(changed);
+});
+
+deleteButton.addEventListener("click", async () => {
+  if (!deleteButton.classList.contains("sure")) {
+    deleteButton.classList.add("sure");
+    deleteButton.textContent = "Really delete it?";
+    return;
+  }
+  const id = shown.id;
+  const gone = await attempt(deleteButton, async () => {
+    await remove(id);
+    return true;
+  });
+  if (!gone) return;
+  dialog.close();
+  callbacks.deleted?.(id);
+});
+deleteButton.addEventListener("blur", calm);
+
+dialog.querySelector("[data-close]").addEventListener("click", () => dialog.close());
+dialog.addEventListener("click", (event) => {
+  if (event.target === dialog) dialog.close(); // the backdrop
+  if (event.target.closest("a[data-search]")) dialog.close();
+});

@@ -1,0 +1,76 @@
+// Files from wherever a person has them: dropped anywhere on the page, pasted, or chosen.
+
+/** Calls back with a non-empty list of {blob, name, folder} for every drop, paste and choice. */
+export function onFiles(callback, { inputs, folders = false }) {
+  for (const input of inputs) {
+    input.addEventListener("change", () => {
+      const files = [...input.files].map((file) => entry(file, file.webkitRelativePath || file.name));
+      input.value = ""; // so that choosing the same file again is a change again
+      if (files.length) callback(files);
+    });
+  }
+
+  let depth = 0; // dragenter and dragleave also fire for every element inside the page
+  const veil = (shown) => document.body.classList.toggle("dragging", shown);
+  addEventListener("dragenter", (event) => {
+    if (!carriesFiles(event)) return;
+    event.preventDefault();
+    depth += 1;
+    veil(true);
+  });
+  addEventListener("dragover", (event) => {
+    if (carriesFiles(event)) event.preventDefault();
+  });
+  addEventListener("dragleave", (event) => {
+    if (!carriesFiles(event)) return;
+    depth = Math.max(0, depth - 1);
+    if (depth === 0) veil(false);
+  });
+  addEventListener("drop", async (event) => {
+    if (!carriesFiles(event)) return;
+    event.preventDefault();
+    depth = 0;
+    veil(false);
+    const files = await dropped(event.dataTransfer, folders);
+    if (files.length) callback(files);
+  });
+  addEventListener("paste", (event) => {
+    const files = [...(event.clipboardData?.files ?? [])].map((file) => entry(file, file.name || "pasted.png"));
+    if (files.length) {
+      event.preventDefault();
+      callback(files);
+    }
+  });
+}
+
+const carriesFiles = (event) => [...(event.dataTransfer?.types ?? [])].includes("Files");
+
+function entry(file, path) {
+  const parts = path.replace(/^\//, "").split("/");
+  return { blob: file, name: parts.join("/"), folder: parts.length > 1 ? parts.at(-2) : null };
+}
+
+async function dropped(transfer, folders) {
+  // Entries have to be taken before the first await: the browser empties the list after the event.
+  const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
+  if (!folders || !entries.some((each) => each.isDirectory)) {
+    return [...transfer.files].map((file) => entry(file, file.name));
+  }
+  const found = [];
+  for (const each of entries) await walk(each, found);
+  return found;
+}
+
+async function walk(each, found) {
+  if (each.isFile) {
+    const file = await new Promise((resolve, reject) => each.file(resolve, reject));
+    found.push(entry(file, each.fullPath));
+    return;
+  }
+  const reader = each.createReader();
+  for (;;) {
+    const batch = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));
+    if (!batch.length) return;
+    for (const inner of batch) await walk(inner, found);
+  }
+}

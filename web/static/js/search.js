@@ -1,0 +1,229 @@
+// The search page. A query is {blob, name} (a photo, not kept) or {id, name} (a picture of the gallery).
+// The address holds queries by id; photos live in this tab's memory and come back with the back button.
+
+import { keep, search, thumbnailUrl } from "./api.js";
+import { useCamera } from "./camera.js";
+import { moveWithArrows, rename, show, shownName } from "./cards.js";
+import { onDetails } from "./details.js";
+import { onFiles } from "./dropzone.js";
+import { suggestLabels } from "./labels.js";
+
+const page = document.getElementById("main");
+const form = page.querySelector("form.query");
+const list = document.getElementById("results");
+const section = document.getElementById("results-section");
+const problemBox = document.getElementById("problem");
+const facts = document.getElementById("query-facts");
+const keepButton = facts.querySelector("[data-keep]");
+const photoBox = document.getElementById("query-photo");
+const announcements = document.getElementById("announcements");
+const root = document.documentElement.dataset.root;
+const titleAtStart = "Lookalike";
+const DEFAULT_K = 12;
+const maxBytes = Number(form.dataset.maxBytes);
+
+const photos = []; // what this tab has searched with; history states hold indexes into it
+let current = null;
+let running = null;
+let previewUrl = null;
+let lastBest = null;
+
+const options = () => ({
+  k: Number(form.elements.k.value),
+  label: form.elements.label.value.trim(),
+  rerank: form.elements.rerank.checked,
+});
+
+function address(id) {
+  const { k, label, rerank } = options();
+  const parameters = new URLSearchParams();
+  if (id) parameters.set("picture", id);
+  if (k !== DEFAULT_K) parameters.set("k", k);
+  if (label) parameters.set("label", label);
+  if (rerank) parameters.set("rerank", "1");
+  return `${root}/${parameters.size ? `?${parameters}` : ""}`;
+}
+
+/** Searches and shows the answer. history: "push" for a new query, "replace" for new options, "none" when going back. */
+async function run(query, { history: step = "push", live = false } = {}) {
+  running?.abort();
+  const controller = new AbortController();
+  running = controller;
+  current = query;
+  if (!live) remember(query, step);
+  preview(query);
+  hideProblem();
+  page.dataset.state = "answer";
+  if (query.blob?.size > maxBytes) {
+    fail({ message: `${query.name} is larger than ${Math.floor(maxBytes / 2 ** 20)} MB`, hint: "choose a smaller photo" });
+    return false;
+  }
+  section.setAttribute("aria-busy", "true");
+  const began = performance.now();
+  try {
+    const answer = await search(query, options(), controller.signal);
+    present(query, answer, performance.now() - began, live);
+    return true;
+  } catch (error) {
+    if (error.name === "AbortError") return true;
+    fail(error);
+    return false;
+  } finally {
+    if (running === controller) {
+      running = null;
+      section.removeAttribute("aria-busy");
+    }
+  }
+}
+
+function remember(query, step) {
+  if (step === "none") return;
+  if (!query.id && !photos.includes(query)) photos.push(query);
+  const state = query.id ? { id: query.id, name: query.name } : { photo: photos.indexOf(query) };
+  window.history[step === "push" ? "pushState" : "replaceState"](state, "", address(query.id));
+}
+
+function preview(query) {
+  const image = photoBox.querySelector("img");
+  const url = query.id ? thumbnailUrl(query.id) : URL.createObjectURL(query.blob);
+  photoBox.classList.remove("no-preview");
+  image.onerror = () => photoBox.classList.add("no-preview"); // a format that this browser cannot show, HEIC say
+  image.src = url;
+  image.alt = `The query: ${query.name}`;
+  if (previewUrl) URL.revokeObjectURL(previewUrl);
+  previewUrl = query.id ? null : url;
+  document.getElementById("query-name").textContent = query.name;
+  photoBox.hidden = false;
+  keepButton.hidden = Boolean(query.id);
+  keepButton.disabled = false;
+  keepButton.textContent = "Keep this photo in the gallery";
+}
+
+function present(query, answer, tookMs, live) {
+  const { results } = answer;
+  show(list, results, address);
+  const title = results.length ? `${results.length} most similar` : "Nothing to compare with";
+  document.getElementById("results-title").textContent = title;
+  document.getElementById("no-results").hidden = results.length > 0;
+  facts.hidden = false;
+  facts.querySelector("[data-field=took]").textContent = `${tookMs.toFixed(0)} ms`;
+  facts.querySelector("[data-field=model]").textContent = answer.model;
+  facts.querySelector("[data-field=stages]").textContent = Object.entries(answer.timings_ms)
+    .map(([stage, ms]) => `${stage} ${ms.toFixed(0)}`)
+    .join(" · ");
+  document.title = `Like ${query.name} – Lookalike`;
+  const best = results[0];
+  if (live && best?.id === lastBest) return; // a screen reader should not hear the same every second
+  lastBest = best?.id;
+  const said = best ? `, best: ${shownName(best)}, similarity ${best.similarity.toFixed(2)}${best.match ? ", a match" : ""}` : "";
+  announcements.textContent = `${results.length} results for ${query.name}${said}`;
+}
+
+function fail({ message, hint }) {
+  problemBox.querySelector("[data-field=detail]").textContent = message;
+  problemBox.querySelector("[data-field=hint]").textContent = hint ?? "";
+  problemBox.querySelector("[data-retry]").hidden = !current;
+  problemBox.hidden = false;
+  list.replaceChildren();
+  document.getElementById("results-title").textContent = "";
+  document.getElementById("no-results").hidden = true;
+  facts.hidden = true;
+}
+
+function hideProblem() {
+  problemBox.hidden = true;
+}
+
+function backToStart() {
+  if (page.querySelector(".start .samples, .start .empty, .start .problem") === null) {
+    location.assign(`${root}/`); // this page was made with an answer, so it has no start to show
+    return;
+  }
+  running?.abort();
+  current = null;
+  hideProblem();
+  page.dataset.state = "start";
+  document.title = titleAtStart;
+}
+
+// Ways to ask
+
+onFiles(
+  ([first]) => {
+    camera.close();
+    run({ blob: first.blob, name: first.name.split("/").at(-1) });
+  },
+  { inputs: [form.elements.image] },
+);
+
+const camera = useCamera(document.getElementById("camera"), form.querySelector("[data-camera-open]"), {
+  search: (blob, { live }) => run({ blob, name: live ? "live camera" : "camera.jpg" }, { live }),
+  failed: fail,
+});
+
+document.addEventListener("click", (event) => {
+  const link = event.target.closest("a[data-search]");
+  if (!link || event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
+  event.preventDefault();
+  camera.close();
+  const holder = link.closest("[data-id]");
+  const name = holder.querySelector("[data-field=name]")?.textContent || link.querySelector("img")?.alt || "this picture";
+  scrollTo({ top: 0, behavior: "smooth" });
+  run({ id: holder.dataset.id, name });
+});
+
+form.querySelector(".options").addEventListener("change", () => {
+  if (current) run(current, { history: "replace" });
+});
+form.addEventListener("submit", (event) => {
+  event.preventDefault(); // Enter in the label field
+  if (current) run(current, { history: "replace" });
+});
+problemBox.querySelector("[data-retry]").addEventListener("click", () => run(current, { history: "replace" }));
+
+addEventListener("popstate", ({ state }) => {
+  camera.close();
+  if (state?.id) run({ id: state.id, name: state.name }, { history: "none" });
+  else if (photos[state?.photo]) run(photos[state.photo], { history: "none" });
+  else backToStart();
+});
+
+keepButton.addEventListener("click", async () => {
+  keepButton.disabled = true;
+  const kept = current;
+  try {
+    const { images } = await keep([kept], form.elements.label.value.trim());
+    keepButton.textContent = images[0].outcome === "unchanged" ? "It is in the gallery already" : "Kept";
+    announcements.textContent = keepButton.textContent;
+  } catch (error) {
+    keepButton.disabled = false;
+    keepButton.textContent = `${error.message}. Try again`;
+  }
+});
+
+// What happens to pictures that are shown
+
+const cardOf = (id) => [...list.children].find((card) => card.dataset.id === id);
+onDetails({
+  failed: fail,
+  relabelled: (picture) => {
+    const card = cardOf(picture.id);
+    if (card) rename(card, picture);
+    announcements.textContent = `Labelled ${picture.label ?? "nothing"}`;
+    suggestLabels();
+  },
+  deleted: (id) => {
+    cardOf(id)?.remove();
+    announcements.textContent = "The picture is deleted";
+  },
+});
+moveWithArrows(list);
+suggestLabels();
+
+// A page that came with its answer in it
+const given = form.elements.picture?.value;
+if (given && page.dataset.state === "answer") {
+  current = { id: given, name: document.getElementById("query-name").textContent };
+  window.history.replaceState({ id: current.id, name: current.name }, "", location.href);
+}
+page.dataset.ready = "true";
