@@ -3,7 +3,10 @@
 `load` takes a bundle and picks the device and the precision; `Embedder.why` says why. Preprocessing is the bundle's.
 """
 
+import logging
+import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
 
@@ -11,6 +14,10 @@ import numpy as np
 from PIL import Image
 
 from ml.bundle import Bundle, Preprocessing
+
+log = logging.getLogger(__name__)
+
+_CUDA_DRIVERS = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/dxg")
 
 
 class Network(Protocol):
@@ -26,11 +33,12 @@ class Network(Protocol):
 
 
 class Embedder:
-    """A loaded model. One caller at a time."""
+    """A loaded model. Calls from several threads wait for each other."""
 
     def __init__(self, bundle: Bundle, network: Network) -> None:
         self.bundle = bundle
         self._network = network
+        self._lock = threading.Lock()
 
     @property
     def name(self) -> str:
@@ -63,13 +71,18 @@ class Embedder:
         """RGB pictures of any size to float32 [n, dim], rows of unit length."""
         if not images:
             return np.empty((0, self.dim), np.float32)
-        return self.embed_arrays(np.stack([self.preprocessing.apply(image) for image in images]))
+        if len(images) < 4:
+            return self.embed_arrays(np.stack([self.preprocessing.apply(image) for image in images]))
+        with ThreadPoolExecutor(4) as threads:  # Pillow lets go of the interpreter's lock
+            return self.embed_arrays(np.stack(list(threads.map(self.preprocessing.apply, images))))
 
     def embed_arrays(self, pixels: np.ndarray) -> np.ndarray:
         """uint8 [n, size_px, size_px, 3], as `preprocessing.apply` gives them, to float32 [n, dim], unit rows."""
         if not len(pixels):
             return np.empty((0, self.dim), np.float32)
-        vectors = self._network(pixels).astype(np.float32, copy=False)
+        with self._lock:
+            vectors = self._network(pixels)
+        vectors = vectors.astype(np.float32, copy=False)
         return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
@@ -85,10 +98,32 @@ def load(bundle_dir: Path, *, device: str = "auto", cache_dir: Path | None = Non
         BadBundle: damaged, or not giving the vectors that it gave when it was saved.
         LookalikeError: the device is not there.
     """
-    from ml.network_torch import TorchNetwork
-
     bundle = Bundle.load(bundle_dir)
-    embedder = Embedder(bundle, TorchNetwork.load(bundle, device))
+    embedder = Embedder(bundle, _network(bundle, device, cache_dir))
     saved, now, _ = bundle.golden()
-    bundle.check_golden(embedder.embed_arrays(np.stack([saved, now])))
+    bundle.check_golden(embedder.embed_arrays(np.stack([saved, now])), embedder.precision)
+    log.info("model %s: %s", bundle.name, embedder.why)
     return embedder
+
+
+def _network(bundle: Bundle, device: str, cache_dir: Path | None) -> Network:
+    # torch takes seconds to import, so it is asked for CUDA only where a driver shows.
+    if device == "cuda" or (device == "auto" and any(Path(path).exists() for path in _CUDA_DRIVERS)):
+        from ml.network_torch import TorchNetwork, has_cuda
+
+        if device == "cuda" or has_cuda():
+            return TorchNetwork.on_cuda(bundle)
+    try:
+        from ml.network_openvino import OpenVinoNetwork
+    except ImportError:
+        from ml.network_torch import TorchNetwork
+
+        return TorchNetwork.on_cpu(bundle, "openvino is not installed")
+    try:
+        return OpenVinoNetwork.load(bundle, cache_dir)
+    except RuntimeError as error:  # OpenVINO raises nothing finer, for a layer that it does not know for one
+        from ml.network_torch import TorchNetwork
+
+        reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
+        log.warning("openvino does not take model %s: %s", bundle.name, reason)
+        return TorchNetwork.on_cpu(bundle, f"openvino does not take this model ({reason})")

@@ -199,8 +199,8 @@ def default_preprocessing(name: str) -> Preprocessing:
         resize_px=max(size, round(size / config.crop_pct)),
         fit="crop",
         interpolation=config.interpolation if config.interpolation in ("bilinear", "bicubic") else "bicubic",
-        mean=tuple(config.mean),
-        std=tuple(config.std),
+        mean=config.mean[:3],  # type: ignore[arg-type]
+        std=config.std[:3],  # type: ignore[arg-type]
         mirror=False,
     )
 

@@ -8,6 +8,11 @@ from ml.errors import LookalikeError
 from ml.model import from_bundle
 
 
+def has_cuda() -> bool:
+    """Whether torch can compute on a GPU here."""
+    return torch.cuda.is_available()
+
+
 class TorchNetwork:
     """uint8 [n, s, s, 3] to float32 [n, dim] in torch."""
 
@@ -17,21 +22,23 @@ class TorchNetwork:
         self._model = from_bundle(bundle).to(device).to(memory_format=torch.channels_last)
 
     @classmethod
-    def load(cls, bundle: Bundle, device: str) -> "TorchNetwork":
-        """Picks the precision for the device.
+    def on_cuda(cls, bundle: Bundle) -> "TorchNetwork":
+        """On the first GPU, in bf16 where it has that, else in f16.
 
         Raises:
-            LookalikeError: CUDA was asked for and is not there.
+            LookalikeError: there is none.
         """
-        has_cuda = torch.cuda.is_available()
-        if device == "cuda" and not has_cuda:
+        if not has_cuda():
             raise LookalikeError("torch finds no CUDA device", hint="use device auto or cpu")
-        if device != "cpu" and has_cuda:
-            name = torch.cuda.get_device_name()
-            if torch.cuda.is_bf16_supported(including_emulation=False):
-                return cls(bundle, "cuda", "bf16", f"torch bf16: {name} computes in bf16")
-            return cls(bundle, "cuda", "f16", f"torch f16: {name} has no bf16")
-        return cls(bundle, "cpu", "f32", "torch f32: the fallback on CPU")
+        name = torch.cuda.get_device_name()
+        if torch.cuda.is_bf16_supported(including_emulation=False):
+            return cls(bundle, "cuda", "bf16", f"torch bf16: {name} computes in bf16")
+        return cls(bundle, "cuda", "f16", f"torch f16: {name} has no bf16")
+
+    @classmethod
+    def on_cpu(cls, bundle: Bundle, why: str) -> "TorchNetwork":
+        """On the CPU, in f32."""
+        return cls(bundle, "cpu", "f32", f"torch f32: {why}")
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
         batch = torch.from_numpy(np.ascontiguousarray(pixels)).to(self.device)

@@ -1,0 +1,179 @@
+"""A bundle's network compiled by OpenVINO for the CPU: several times as fast there as torch.
+
+The compiled form is kept in a cache folder, and starting from it imports neither torch nor timm. Vectors do not depend
+on how pictures are batched: every picture goes through the same kernels, alone or not (tests/ml/test_embedder.py).
+"""
+
+import json
+import logging
+import os
+import platform
+import shutil
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openvino as ov
+
+from ml.bundle import Bundle, sync
+
+log = logging.getLogger(__name__)
+
+# Low precision is used only where it changes little: mean cosine with float32 over the pictures of `_samples`.
+MIN_MEAN_COSINE = 0.999
+
+# Pictures that one core takes at a time; benchmarks/embedding.py: 2 and 4 are level, 32 is 1.5 times slower, because
+# its activations leave the processor's cache.
+CHUNK = 2
+
+_IR = "network.xml"
+_CHOICE = "choice.json"
+
+
+class OpenVinoNetwork:
+    """uint8 [n, s, s, 3] to float32 [n, dim] on CPU.
+
+    One compiled copy spreads a single picture over all cores, for searches. The other gives each core pictures of its
+    own, for everything larger. Both hold the same weights.
+    """
+
+    device = "cpu"
+
+    def __init__(self, network: ov.Model, precision: str, why: str) -> None:
+        self.precision, self.why = precision, why
+        core, cores = ov.Core(), available_cores()
+        hints = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": cores}
+        self._alone = core.compile_model(network, "CPU", hints | {"NUM_STREAMS": 1}).create_infer_request()
+        self._many = ov.AsyncInferQueue(core.compile_model(network, "CPU", hints | {"NUM_STREAMS": cores}), cores)
+        self._many.set_callback(self._keep)
+        self._results: list[np.ndarray | None] = []
+
+    @classmethod
+    def load(cls, bundle: Bundle, cache_dir: Path | None) -> "OpenVinoNetwork":
+        """Takes the network from the cache, or converts it, which takes seconds and imports torch.
+
+        Args:
+            bundle: what to load.
+            cache_dir: where converted networks are kept; None keeps none.
+        """
+        core = ov.Core()
+        processor = f"{core.get_property('CPU', 'FULL_DEVICE_NAME')} {platform.machine()}"
+        if cache_dir is None:
+            with tempfile.TemporaryDirectory() as scratch:
+                return cls._load(core, bundle, Path(scratch) / "network", processor)
+        version = ov.__version__.split("-")[0]
+        return cls._load(core, bundle, Path(cache_dir) / f"{bundle.sha256[:32]}-openvino-{version}", processor)
+
+    @classmethod
+    def _load(cls, core: ov.Core, bundle: Bundle, kept: Path, processor: str) -> "OpenVinoNetwork":
+        if not (kept / _IR).exists():
+            _convert(bundle, kept)
+        # Read into memory, not mapped: the cache may be emptied while the network is in use.
+        network = core.read_model((kept / _IR).read_bytes(), (kept / _IR).with_suffix(".bin").read_bytes())
+        choice = _read_choice(kept / _CHOICE)
+        if choice.get("processor") != processor:
+            precision, why = _choose_precision(core, network, bundle)
+            choice = {"processor": processor, "precision": precision, "why": why}
+            _write_choice(kept / _CHOICE, choice)
+        return cls(network, choice["precision"], choice["why"])
+
+    def __call__(self, pixels: np.ndarray) -> np.ndarray:
+        pixels = np.ascontiguousarray(pixels)
+        if len(pixels) == 1:
+            return self._alone.infer({0: pixels}, share_inputs=True)[0].copy()
+        starts = range(0, len(pixels), CHUNK)
+        self._results = [None] * len(starts)
+        for index, start in enumerate(starts):
+            self._many.start_async({0: pixels[start : start + CHUNK]}, index, share_inputs=True)
+        self._many.wait_all()
+        return np.concatenate([result for result in self._results if result is not None])
+
+    def _keep(self, request: ov.InferRequest, index: int) -> None:
+        self._results[index] = request.get_output_tensor(0).data.copy()
+
+
+def available_cores() -> int:
+    """Cores that this process may use: its affinity, and the quota of its container."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+    except (OSError, ValueError):
+        return cores
+    return cores if quota == "max" else max(1, min(cores, int(quota) // int(period)))
+
+
+def _convert(bundle: Bundle, kept: Path) -> None:
+    """Writes the network as OpenVINO's IR into a new folder, which appears whole or not at all."""
+    import torch
+    from openvino.frontend import FrontEndManager
+    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+
+    from ml.model import from_bundle
+
+    log.info("compiling model %s for this processor", bundle.name)
+    size = bundle.preprocessing.size_px
+    pixels = torch.zeros((2, size, size, 3), dtype=torch.uint8)
+    # The frontend itself, not openvino.convert_model: that one reports its use to a statistics server.
+    frontend = FrontEndManager().load_by_framework("pytorch")
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        decoder = TorchScriptPythonDecoder(from_bundle(bundle), example_input=(pixels,))
+        network = frontend.convert(frontend.load(decoder))
+    network.reshape([-1, size, size, 3])
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    beside = Path(tempfile.mkdtemp(prefix=f".{kept.name}.", dir=kept.parent))
+    try:
+        ov.save_model(network, beside / _IR, compress_to_fp16=False)
+        for path in beside.iterdir():
+            sync(path)
+        try:
+            beside.rename(kept)
+        except OSError:
+            if not (kept / _IR).exists():  # else another process was faster, with the same result
+                raise
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def _choose_precision(core: ov.Core, network: ov.Model, bundle: Bundle) -> tuple[str, str]:
+    """The precision to compute in, and why."""
+    can = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    low = "bf16" if "BF16" in can else "f16" if "FP16" in can else ""
+    if not low:
+        return "f32", "openvino f32: the processor computes in neither bf16 nor f16"
+    samples = _samples(bundle)
+    in_low, in_f32 = (OpenVinoNetwork(network, precision, "")(samples) for precision in (low, "f32"))
+    cosine = float((in_low * in_f32).sum(axis=1).mean())
+    if cosine >= MIN_MEAN_COSINE:
+        return low, f"openvino {low}: the processor computes in {low}, mean cosine with f32 is {cosine:.5f}"
+    return "f32", f"openvino f32: mean cosine of {low} with f32 is {cosine:.5f}, below {MIN_MEAN_COSINE}"
+
+
+def _samples(bundle: Bundle) -> np.ndarray:
+    """Pictures to compare precisions on: the golden one, cut, turned and dimmed. uint8 [16, s, s, 3]."""
+    golden, _, _ = bundle.golden()
+    size = golden.shape[0]
+    rng = np.random.default_rng(0)
+    cuts = []
+    for _ in range(16):
+        side = int(rng.integers(size // 3, size + 1))
+        top, left = rng.integers(0, size - side + 1, 2)
+        cut = np.rot90(golden[top : top + side, left : left + side], int(rng.integers(4)))
+        rows = np.arange(size) * side // size
+        cuts.append((cut[rows][:, rows] * rng.uniform(0.5, 1.0)).astype(np.uint8))
+    return np.stack(cuts)
+
+
+def _read_choice(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text("utf-8")))
+    except (OSError, ValueError):
+        return {}
+
+
+def _write_choice(path: Path, choice: dict[str, Any]) -> None:
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside.write_text(json.dumps(choice), "utf-8")
+    beside.rename(path)
