@@ -5,6 +5,7 @@ Messages are JSON. The broker is not the record: see workers.jobs.
 """
 
 import time
+from typing import Any
 
 import redis
 from celery import Celery
@@ -51,8 +52,11 @@ def make_app(settings: Settings) -> Celery:
     return app
 
 
-def connect_redis(settings: Settings) -> redis.Redis:
-    """A connection pool for job records and replies, which waits out a restart of the server."""
+def connect_redis(settings: Settings) -> Any:
+    """A connection pool for job records and replies, which waits out a restart of the server.
+
+    A `redis.Redis`; typed as Any, because its own types leave open whether answers are bytes, text or awaitable.
+    """
     return redis.Redis.from_url(
         settings.redis_url,
         decode_responses=True,
@@ -72,6 +76,6 @@ def nudge(app: Celery, jobs: Jobs, job: str, workers: int) -> None:
         app.send_task("work_on_chunk", (job, number), queue=queue)
 
 
-def living_workers(server: redis.Redis, within_s: float = 10.0) -> int:
+def living_workers(server: Any, within_s: float = 10.0) -> int:
     """How many workers gave a sign of life lately."""
     return int(server.zcount("lookalike:workers", time.time() - within_s, "+inf"))

@@ -21,8 +21,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import redis
-
 from workers.gallery import NotFound
 from workers.job_scripts import APPEND, CLAIM, FINISH, NEXT, RELEASE, SEAL, SPLIT
 from workers.messages import Failure, JobStatus
@@ -54,7 +52,7 @@ def worker_key(worker: str) -> str:
 class Jobs:
     """Job records in one Redis. Safe to use from many threads and processes."""
 
-    def __init__(self, server: redis.Redis) -> None:
+    def __init__(self, server: Any) -> None:
         self._redis = server
         self._append = server.register_script(APPEND)
         self._seal = server.register_script(SEAL)

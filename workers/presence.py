@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 import uuid
+from typing import Any
 
 import redis
 from celery import Celery
@@ -30,7 +31,7 @@ _LIFETIME_S = 8  # without a beat; its claims are then given to others
 class Presence:
     """A thread that says "I live" until it is closed."""
 
-    def __init__(self, app: Celery, server: redis.Redis, jobs: Jobs, serving: Serving) -> None:
+    def __init__(self, app: Celery, server: Any, jobs: Jobs, serving: Serving) -> None:
         self.worker = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
         self._app, self._redis, self._jobs, self._serving = app, server, jobs, serving
         self._started_at = time.time()

@@ -1,6 +1,6 @@
 """Makes collections agree with the gallery, for some pictures: the one step behind index, label, delete and repair.
 
-The gallery is changed first; then its ids come here. A picture that exists gets its point, or has its payload corrected;
+The gallery is changed first; then its ids come here. A picture that exists gets its point or a corrected payload;
 one that does not loses its point. Safe to run twice, and side by side with itself.
 """
 

@@ -8,8 +8,6 @@ import json
 import uuid
 from typing import Any
 
-import redis
-
 from ml.errors import LookalikeError
 
 _KEPT_S = 60
@@ -20,7 +18,7 @@ def new_address() -> str:
     return f"lookalike:reply:{uuid.uuid4().hex}"
 
 
-def send(server: redis.Redis, address: str, answer: Any = None, error: LookalikeError | None = None) -> None:
+def send(server: Any, address: str, answer: Any = None, error: LookalikeError | None = None) -> None:
     """Answers a question, once or again."""
     body: dict[str, Any] = {"answer": answer}
     if error is not None:
@@ -31,7 +29,7 @@ def send(server: redis.Redis, address: str, answer: Any = None, error: Lookalike
         pipe.execute()
 
 
-def wait(server: redis.Redis, address: str, timeout_s: float) -> dict[str, Any] | None:
+def wait(server: Any, address: str, timeout_s: float) -> dict[str, Any] | None:
     """The answer, or None when none came in time."""
     popped = server.blpop([address], timeout=max(0.05, timeout_s))
     return None if popped is None else json.loads(popped[1])

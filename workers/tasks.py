@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import redis
 from celery import Celery
 
 from ml.errors import LookalikeError
@@ -30,7 +29,7 @@ class Context:
     """What the tasks of one worker process share."""
 
     app: Celery
-    redis: redis.Redis
+    redis: Any
     jobs: Jobs
     serving: Serving
     worker: str

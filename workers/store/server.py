@@ -7,7 +7,7 @@ writes are tried again with growing, jittered pauses while the server is away; a
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import grpc
 import httpx
@@ -20,8 +20,6 @@ from workers.store import Hit, Payload, Point, Store, Stored, StoreFailed
 _PAGE = 1000
 _BATCH = 256  # points a request: 512-d float32 with payload is about 0.6 MB
 _TRIES = 5
-
-T = TypeVar("T")
 
 
 class ServerStore(Store):
@@ -45,8 +43,8 @@ class ServerStore(Store):
         raise StoreFailed(f"no Qdrant server answers at {url}: {failure}", hint="check LOOKALIKE_QDRANT_URL")
 
     def ensure(self, collection: str, dim: int) -> None:
-        if self._do(lambda: self._client.collection_exists(collection)):
-            known = self._do(lambda: self._client.get_collection(collection)).config.params.vectors.size
+        if self._do(self._client.collection_exists, collection):
+            known = self._do(self._client.get_collection, collection).config.params.vectors.size
             if known != dim:
                 raise StoreFailed(
                     f"collection {collection} holds vectors of {known} numbers, not {dim}",
@@ -57,12 +55,12 @@ class ServerStore(Store):
         try:
             self._client.create_collection(collection, vectors_config=vectors)
         except (UnexpectedResponse, grpc.RpcError, ValueError):
-            if not self._do(lambda: self._client.collection_exists(collection)):  # another worker was faster
+            if not self._do(self._client.collection_exists, collection):  # another worker was faster
                 raise
-        self._do(lambda: self._client.create_payload_index(collection, "label", models.PayloadSchemaType.KEYWORD))
+        self._do(self._client.create_payload_index, collection, "label", models.PayloadSchemaType.KEYWORD)
 
     def drop(self, collection: str) -> None:
-        self._do(lambda: self._client.delete_collection(collection))
+        self._do(self._client.delete_collection, collection)
 
     def collections(self) -> list[str]:
         return sorted(c.name for c in self._do(self._client.get_collections).collections)
@@ -73,54 +71,50 @@ class ServerStore(Store):
                 models.PointStruct(id=_uuid(p.id), vector=p.vector.tolist(), payload=p.payload.to_json())
                 for p in points[start : start + _BATCH]
             ]
-            self._do(lambda made=made: self._client.upsert(collection, made, wait=True))
+            self._do(self._client.upsert, collection, made, wait=True)
 
     def set_payloads(self, collection: str, payloads: Mapping[str, Payload]) -> None:
         for id in self.fetch(collection, list(payloads)):
             payload = payloads[id].to_json()
-            points = [_uuid(id)]
-            self._do(lambda points=points, payload=payload: self._overwrite(collection, payload, points))
-
-    def _overwrite(self, collection: str, payload: dict[str, Any], points: list[str]) -> Any:
-        return self._client.overwrite_payload(collection, payload=payload, points=points, wait=True)
+            self._do(self._client.overwrite_payload, collection, payload=payload, points=[_uuid(id)], wait=True)
 
     def delete(self, collection: str, ids: Sequence[str]) -> None:
         selector = models.PointIdsList(points=[_uuid(id) for id in ids])
-        self._do(lambda: self._client.delete(collection, points_selector=selector, wait=True))
+        self._do(self._client.delete, collection, points_selector=selector, wait=True)
 
     def query(
         self, collection: str, vector: np.ndarray, limit: int, *, label: str | None = None, with_vectors: bool = False
     ) -> list[Hit]:
         found = self._do(
-            lambda: self._client.query_points(
-                collection,
-                query=vector.tolist(),
-                limit=limit,
-                query_filter=_label_filter(label),
-                with_payload=True,
-                with_vectors=with_vectors,
-            )
+            self._client.query_points,
+            collection,
+            query=vector.tolist(),
+            limit=limit,
+            query_filter=_label_filter(label),
+            with_payload=True,
+            with_vectors=with_vectors,
         ).points
         return [Hit(_hex(p.id), p.score, Payload.from_json(p.payload), _vector(p.vector)) for p in found]
 
     def fetch(self, collection: str, ids: Sequence[str], *, with_vectors: bool = False) -> dict[str, Stored]:
         keys = [_uuid(id) for id in ids]
-        records = self._do(
-            lambda: self._client.retrieve(collection, keys, with_payload=True, with_vectors=with_vectors)
-        )
+        records = self._do(self._client.retrieve, collection, keys, with_payload=True, with_vectors=with_vectors)
         return {_hex(r.id): Stored(_hex(r.id), Payload.from_json(r.payload), _vector(r.vector)) for r in records}
 
     def points(
         self, collection: str, *, label: str | None = None, after: str | None = None, limit: int | None = None
     ) -> Iterator[Stored]:
-        offset = _uuid(f"{min(int(after, 16) + 1, 2**128 - 1):032x}") if after else None
+        offset: Any = _uuid(f"{min(int(after, 16) + 1, 2**128 - 1):032x}") if after else None
         left = limit
         while left is None or left > 0:
             size = _PAGE if left is None else min(left, _PAGE)
             records, offset = self._do(
-                lambda offset=offset, size=size: self._client.scroll(
-                    collection, scroll_filter=_label_filter(label), limit=size, offset=offset, with_payload=True
-                )
+                self._client.scroll,
+                collection,
+                scroll_filter=_label_filter(label),
+                limit=size,
+                offset=offset,
+                with_payload=True,
             )
             for record in records:
                 yield Stored(_hex(record.id), Payload.from_json(record.payload))
@@ -129,17 +123,17 @@ class ServerStore(Store):
             left = None if left is None else left - len(records)
 
     def count(self, collection: str) -> int:
-        return self._do(lambda: self._client.count(collection, exact=True)).count
+        return self._do(self._client.count, collection, exact=True).count
 
     def labels(self, collection: str) -> dict[str, int]:
-        hits = self._do(lambda: self._client.facet(collection, "label", limit=100_000, exact=True)).hits
+        hits = self._do(self._client.facet, collection, "label", limit=100_000, exact=True).hits
         return {str(hit.value): hit.count for hit in sorted(hits, key=lambda hit: (-hit.count, str(hit.value)))}
 
     def close(self) -> None:
         self._client.close()
 
     @staticmethod
-    def _do(call: Callable[[], T]) -> T:
+    def _do(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """The call's answer; tried again while the server is away.
 
         Raises:
@@ -147,7 +141,7 @@ class ServerStore(Store):
         """
         for attempt in range(_TRIES):
             try:
-                return call()
+                return call(*args, **kwargs)
             except UnexpectedResponse as error:
                 if error.status_code is not None and error.status_code < 500 and error.status_code != 429:
                     raise StoreFailed(f"the Qdrant server refuses: {error}", hint="see its log") from error

@@ -1,0 +1,205 @@
+"""One contract, every engine: Edge, qdrant-client's local mode, and a server where LOOKALIKE_QDRANT_URL names one."""
+
+import hashlib
+import os
+import subprocess
+import sys
+import threading
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from qdrant_client import QdrantClient
+
+from workers.store import Payload, Point, Store, StoreBusy, StoreFailed
+from workers.store.edge import EdgeStore
+from workers.store.server import ServerStore
+
+DIM = 16
+
+
+def ids(n: int) -> list[str]:
+    return [hashlib.sha256(str(i).encode()).hexdigest()[:32] for i in range(n)]
+
+
+def unit_vectors(n: int, dim: int = DIM, seed: int = 0) -> np.ndarray:
+    vectors = np.random.default_rng(seed).normal(size=(n, dim)).astype(np.float32)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def points(n: int) -> list[Point]:
+    labels = ["Lime", "Red/Apple", None]
+    return [
+        Point(id, vector, Payload(f"photos/{i}.jpg", labels[i % 3]))
+        for i, (id, vector) in enumerate(zip(ids(n), unit_vectors(n), strict=True))
+    ]
+
+
+@pytest.fixture(params=["edge", "local", "server"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    made: Store
+    if request.param == "edge":
+        made = EdgeStore(tmp_path)
+    elif request.param == "local":
+        made = ServerStore(QdrantClient(":memory:"))
+    else:
+        url = os.environ.get("LOOKALIKE_QDRANT_URL")
+        if not url:
+            pytest.skip("LOOKALIKE_QDRANT_URL names no Qdrant server")
+        made = ServerStore.connect(url, os.environ.get("LOOKALIKE_QDRANT_API_KEY", ""))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def collection(store: Store) -> Iterator[str]:
+    name = f"test-{uuid.uuid4().hex}"
+    store.ensure(name, DIM)
+    yield name
+    store.drop(name)
+
+
+class TestStore:
+    def test_it_finds_what_was_written_best_first(self, store: Store, collection: str) -> None:
+        written = points(50)
+        store.upsert(collection, written)
+        hits = store.query(collection, written[7].vector, 10, with_vectors=True)
+        assert hits[0].id == written[7].id
+        assert hits[0].similarity == pytest.approx(1.0, abs=1e-5)
+        assert hits[0].payload == written[7].payload
+        assert hits[0].vector is not None
+        np.testing.assert_allclose(hits[0].vector, written[7].vector, atol=1e-6)
+        expected = np.sort(unit_vectors(50) @ written[7].vector)[::-1][:10]
+        np.testing.assert_allclose([hit.similarity for hit in hits], expected, atol=1e-5)
+
+    def test_it_filters_by_label(self, store: Store, collection: str) -> None:
+        store.upsert(collection, points(30))
+        hits = store.query(collection, unit_vectors(1)[0], 100, label="Red/Apple")
+        assert len(hits) == 10
+        assert {hit.payload.label for hit in hits} == {"Red/Apple"}
+        assert store.query(collection, unit_vectors(1)[0], 5, label="nothing has this") == []
+
+    def test_it_counts_labels_most_frequent_first(self, store: Store, collection: str) -> None:
+        store.upsert(collection, points(31))
+        assert list(store.labels(collection).items()) == [("Lime", 11), ("Red/Apple", 10)]
+
+    def test_writing_twice_changes_nothing(self, store: Store, collection: str) -> None:
+        store.upsert(collection, points(20))
+        store.upsert(collection, points(20))
+        assert store.count(collection) == 20
+
+    def test_it_replaces_payloads_of_points_that_exist_only(self, store: Store, collection: str) -> None:
+        store.upsert(collection, points(3))
+        known, unknown = ids(4)[0], ids(4)[3]
+        new = Payload("elsewhere.jpg", None)
+        store.set_payloads(collection, {known: new, unknown: new})
+        assert {id: point.payload for id, point in store.fetch(collection, [known, unknown]).items()} == {known: new}
+        assert store.count(collection) == 3
+
+    def test_it_deletes(self, store: Store, collection: str) -> None:
+        store.upsert(collection, points(5))
+        store.delete(collection, ids(2))
+        assert store.count(collection) == 3
+        assert store.fetch(collection, ids(2)) == {}
+
+    def test_it_lists_points_in_order_and_in_pages(self, store: Store, collection: str) -> None:
+        store.upsert(collection, points(25))
+        first = list(store.points(collection, limit=10))
+        rest = list(store.points(collection, after=first[-1].id))
+        assert [point.id for point in first + rest] == sorted(ids(25))
+        assert len(list(store.points(collection, label="Lime", limit=4))) == 4
+        assert list(store.points(collection, after=32 * "f")) == []
+
+    def test_an_existing_collection_with_another_dimension_is_refused(self, store: Store, collection: str) -> None:
+        store.ensure(collection, DIM)
+        with pytest.raises(StoreFailed, match="16 numbers, not 8"):
+            store.ensure(collection, 8)
+
+    def test_a_dropped_collection_is_gone(self, store: Store, collection: str) -> None:
+        assert collection in store.collections()
+        store.drop(collection)
+        assert collection not in store.collections()
+        store.drop(collection)
+
+
+class TestEdge:
+    def test_everything_is_there_after_it_was_opened_again(self, tmp_path: Path) -> None:
+        store = EdgeStore(tmp_path)
+        store.ensure("photos", DIM)
+        store.upsert("photos", points(20))
+        store.close()
+        again = EdgeStore(tmp_path)
+        assert again.count("photos") == 20
+        assert again.labels("photos") == {"Lime": 7, "Red/Apple": 7}
+        again.close()
+
+    def test_acknowledged_points_survive_kill_9(self, tmp_path: Path) -> None:
+        program = f"""
+import os, signal
+from pathlib import Path
+from tests.workers.test_store import *
+store = EdgeStore(Path({str(tmp_path)!r}))
+store.ensure("photos", DIM)
+for point in points(60):
+    store.upsert("photos", [point])
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+        subprocess.run([sys.executable, "-c", program], check=False, cwd=Path(__file__).parents[2])
+        store = EdgeStore(tmp_path)
+        assert store.count("photos") == 60
+        store.close()
+
+    def test_a_second_owner_is_told_who_owns_it(self, tmp_path: Path) -> None:
+        store = EdgeStore(tmp_path)
+        with pytest.raises(StoreBusy, match=f"process {os.getpid()}"):
+            EdgeStore(tmp_path)
+        store.close()
+        EdgeStore(tmp_path).close()
+
+    def test_changes_made_while_a_copy_is_optimised_are_kept(self, tmp_path: Path) -> None:
+        store = EdgeStore(tmp_path)
+        store.ensure("photos", DIM)
+        written = points(40)
+        store.upsert("photos", written[:30])
+        shard = store._shard("photos")
+        shard.copy_for_optimising()
+        store.upsert("photos", written[30:])
+        store.delete("photos", [written[0].id])
+        store.set_payloads("photos", {written[1].id: Payload("moved.jpg", "moved")})
+        shard.exchange()
+        assert store.count("photos") == 39
+        assert store.fetch("photos", [written[0].id]) == {}
+        assert store.fetch("photos", [written[1].id])[written[1].id].payload.label == "moved"
+        store.close()
+        again = EdgeStore(tmp_path)
+        assert again.count("photos") == 39
+        again.close()
+
+    def test_searches_go_on_while_the_shard_is_exchanged(self, tmp_path: Path) -> None:
+        store = EdgeStore(tmp_path)
+        store.ensure("photos", DIM)
+        store.upsert("photos", points(200))
+        stop, failures, answers = threading.Event(), list[BaseException](), list[int]()
+
+        def search() -> None:
+            while not stop.is_set():
+                try:
+                    answers.append(len(store.query("photos", unit_vectors(1)[0], 5)))
+                except BaseException as error:
+                    failures.append(error)
+
+        threads = [threading.Thread(target=search) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for _ in range(2):
+            shard = store._shard("photos")
+            shard.copy_for_optimising()
+            shard.exchange()
+        stop.set()
+        for thread in threads:
+            thread.join()
+        assert not failures
+        assert set(answers) == {5}
+        store.close()

@@ -1,0 +1,144 @@
+"""One collection of the embedded store: Edge's engine, exchangeable for an optimised copy of itself while it serves.
+
+<folder>/collection.json   its dimension
+<folder>/current           the number of the folder that counts; others are left-overs of an interrupted exchange
+<folder>/0, 1, …           the engine's files
+"""
+
+import json
+import os
+import shutil
+import threading
+import time
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import qdrant_edge as edge
+
+_REPLAYED = 100  # points a step: an engine call keeps the interpreter, and no search shall wait 100 ms
+
+
+class Shard:
+    """An open collection. Reads go to `engine`, writes through `update`."""
+
+    def __init__(self, path: Path, generation: int, shard: Any) -> None:
+        self._path = path
+        self._generation = generation
+        self._shard = shard
+        self._writing = threading.Lock()
+        self._changed: set[str] | None = None  # ids written while a copy is being optimised
+        self.written_at = time.monotonic()
+        self.dim: int = json.loads((path / "collection.json").read_text())["dim"]
+
+    def __str__(self) -> str:
+        return self._path.name
+
+    @staticmethod
+    def exists(path: Path) -> bool:
+        return (path / "current").is_file()
+
+    @classmethod
+    def create(cls, path: Path, dim: int) -> "Shard":
+        shutil.rmtree(path, ignore_errors=True)
+        (path / "0").mkdir(parents=True)
+        config = edge.EdgeConfig(vectors=edge.EdgeVectorParams(size=dim, distance=edge.Distance.Cosine))
+        shard = edge.EdgeShard.create(str(path / "0"), config)
+        shard.update(edge.UpdateOperation.create_field_index("label", edge.PayloadSchemaType.Keyword))
+        shard.flush()
+        (path / "collection.json").write_text(json.dumps({"dim": dim}))
+        _name_current(path, 0)
+        return cls(path, 0, shard)
+
+    @classmethod
+    def load(cls, path: Path) -> "Shard":
+        generation = int((path / "current").read_text())
+        for other in path.iterdir():
+            if other.is_dir() and other.name != str(generation):
+                shutil.rmtree(other)
+        return cls(path, generation, edge.EdgeShard.load(str(path / str(generation))))
+
+    @property
+    def engine(self) -> Any:
+        """The engine to read from. An exchange leaves the old one open until its last reader lets go."""
+        return self._shard
+
+    def update(self, operations: Sequence[Any], ids: Sequence[str]) -> None:
+        """Applies operations that touch these ids; they are on disk when this returns."""
+        if not operations:
+            return
+        self.written_at = time.monotonic()
+        with self._writing:
+            if self._changed is not None:
+                self._changed.update(ids)
+            for operation in operations:
+                self._shard.update(operation)
+            self._shard.flush()
+
+    @property
+    def unindexed(self) -> int:
+        """How many points no HNSW graph covers."""
+        info = self._shard.info()
+        return max(0, info.points_count - info.indexed_vectors_count)
+
+    def copy_for_optimising(self) -> Path:
+        """A copy of the shard as it is now; from here on the changes are noted for `exchange`."""
+        target = self._path / str(self._generation + 1)
+        with self._writing:
+            self._shard.flush()
+            shutil.rmtree(target, ignore_errors=True)
+            shutil.copytree(self._path / str(self._generation), target)
+            self._changed = set()
+        return target
+
+    def abandon_copy(self) -> None:
+        with self._writing:
+            self._changed = None
+        shutil.rmtree(self._path / str(self._generation + 1), ignore_errors=True)
+
+    def exchange(self) -> None:
+        """Puts the optimised copy in place, with what changed since it was made."""
+        copy = edge.EdgeShard.load(str(self._path / str(self._generation + 1)))
+        with self._writing:
+            changed = list(self._changed or ())
+            self._changed = None
+            for start in range(0, len(changed), _REPLAYED):
+                _replay(self._shard, copy, changed[start : start + _REPLAYED])
+            copy.flush()
+            _name_current(self._path, self._generation + 1)
+            old, self._shard = self._path / str(self._generation), copy
+            self._generation += 1
+        # The old engine closes when its last reader lets go; its files may go now.
+        shutil.rmtree(old, ignore_errors=True)
+
+    def close(self) -> None:
+        with self._writing:
+            self._shard.flush()
+            self._shard.close()
+
+
+def _replay(source: Any, target: Any, ids: list[str]) -> None:
+    keys = [uuid.UUID(id) for id in ids]
+    records = source.retrieve(keys, True, True)
+    present = {hex_id(record.id) for record in records}
+    if records:
+        points = [edge.Point(record.id, record.vector, record.payload) for record in records]
+        target.update(edge.UpdateOperation.upsert_points(points))
+    gone: list[int | uuid.UUID | str] = [uuid.UUID(id) for id in ids if id not in present]
+    if gone:
+        target.update(edge.UpdateOperation.delete_points(gone))
+
+
+def _name_current(path: Path, generation: int) -> None:
+    draft = path / ".current"
+    with draft.open("w") as file:
+        file.write(str(generation))
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path / "current")
+
+
+def hex_id(point_id: Any) -> str:
+    """A picture's id from a point's."""
+    return uuid.UUID(str(point_id)).hex
