@@ -19,12 +19,9 @@ COMMANDS = {
     "up": ("deploy.cli_system", "Run everything on this machine."),
     "demo": ("deploy.cli_system", "Show the whole system at work on some photos."),
     "index": ("deploy.cli_index", "Add photos to the gallery and make them searchable."),
-    "search": ("deploy.cli_gallery", "Find the photos that look like this one."),
-    "label": ("deploy.cli_gallery", "Give photos a label."),
-    "delete": ("deploy.cli_gallery", "Remove photos from the gallery."),
-    "train": ("deploy.cli_train", "Train a model on labelled photos."),
-    "evaluate": ("deploy.cli_train", "Measure a model on labelled photos."),
-    "models": ("deploy.cli_train", "List the models that can be published."),
+    "search": ("deploy.cli_gallery", "Find the photos that look like IMAGE."),
+    "label": ("deploy.cli_gallery", "Give photos the label L."),
+    "delete": ("deploy.cli_gallery", "Remove photos from the gallery, their originals included."),
     "verify": ("deploy.cli_status", "Compare storage with the collection, and repair the difference."),
     "status": ("deploy.cli_status", "Say how the system is, in words."),
     "worker": ("deploy.cli_system", "Run one worker in the foreground."),
@@ -85,7 +82,7 @@ def run(arguments: Sequence[str], console: Console) -> int:
         click.echo(error.format_message(), err=True)
         return 2
     except click.UsageError as error:
-        console.error(error.format_message(), getattr(error, "hint", "") or _usage_hint(error.ctx))
+        console.error(error.format_message().rstrip("."), getattr(error, "hint", "") or _usage_hint(error.ctx))
         return 2
     except (click.Abort, KeyboardInterrupt):
         console.error("interrupted")

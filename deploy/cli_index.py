@@ -29,8 +29,8 @@ def index(console: Console, paths: tuple[Path, ...], label_from: str, label: str
     """Add photos to the gallery and make them searchable.
 
     Folders are searched through, in order of names; hidden files stay out, and so do files whose name says that
-    they are no photos. Files that cannot be read are listed with the reason and stop nothing. Adding the same photos again
-    changes nothing, so an interrupted run is continued by running it again.
+    they are no photos. Files that cannot be read are listed with the reason and stop nothing. Adding the same photos
+    again changes nothing, so an interrupted run is continued by running it again.
     """
     from deploy.connection import connect
     from deploy.indexing import index as run
