@@ -9,7 +9,7 @@ from typing import Any
 from apiflask import HTTPError
 from flask import Flask, Response, current_app, json, render_template, request
 from flask_wtf.csrf import CSRFError
-from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge, SecurityError
 from werkzeug.http import HTTP_STATUS_CODES
 
 from workers.client import LookalikeError, NotFound, StorageFailed, Unavailable, UnreadableImage
@@ -96,6 +96,9 @@ def _http(error: HTTPException) -> Response:
         is_ours = error.description != RequestEntityTooLarge.description
         detail = detail if is_ours else "the request is larger than this portal accepts"
         hint = too_large_hint()
+    elif isinstance(error, SecurityError):
+        detail = "this portal answers to the names of this machine alone: localhost and 127.0.0.1"
+        hint = "to open it to others, set LOOKALIKE_API_TOKENS"
     elif isinstance(error, CSRFError):
         detail, hint = "this form is out of date", "load the page again and repeat what you did"
     elif status == 400 and request.is_json:
@@ -122,7 +125,8 @@ def _unexpected(error: Exception) -> Response:
 
 def _answer(status: int, detail: str, *, title: str = "", hint: str = "", **more: Any) -> Response:
     told = problem(status, detail, title=title, hint=hint, **more)
-    if request.path.startswith(("/api/", "/health/")):
+    has_no_name = isinstance(request.routing_exception, SecurityError)  # of ours, so a page could not link to anything
+    if has_no_name or request.path.startswith(("/api/", "/health/")):
         return told
     body = json.loads(told.get_data())
     return Response(render_template("error.html", problem=body), status, mimetype="text/html")

@@ -3,6 +3,7 @@
     visitors.py     tokens, and the one place where roles will be decided: `Visitor.may`
     sign_in.py      the sign-in page, for browsers
     cross_site.py   requests that other sites make a browser send
+    hosts.py        names that the portal answers to
     headers.py      Content-Security-Policy and its relatives
     session_key.py  the key that signs session cookies
 
@@ -19,14 +20,12 @@ from flask_wtf.csrf import CSRFProtect
 from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import Forbidden, Unauthorized
 
-from web.access import cross_site, headers, sign_in
+from web.access import cross_site, headers, hosts, sign_in
 from web.access.session_key import session_key
 from web.access.visitors import Gate, current_visitor, public
 from workers.settings import Settings
 
 __all__ = ["csrf", "current_visitor", "init_app", "public"]
-
-LOOPBACK_NAMES = ["localhost", "127.0.0.1", "[::1]"]
 
 csrf = CSRFProtect()
 
@@ -40,7 +39,6 @@ def init_app(app: Flask, settings: Settings) -> None:
         SESSION_COOKIE_SAMESITE="Lax",
         PERMANENT_SESSION_LIFETIME=timedelta(days=14),
         WTF_CSRF_TIME_LIMIT=None,  # A form stays good for as long as the session that it was made in.
-        TRUSTED_HOSTS=None if settings.api_tokens else LOOPBACK_NAMES,
     )
     app.session_interface = _SecureBehindTLS()
     gate = Gate(settings.api_tokens)
@@ -48,6 +46,8 @@ def init_app(app: Flask, settings: Settings) -> None:
 
     @app.before_request
     def guard() -> ResponseReturnValue | None:
+        if not gate.is_closed:
+            hosts.refuse_strange_names(request)
         cross_site.refuse(request)
         view = app.view_functions.get(request.endpoint or "")
         if request.endpoint == "static" or getattr(view, "is_public", False):

@@ -54,6 +54,8 @@ def add(form: dict[str, Any]) -> Any:
     if upload.job is None:
         return _all_refused(upload)
     status = uploads.wait(client(), upload, form["wait_s"])
+    if upload.is_all_refused:
+        return _all_refused(upload)
     return upload.to_json(status.state), 201 if status.is_finished else 202
 
 

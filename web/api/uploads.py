@@ -35,6 +35,10 @@ class Upload:
     job: str | None = None
     hint: str = ""
 
+    @property
+    def is_all_refused(self) -> bool:
+        return all(file.outcome == "refused" for file in self.files)
+
     def to_json(self, state: str) -> dict[str, Any]:
         files = [{"file": f.file, "id": f.id, "outcome": f.outcome, "reason": f.reason} for f in self.files]
         url = url_for("api.system.job", job_id=self.job)

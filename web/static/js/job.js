@@ -19,9 +19,11 @@ async function look() {
   }
   bar.max = status.total || 1;
   bar.value = status.done;
+  const counts = ["added", "updated", "unchanged", "removed", "failed"]
+    .filter((name) => status[name])
+    .map((name) => `${format(status[name])} ${name === "failed" ? "left out" : name}`);
   box.querySelector("[data-field=counts]").textContent =
-    `${format(status.done)} of ${format(status.total)} done: ${format(status.added)} added, ` +
-    `${format(status.unchanged)} unchanged, ${format(status.failed)} left out`;
+    `${format(status.done)} of ${format(status.total)} done${counts.length ? ": " : ""}${counts.join(", ")}`;
   box.querySelector("[data-field=seconds]").textContent = `${status.seconds.toFixed(0)} s`;
 }
 

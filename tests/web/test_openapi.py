@@ -1,0 +1,73 @@
+"""The API's document says what the API does."""
+
+import dataclasses
+import warnings
+
+import pytest
+from openapi_spec_validator import validate
+
+from web.api import schemas
+from workers import messages
+
+
+@pytest.fixture
+def document(browser):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        return browser.get("/api/v1/openapi.json").json
+
+
+def test_it_is_valid(document):
+    validate(document)
+
+
+def test_every_route_of_the_api_is_in_it_and_no_other(app, document):
+    routes = {
+        (str(rule).replace("<", "{").replace(">", "}"), method.lower())
+        for rule in app.url_map.iter_rules()
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
+        if rule.endpoint.startswith("api.")
+    }
+    documented = {(path, name) for path, item in document["paths"].items() for name in item if name != "parameters"}
+    assert documented == routes
+
+
+def test_every_operation_has_a_summary_a_tag_and_an_id_of_its_own(document):
+    operations = [item[name] for item in document["paths"].values() for name in item if name != "parameters"]
+    assert all(operation["summary"] and operation["tags"] for operation in operations)
+    assert len({operation["operationId"] for operation in operations}) == len(operations)
+
+
+def test_every_error_is_a_problem(document):
+    for item in document["paths"].values():
+        for name, operation in item.items():
+            for status, response in operation["responses"].items() if name != "parameters" else ():
+                if status >= "400" and "application/json" not in response["content"]:
+                    schema = response["content"]["application/problem+json"]["schema"]
+                    assert schema == {"$ref": "#/components/schemas/Problem"}
+
+
+def test_search_takes_a_photo_or_a_picture(document):
+    content = document["paths"]["/api/v1/search"]["post"]["requestBody"]["content"]
+    assert set(content) == {"multipart/form-data", "application/json"}
+    by_picture = document["components"]["schemas"]["SearchByPicture"]
+    assert set(by_picture["properties"]) == {"picture", "k", "label", "rerank"}
+    assert by_picture["properties"]["k"]["example"] == 6
+
+
+@pytest.mark.parametrize(
+    "schema, message",
+    [
+        (schemas.Result, messages.Result),
+        (schemas.SearchResult, messages.SearchResult),
+        (schemas.Picture, messages.Picture),
+        (schemas.Job, messages.JobStatus),
+        (schemas.Failure, messages.Failure),
+        (schemas.LabelCount, messages.LabelCount),
+        (schemas.Worker, messages.WorkerStatus),
+        (schemas.Health, messages.SystemStatus),
+    ],
+    ids=lambda each: each.__name__,
+)
+def test_answers_have_the_fields_of_the_messages(schema, message):
+    assert set(schema().fields) == {field.name for field in dataclasses.fields(message)}

@@ -1,0 +1,203 @@
+"""The pages without JavaScript: every one can be read and used."""
+
+import io
+import re
+
+import pytest
+
+from tests.web.conftest import keep
+from tests.web.stand_in import photo
+
+
+def csrf_token(browser, path="/"):
+    return re.search(r'name="csrf_token" value="([^"]+)"', browser.get(path).text)[1]
+
+
+def post(browser, path, referrer=None, **fields):
+    headers = {"Referer": f"http://localhost{referrer}"} if referrer else {}
+    return browser.post(path, data={"csrf_token": csrf_token(browser), **fields}, headers=headers)
+
+
+class TestSearchPage:
+    def test_an_empty_gallery_says_how_to_fill_it(self, browser):
+        page = browser.get("/").text
+        assert "Your gallery is empty" in page
+        assert "lookalike index" in page
+
+    def test_it_offers_pictures_to_start_from(self, browser, red, blue):
+        page = browser.get("/").text
+        assert f"/?picture={red}" in page
+        assert f"/api/v1/images/{blue}/thumbnail" in page
+
+    def test_an_address_with_a_picture_shows_its_results(self, browser, red, blue):
+        page = browser.get(f"/?picture={red}&k=6").text
+        assert "2 most similar" in page
+        assert page.index(f'data-id="{red}"') < page.index(f'data-id="{blue}"')
+        assert "stand-in" in page
+        assert "1.000" in page
+
+    def test_results_link_to_a_search_with_the_same_options(self, browser, red):
+        page = browser.get(f"/?picture={red}&k=24&label=red&rerank=1").text
+        link = re.search(r'class="photo" href="([^"]+)"', page)[1]
+        assert link == f"/?picture={red}&amp;k=24&amp;label=red&amp;rerank=1"
+
+    def test_only_matches_wear_the_badge(self, browser, red, blue):
+        page = browser.get(f"/?picture={red}").text
+        cards = page.split('<li class="card"')[1:3]
+        assert [re.search(r'<span class="badge" (hidden)?', card)[1] for card in cards] == [None, "hidden"]
+
+    def test_a_photo_can_be_searched_with_by_the_plain_form(self, browser, red, blue):
+        answer = post(browser, "/", image=(io.BytesIO(photo((10, 10, 220))), "mine.jpg"), k="6")
+        assert answer.status_code == 200
+        assert "mine.jpg" in answer.text
+        assert answer.text.index(f'data-id="{blue}"') < answer.text.index(f'data-id="{red}"')
+
+    @pytest.mark.parametrize("data, reason", [(b"text", "notes.txt is no picture"), (b"", "notes.txt is empty")])
+    def test_a_file_that_is_no_picture_is_refused_with_the_form_still_there(self, browser, data, reason):
+        answer = post(browser, "/", image=(io.BytesIO(data), "notes.txt"))
+        assert answer.status_code == 422
+        assert reason in answer.text
+        assert 'name="image"' in answer.text
+
+    def test_the_form_without_a_photo_says_so(self, browser):
+        answer = post(browser, "/")
+        assert answer.status_code == 422
+        assert "No photo was chosen" in answer.text
+
+    def test_the_form_beside_a_result_searches_again_with_the_same_picture(self, browser, red):
+        answer = post(browser, "/", picture=red, k="24")
+        assert (answer.status_code, answer.headers["Location"]) == (302, f"/?picture={red}&k=24")
+
+    @pytest.mark.parametrize("query", ["picture=zz", f"picture={'0' * 32}", "picture=../x"])
+    def test_a_picture_that_is_gone_is_404_and_said(self, browser, red, query):
+        answer = browser.get(f"/?{query}")
+        assert answer.status_code == 404
+        assert "there is no picture" in answer.text
+
+    @pytest.mark.parametrize("query", ["k=0", "k=-5", "k=99999999", "k=x", "label=" + "y" * 999, "rerank=maybe"])
+    def test_options_that_make_no_sense_become_some_that_do(self, browser, red, query):
+        assert browser.get(f"/?picture={red}&{query}").status_code == 200
+
+    def test_while_the_workers_are_away_it_says_so_at_once(self, browser, workers_side, red):
+        workers_side.is_down = True
+        start = browser.get("/")
+        assert start.status_code == 200
+        assert "the queue does not answer" in start.text
+        answer = browser.get(f"/?picture={red}")
+        assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
+
+
+class TestGallery:
+    def test_it_shows_pictures_and_labels(self, browser, red, blue):
+        page = browser.get("/gallery").text
+        assert f"/pictures/{red}" in page
+        assert "/gallery?label=blue" in page
+
+    def test_it_shows_one_label(self, browser, red, blue):
+        page = browser.get("/gallery?label=blue").text
+        assert f"/pictures/{blue}" in page
+        assert f"/pictures/{red}" not in page
+
+    def test_it_has_pages(self, browser, workers_side):
+        for n in range(61):
+            keep(workers_side, (4 * n, 255 - 4 * n, 128), f"{n}.jpg", None)
+        first = browser.get("/gallery").text
+        second = browser.get(re.search(r'rel="next" href="([^"]+)"', first)[1].replace("&amp;", "&")).text
+        assert first.count("/thumbnail") == 60
+        assert second.count("/thumbnail") == 1
+        assert 'rel="next"' not in second
+
+    def test_an_empty_one_says_what_to_do(self, browser):
+        assert "The gallery is empty" in browser.get("/gallery").text
+        assert "No picture carries the label" in browser.get("/gallery?label=none").text
+
+    def test_chosen_pictures_are_labelled(self, browser, workers_side, red, blue):
+        answer = post(browser, "/pictures", "/gallery?label=red", ids=[red, blue], action="label", label="both")
+        assert (answer.status_code, answer.headers["Location"]) == (302, "/gallery?label=red")
+        assert {workers_side.picture(id).label for id in (red, blue)} == {"both"}
+        assert "2 pictures labelled both." in browser.get("/gallery").text
+
+    def test_chosen_pictures_are_deleted(self, browser, red, blue):
+        post(browser, "/pictures", "/gallery", ids=[red], action="delete")
+        assert browser.get(f"/pictures/{red}").status_code == 404
+        assert browser.get(f"/pictures/{blue}").status_code == 200
+
+    def test_after_deleting_on_its_own_page_one_comes_to_the_gallery(self, browser, red):
+        answer = post(browser, "/pictures", f"/pictures/{red}", ids=[red], action="delete")
+        assert answer.headers["Location"] == "/gallery"
+
+    def test_choosing_nothing_changes_nothing(self, browser, red):
+        assert post(browser, "/pictures", action="delete").status_code == 302
+        assert browser.get(f"/pictures/{red}").status_code == 200
+
+    def test_one_unknown_picture_among_the_chosen_changes_none(self, browser, red):
+        assert post(browser, "/pictures", ids=[red, "0" * 32], action="delete").status_code == 404
+        assert browser.get(f"/pictures/{red}").status_code == 200
+
+    def test_an_unknown_action_is_refused(self, browser, red):
+        assert post(browser, "/pictures", ids=[red], action="explode").status_code == 422
+
+    @pytest.mark.parametrize("referrer", ["http://evil.example/x", "http://localhost//evil.example/", ""])
+    def test_it_goes_back_to_this_site_only(self, browser, red, referrer):
+        headers = {"Referer": referrer}
+        fields = {"csrf_token": csrf_token(browser), "ids": red, "action": "label", "label": "x"}
+        location = browser.post("/pictures", data=fields, headers=headers).headers["Location"]
+        assert location.startswith("/")
+        assert not location.startswith("//")
+
+
+class TestAdding:
+    def test_photos_are_added_by_the_plain_form(self, browser, workers_side):
+        images = [(io.BytesIO(photo((n, 9, 9))), f"{n}.jpg") for n in (10, 200)]
+        answer = post(browser, "/add", images=images, label="new")
+        job = browser.get(answer.headers["Location"])
+        assert answer.status_code == 302
+        assert "2 of 2 done: 2 added" in job.text
+        assert [each.label for each in workers_side.labels()] == ["new"]
+
+    def test_files_that_are_no_pictures_are_named(self, browser):
+        answer = post(browser, "/add", images=[(io.BytesIO(b"text"), "notes.txt")])
+        assert answer.status_code == 422
+        assert "notes.txt" in answer.text
+        assert "is no picture" in answer.text
+
+    def test_a_mixed_lot_is_told_apart_on_the_jobs_page(self, browser):
+        images = [(io.BytesIO(b"text"), "notes.txt"), (io.BytesIO(photo()), "a.jpg")]
+        job = browser.get(post(browser, "/add", images=images).headers["Location"]).text
+        assert "notes.txt" in job
+        assert "1 left out" in job
+
+    def test_choosing_nothing_is_said(self, browser):
+        answer = post(browser, "/add", images=(io.BytesIO(b""), ""))
+        assert answer.status_code == 422
+        assert "No photo was chosen" in answer.text
+
+
+class TestOtherPages:
+    def test_the_status_page_shows_workers_queues_and_settings(self, browser, red):
+        page = browser.get("/status").text
+        for fact in ("healthy", "stand-in", "321 MB", "Waiting in index", "LOOKALIKE_DEVICE"):
+            assert fact in page
+
+    def test_the_status_page_says_what_is_wrong(self, browser, workers_side):
+        workers_side.is_down = True
+        page = browser.get("/status")
+        assert page.status_code == 200
+        assert "the queue does not answer: start it" in page.text
+
+    def test_a_running_jobs_page_follows_it(self, browser, workers_side, red):
+        workers_side.is_slow = True
+        page = browser.get(f"/jobs/{workers_side.index([red])}").text
+        assert "js/job.js" in page
+        assert "running" in page
+
+    def test_a_page_that_does_not_exist_is_a_page(self, browser):
+        answer = browser.get("/nothing")
+        assert (answer.status_code, answer.mimetype) == (404, "text/html")
+        assert "there is nothing at this address" in answer.text
+
+    def test_an_unexpected_error_is_a_page_that_tells_nothing_of_the_inside(self, browser, workers_side, monkeypatch):
+        monkeypatch.setattr(workers_side, "labels", lambda: 1 / 0)
+        answer = browser.get("/gallery")
+        assert (answer.status_code, answer.mimetype) == (500, "text/html")
+        assert "division" not in answer.text
