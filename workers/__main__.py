@@ -33,6 +33,8 @@ def run(settings: Settings) -> int:
     from workers.tasks import Context, register
 
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    for chatty in ("celery.worker.strategy", "celery.app.trace"):  # two lines a task
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     if not settings.redis_url:
         raise BadSettings("LOOKALIKE_REDIS_URL is not set", hint="`lookalike up` starts a queue and a worker together")
     server = connect_redis(settings)
