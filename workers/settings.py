@@ -5,6 +5,7 @@ names), else from the default in the table below. The table is what `--help` and
 """
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -141,6 +142,8 @@ def _validated(settings: Settings) -> Settings:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, str):
+        return re.sub(r"(?<=://).*@", "…@", value)  # an address may carry a password
     return list(value) if isinstance(value, tuple) else str(value) if isinstance(value, Path) else value
 
 
