@@ -133,7 +133,10 @@ class LabelCount(Message):
 
 @dataclass(frozen=True)
 class WorkerStatus(Message):
-    """What one worker says of itself, and the age of its last sign of life."""
+    """What one worker says of itself, and the age of its last sign of life.
+
+    `holds` names the collections that a change of the gallery reaches through it: the active one and those being built.
+    """
 
     id: str
     host: str
@@ -148,6 +151,7 @@ class WorkerStatus(Message):
     age_s: float
     started_at: float
     rss_mb: float
+    holds: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -81,6 +81,7 @@ class Presence:
             age_s=0.0,
             started_at=self._started_at,
             rss_mb=round(_resident_mb()),
+            holds=tuple(target.collection for target in self._serving.targets()),
         )
         with self._redis.pipeline() as pipe:
             pipe.set(worker_key(self.worker), json.dumps(status.to_json()), ex=_LIFETIME_S)

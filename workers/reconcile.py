@@ -4,7 +4,7 @@ The gallery is changed first; then its ids come here. A picture that exists gets
 one that does not loses its point. Safe to run twice, and side by side with itself.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -22,9 +22,7 @@ THUMBNAIL_PX = 320
 class Outcome:
     """What happened to each id, and which originals turned out to be no pictures."""
 
-    counts: dict[str, int] = field(
-        default_factory=lambda: dict.fromkeys(("added", "unchanged", "updated", "removed"), 0)
-    )
+    counts: dict[str, int] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
 
@@ -38,7 +36,7 @@ class Outcome:
 def reconcile(
     serving: Serving,
     ids: Sequence[str],
-    targets: Sequence[Live] | None = None,
+    target: Live | None = None,
     renew: Callable[[], None] = lambda: None,
 ) -> Outcome:
     """Brings the points of these ids in line with the gallery.
@@ -46,68 +44,79 @@ def reconcile(
     Args:
         serving: this worker's models, store and gallery.
         ids: picture ids, existing or not; at most a chunk.
-        targets: collections to work on; all live ones if None. The counts are those of the first.
+        target: the only collection to work on; every live one if None. The counts are those of the first.
         renew: called now and then, to say that work goes on.
     """
-    outcome = Outcome()
-    targets = serving.targets() if targets is None else targets
-    ids = list(dict.fromkeys(ids))
-    pictures = serving.gallery.find_many(ids)
-    _remove(serving, [id for id in ids if id not in pictures], targets, outcome)
+    wanted = list(dict.fromkeys(ids))
+    pictures = serving.gallery.find_many(wanted)
+    gone = [id for id in wanted if id not in pictures]
+    counts = dict.fromkeys(("added", "unchanged", "updated", "removed"), 0)
+    counts["unchanged"] = len(ids) - len(wanted)
     failed: dict[str, Failure] = {}
-    for position, target in enumerate(targets):
-        counts = _write(serving, target, pictures, failed, renew)
-        if position == 0:
-            for name, count in counts.items():
-                outcome.counts[name] += count
-    outcome.failures = list(failed.values())
-    outcome.refused = [id for id in failed if serving.gallery.is_intact(id)]
-    _catch_up(serving, pictures, targets)
-    return outcome
-
-
-def _remove(serving: Serving, gone: list[str], targets: Iterable[Live], outcome: Outcome) -> None:
-    if not gone:
-        return
-    for position, target in enumerate(targets):
-        present = len(serving.store.fetch(target.collection, gone))
-        if present:
-            serving.store.delete(target.collection, gone)
-        if position == 0:
-            outcome.counts["removed"] += present
-            outcome.counts["unchanged"] += len(gone) - present
+    written: set[str] = set()
+    # A collection may come to life while we write: whoever makes it counts on us to look again.
+    while targets := [t for t in _targets(serving, target) if t.collection not in written]:
+        for live in targets:
+            done = _remove(serving, live.collection, gone) | _write(serving, live, pictures, failed, renew)
+            if not written:
+                counts = {name: count + done.get(name, 0) for name, count in counts.items()}
+                counts["unchanged"] += len(gone) - done["removed"]
+            written.add(live.collection)
+    for collection in serving.retained() if target is None else ():
+        if serving.store.exists(collection):
+            _remove(serving, collection, gone)
+            _relabel(serving, collection, pictures)
     for id in gone:
         serving.gallery.sweep(id)
+    _catch_up(serving, pictures, written)
+    refused = [id for id in failed if serving.gallery.is_intact(id)]
+    return Outcome(counts, list(failed.values()), refused)
+
+
+def _targets(serving: Serving, target: Live | None) -> Sequence[Live]:
+    return serving.targets() if target is None else (target,)
+
+
+def _remove(serving: Serving, collection: str, gone: list[str]) -> dict[str, int]:
+    present = list(serving.store.fetch(collection, gone)) if gone else []
+    if present:
+        serving.store.delete(collection, present)
+    return {"removed": len(present)}
+
+
+def _relabel(serving: Serving, collection: str, pictures: dict[str, Picture]) -> tuple[dict[str, Payload], int]:
+    """Corrects payloads. Returns those that are stored now, and how many differed."""
+    stored = {id: point.payload for id, point in serving.store.fetch(collection, list(pictures)).items()}
+    wanted = {id: _payload(pictures[id]) for id in stored}
+    stale = {id: payload for id, payload in wanted.items() if payload != stored[id]}
+    if stale:
+        serving.store.set_payloads(collection, stale)
+    return wanted, len(stale)
 
 
 def _write(
     serving: Serving, target: Live, pictures: dict[str, Picture], failed: dict[str, Failure], renew: Callable[[], None]
 ) -> dict[str, int]:
     """Upserts what is missing in one collection and corrects what differs."""
-    stored = serving.store.fetch(target.collection, list(pictures))
-    wanted = {id: Payload(picture.path, picture.label) for id, picture in pictures.items()}
-    stale = {id: wanted[id] for id, point in stored.items() if point.payload != wanted[id]}
-    if stale:
-        serving.store.set_payloads(target.collection, stale)
+    stored, stale = _relabel(serving, target.collection, pictures)
     missing = [id for id in pictures if id not in stored and id not in failed]
-    step = serving.decode_step
-    ready: list[str] = []
-    vectors: list[np.ndarray] = []
-    for start in range(0, len(missing), step):
-        part = missing[start : start + step]
+    points: list[Point] = []
+    for start in range(0, len(missing), serving.decode_step):
+        part = missing[start : start + serving.decode_step]
         prepared = list(serving.decoders.map(lambda id: _prepare(serving, target, pictures[id]), part))
+        ready = {}
         for id, pixels in zip(part, prepared, strict=True):
             if isinstance(pixels, Failure):
                 failed[id] = pixels
-        pixels_of = {id: p for id, p in zip(part, prepared, strict=True) if not isinstance(p, Failure)}
-        if pixels_of:
-            vectors.append(serving.batcher.embed(target.embedder, np.stack(list(pixels_of.values())), urgent=False))
-            ready.extend(pixels_of)
+            else:
+                ready[id] = pixels
+        if ready:
+            vectors = serving.batcher.embed(target.embedder, np.stack(list(ready.values())), urgent=False)
+            points += [Point(id, v, _payload(pictures[id])) for id, v in zip(ready, vectors, strict=True)]
         renew()
-    if ready:
-        points = [Point(id, vector, wanted[id]) for id, vector in zip(ready, np.concatenate(vectors), strict=True)]
+    if points:
         serving.store.upsert(target.collection, points)
-    return {"added": len(ready), "updated": len(stale), "unchanged": len(stored) - len(stale)}
+    return {"added": len(points), "updated": stale, "unchanged": len(stored) - stale}
 
 
 def _prepare(serving: Serving, target: Live, picture: Picture) -> np.ndarray | Failure:
@@ -126,13 +135,17 @@ def _prepare(serving: Serving, target: Live, picture: Picture) -> np.ndarray | F
     return target.embedder.preprocessing.apply(image)
 
 
-def _catch_up(serving: Serving, pictures: dict[str, Picture], targets: Iterable[Live]) -> None:
+def _catch_up(serving: Serving, pictures: dict[str, Picture], collections: set[str]) -> None:
     """Applies what was deleted or relabelled while we wrote: whoever does that changes the gallery before points."""
     now = serving.gallery.find_many(pictures)
     gone = [id for id in pictures if id not in now]
-    changed = {id: Payload(p.path, p.label) for id, p in now.items() if p.label != pictures[id].label}
-    for target in targets:
+    changed = {id: _payload(p) for id, p in now.items() if p.label != pictures[id].label}
+    for collection in collections if gone or changed else ():
         if gone:
-            serving.store.delete(target.collection, gone)
+            serving.store.delete(collection, gone)
         if changed:
-            serving.store.set_payloads(target.collection, changed)
+            serving.store.set_payloads(collection, changed)
+
+
+def _payload(picture: Picture) -> Payload:
+    return Payload(picture.path, picture.label)

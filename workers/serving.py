@@ -48,6 +48,8 @@ class Serving:
         self._loading = threading.Lock()
         self._active = self._first()
         self._building: tuple[Live, ...] = ()
+        self._retained: tuple[str, ...] = ()
+        self.refresh()
         self._closed = threading.Event()
         self._poller = threading.Thread(target=self._poll, name="active-model", daemon=True)
         self._poller.start()
@@ -59,6 +61,10 @@ class Serving:
     def targets(self) -> tuple[Live, ...]:
         """Every collection that a change of the gallery must reach: the active one, and those being built."""
         return (self._active, *self._building)
+
+    def retained(self) -> tuple[str, ...]:
+        """Collections kept for a rollback: they lose what is deleted and follow labels, but get no new pictures."""
+        return self._retained
 
     def live(self, model: str, collection: str) -> Live:
         """Any registered model with a collection of it. Loads it when it is not."""
@@ -73,11 +79,17 @@ class Serving:
         return Live(model, collection, embedder)
 
     def refresh(self) -> None:
-        """Looks at `active` now, and follows it."""
+        """Looks at what is active, being built and retained now, and follows it."""
+        # Loaded first, so that the switch finds the model here: no search waits for it.
+        building = tuple(self.live(entry.model, entry.collection) for entry in self.registry.building())
         named = self.registry.active()
         if named is not None and (named.model, named.collection) != (self._active.model, self._active.collection):
             self._active = self.live(named.model, named.collection)
             logger.info("switched to model %s, collection %s", named.model, named.collection)
+        self._building = tuple(live for live in building if live.collection != self._active.collection)
+        self._retained = tuple(
+            entry.collection for entry in self.registry.history() if entry.collection != self._active.collection
+        )
 
     def close(self) -> None:
         self._closed.set()

@@ -73,6 +73,8 @@ class Store(Protocol):
     def ensure(self, collection: str, dim: int) -> None:
         """Makes the collection unless it exists. Raises StoreFailed when it exists with another dimension."""
 
+    def exists(self, collection: str) -> bool: ...
+
     def drop(self, collection: str) -> None:
         """Removes a collection and its points; one that does not exist is no error."""
 

@@ -57,6 +57,9 @@ class EdgeStore(Store):
                 hint="publish the model again: it makes a collection of its own",
             )
 
+    def exists(self, collection: str) -> bool:
+        return collection in self._shards or Shard.exists(self._folder / collection)
+
     def drop(self, collection: str) -> None:
         with self._guard:
             shard = self._shards.pop(collection, None)

@@ -59,6 +59,9 @@ class ServerStore(Store):
                 raise
         self._do(self._client.create_payload_index, collection, "label", models.PayloadSchemaType.KEYWORD)
 
+    def exists(self, collection: str) -> bool:
+        return bool(self._do(self._client.collection_exists, collection))
+
     def drop(self, collection: str) -> None:
         self._do(self._client.delete_collection, collection)
 
