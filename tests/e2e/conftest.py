@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -89,12 +90,17 @@ class Program:
 
 
 @pytest.fixture
-def new_program(tmp_path: Path) -> Iterator[Callable[..., Program]]:
-    """Makes programs, each on a home that is thrown away: `new_program(LOOKALIKE_…=…)`."""
+def new_program(stack: RunningStack, tmp_path: Path) -> Iterator[Callable[..., Program]]:
+    """Makes programs, each on a home that is thrown away: `new_program(LOOKALIKE_…=…)`.
+
+    The running system's compiled model is copied: compiling it is most of the first start on a machine.
+    """
     made: list[Program] = []
 
     def new_program(**environment: str) -> Program:
-        made.append(Program(tmp_path / f"home-{len(made)}", tmp_path, environment))
+        home = tmp_path / f"home-{len(made)}"
+        shutil.copytree(stack.settings.home / "cache", home / "cache")
+        made.append(Program(home, tmp_path, environment))
         return made[-1]
 
     yield new_program
