@@ -4,6 +4,7 @@ Three queues: `search` (someone waits), `index` (throughput) and `maintenance` (
 Messages are JSON. The broker is not the record: see workers.jobs.
 """
 
+import json
 import time
 from typing import Any
 
@@ -12,7 +13,8 @@ from celery import Celery
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
-from workers.jobs import Jobs
+from workers.jobs import Jobs, worker_key
+from workers.messages import WorkerStatus
 from workers.settings import Settings
 
 # Counted from delivery. With these three a task whose worker died by `kill -9` is back within 30 s: measured 17 to 24.
@@ -79,3 +81,14 @@ def nudge(app: Celery, jobs: Jobs, job: str, workers: int) -> None:
 def living_workers(server: Any, within_s: float = 10.0) -> int:
     """How many workers gave a sign of life lately."""
     return int(server.zcount("lookalike:workers", time.time() - within_s, "+inf"))
+
+
+def living(server: Any) -> list[WorkerStatus]:
+    """Every worker that gave a sign of life lately, as it described itself."""
+    beats = dict(server.zrange("lookalike:workers", 0, -1, withscores=True))
+    records = server.mget([worker_key(name) for name in beats]) if beats else []
+    return [
+        WorkerStatus.from_json(json.loads(record) | {"age_s": round(time.time() - beat, 1)})
+        for record, beat in zip(records, beats.values(), strict=True)
+        if record is not None
+    ]

@@ -1,10 +1,12 @@
 """Joins the pictures of concurrent tasks into one forward pass. Searches go before indexing.
 
 One thread owns the processor that models run on. It takes what is waiting and never waits for more, so a lone search
-pays nothing; under load the batch grows by itself. Bulk work goes in small pieces: a search waits for one at most.
+pays nothing; under load the batch grows by itself. Bulk work goes in pieces of some 20 ms, whatever the model and the
+processor: a search waits for one at most.
 """
 
 import threading
+import time
 from collections import deque
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -14,7 +16,7 @@ import numpy as np
 from ml.embedder import Embedder
 
 MAX_BATCH = 32
-PIECE = 8  # 25 ms on two cores; throughput is within a few percent of 32: benchmarks/embedding.py
+PIECE_S = 0.020
 
 
 @dataclass
@@ -32,6 +34,7 @@ class Batcher:
         self._urgent: deque[_Item] = deque()
         self._bulk: deque[_Item] = deque()
         self._closed = False
+        self._speed: dict[int, float] = {}  # pictures/s by embedder
         self.batches = 0
         self.pictures = 0
         self._thread = threading.Thread(target=self._run, name="batcher", daemon=True)
@@ -50,7 +53,7 @@ class Batcher:
         """
         if not len(pixels):
             return np.empty((0, embedder.dim), np.float32)
-        step = MAX_BATCH if urgent else PIECE
+        step = MAX_BATCH if urgent else self._piece(embedder)
         items = [_Item(embedder, pixels[start : start + step]) for start in range(0, len(pixels), step)]
         with self._wake:
             (self._urgent if urgent else self._bulk).extend(items)
@@ -63,15 +66,22 @@ class Batcher:
             self._wake.notify()
         self._thread.join()
 
+    def _piece(self, embedder: Embedder) -> int:
+        """Pictures that take about PIECE_S; one, until a batch has been timed."""
+        return max(1, min(MAX_BATCH, round(PIECE_S * self._speed.get(id(embedder), 0.0))))
+
     def _run(self) -> None:
         while batch := self._take():
             embedder = batch[0].embedder
+            started = time.perf_counter()
             try:
                 vectors = embedder.embed_arrays(np.concatenate([item.pixels for item in batch]))
             except Exception as error:  # noqa: BLE001 - whoever waits must hear of it, whatever it is
                 for item in batch:
                     item.future.set_exception(error)
                 continue
+            speed = len(vectors) / (time.perf_counter() - started)
+            self._speed[id(embedder)] = 0.8 * self._speed.get(id(embedder), speed) + 0.2 * speed
             self.batches += 1
             self.pictures += len(vectors)
             start = 0
@@ -84,11 +94,13 @@ class Batcher:
         with self._wake:
             while not (self._urgent or self._bulk or self._closed):
                 self._wake.wait()
-            queue, room = (self._urgent, MAX_BATCH) if self._urgent else (self._bulk, PIECE)
+            if self._bulk and not self._urgent:
+                return [self._bulk.popleft()]
             batch: list[_Item] = []
-            while queue and queue[0].embedder is (batch or queue)[0].embedder:
-                if batch and len(queue[0].pixels) > room:
+            room = MAX_BATCH
+            while self._urgent and self._urgent[0].embedder is (batch or self._urgent)[0].embedder:
+                room -= len(self._urgent[0].pixels)
+                if batch and room < 0:
                     break
-                room -= len(queue[0].pixels)
-                batch.append(queue.popleft())
+                batch.append(self._urgent.popleft())
             return batch

@@ -6,7 +6,6 @@ in line. A call that needs a worker raises Unavailable when none answers.
 
 import base64
 import contextlib
-import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -17,11 +16,12 @@ import redis
 
 from ml.errors import LookalikeError
 from ml.images import UnreadableImage
+from ml.registry import Active, ModelRecord, Registry
 from ml.storage import StorageFailed
 from workers import replies
-from workers.app import connect_redis, living_workers, make_app, nudge
+from workers.app import connect_redis, living, living_workers, make_app, nudge
 from workers.gallery import Added, Gallery, NotFound
-from workers.jobs import CHUNK, Jobs, worker_key
+from workers.jobs import CHUNK, PREFIXES, Jobs
 from workers.messages import (
     Failure,
     JobStatus,
@@ -29,7 +29,6 @@ from workers.messages import (
     Picture,
     SearchResult,
     SystemStatus,
-    WorkerStatus,
 )
 from workers.settings import Settings
 
@@ -39,6 +38,10 @@ _LONGEST_QUEUE = 200  # searches waiting; more would only wait longer
 
 class Unavailable(LookalikeError):
     """A part of the system does not answer."""
+
+
+class Busy(LookalikeError):
+    """Something that can happen once at a time is happening."""
 
 
 class Overloaded(Unavailable):
@@ -92,6 +95,7 @@ class Client:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.gallery = Gallery.open(settings)
+        self.registry = Registry(f"{settings.storage_url}/models")
         self._redis = connect_redis(settings)
         self._app = make_app(settings)
         self.jobs = Jobs(self._redis)
@@ -193,14 +197,65 @@ class Client:
 
         The finished job's `detail` counts `missing`, `extra` and `different` points; `repair` brings them in line.
         """
-        from workers.verify import PREFIXES
-
         with self.reporting():
             job = self.jobs.create("verify", {"repair": repair})
             self.jobs.append(job, PREFIXES, counted=False, size=16)
             self.jobs.seal(job)
             self.push(job)
         return job
+
+    # Models
+
+    def models(self) -> list[ModelRecord]:
+        """Registered models."""
+        return self.registry.models()
+
+    def active(self) -> Active | None:
+        """The model and collection that answer searches; None before the first start."""
+        return self.registry.active()
+
+    def publish(self, model: str, *, force: bool = False) -> str:
+        """Starts a job that builds a collection with a model, checks it, and switches searches over. Returns its id.
+
+        Args:
+            model: a registered one.
+            force: switch even when mAP@R on the labelled gallery is worse, and rebuild the active model's collection.
+
+        Raises:
+            UnknownModel: it is not registered.
+            Busy: another publish is running.
+            LookalikeError: it is active already.
+        """
+        self.registry.record(model)
+        active = self.registry.active()
+        if active and active.model == model and not force:
+            raise LookalikeError(f"model {model} is active already", hint="add --force to build its collection anew")
+        with self.reporting(), self._redis.lock("lookalike:publishing", timeout=10):
+            running = [job for job in self.jobs.running() if job.startswith("publish-")]
+            if running:
+                raise Busy(
+                    f"another model is being published (job {running[0]})", hint="wait for it, or stop it: see --help"
+                )
+            job = self.jobs.create("publish", conducted=True)
+            params = {"model": model, "collection": f"gallery-{model}-{job[-6:]}", "force": force}
+            self.jobs.set_params(job, params)
+            self.jobs.describe(job, params | {"phase": "prepare"})
+        return job
+
+    def rollback(self) -> tuple[Active, str]:
+        """Switches back to what was active before, at once, and starts a job that adds what has been indexed since.
+
+        Returns:
+            What is active now, and the job's id.
+
+        Raises:
+            LookalikeError: nothing was active before.
+        """
+        previous = self.registry.previous()
+        if previous is None:
+            raise LookalikeError("there is nothing to roll back to", hint="only one model has been active so far")
+        active = self.registry.activate(previous.model, previous.collection)
+        return active, self.verify(repair=True)
 
     # Following
 
@@ -278,14 +333,7 @@ class Client:
             ) from error
 
     def _status(self) -> SystemStatus:
-        names = self._redis.zrange("lookalike:workers", 0, -1)
-        beats = dict(self._redis.zrange("lookalike:workers", 0, -1, withscores=True))
-        records = self._redis.mget([worker_key(name) for name in names]) if names else []
-        workers = tuple(
-            WorkerStatus.from_json(json.loads(record) | {"age_s": round(time.time() - beats[name], 1)})
-            for name, record in zip(names, records, strict=True)
-            if record is not None
-        )
+        workers = tuple(living(self._redis))
         queues = {queue: int(self._redis.llen(queue)) for queue in ("search", "index", "maintenance")}
         problems = []
         if not workers:

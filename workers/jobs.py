@@ -30,6 +30,7 @@ MAX_ATTEMPTS = 3  # claims of one chunk; then its items are tried one by one, th
 _QUEUED_S = 30.0  # a nudge that nobody took by then counts as lost
 _CLAIMED_S = 60.0  # a claim that nobody renewed by then counts as lost
 _KEPT_S = 7 * 24 * 3600  # finished records stay this long
+PREFIXES = tuple(f"prefix:{n:02x}" for n in range(256))  # items that stand for all pictures whose ids start so
 COUNTERS = ("added", "unchanged", "updated", "removed", "failed")
 
 
@@ -62,12 +63,14 @@ class Jobs:
         self._release = server.register_script(RELEASE)
         self._split = server.register_script(SPLIT)
 
-    def create(self, kind: str, params: Mapping[str, Any] | None = None) -> str:
-        """Opens a record, to be filled by `append` and closed by `seal`."""
+    def create(self, kind: str, params: Mapping[str, Any] | None = None, *, conducted: bool = False) -> str:
+        """Opens a record, to be filled by `append` and closed by `seal`; one that is conducted only by `end`."""
         job = f"{kind}-{uuid.uuid4().hex[:12]}"
         now = time.time()
         record = {"kind": kind, "state": "running", "params": json.dumps(dict(params or {})), "created_at": now}
         record |= dict.fromkeys(("total", "done", "next", "sealed", *COUNTERS), 0) | {"touched_at": now}
+        if conducted:
+            record["sealed"] = "conducted"
         with self._redis.pipeline() as pipe:
             pipe.hset(_key(job), mapping=record)
             pipe.sadd("lookalike:jobs", job)
@@ -117,6 +120,18 @@ class Jobs:
             detail=json.loads(fields.get("detail") or "{}") | _extra_counters(fields),
             **{name: int(fields[name]) for name in COUNTERS},
         )
+
+    def set_params(self, job: str, params: Mapping[str, Any]) -> None:
+        """Replaces what the job was created with."""
+        self._redis.hset(_key(job), "params", json.dumps(dict(params)))
+
+    def params(self, job: str) -> dict[str, Any]:
+        """What the job was created with."""
+        return json.loads(self._redis.hget(_key(job), "params") or "{}")
+
+    def pending(self, job: str) -> int:
+        """How many chunks are not finished."""
+        return int(self._redis.hlen(f"{_key(job)}:chunks"))
 
     def running(self) -> list[str]:
         """Ids of jobs that have not ended."""

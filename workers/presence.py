@@ -20,6 +20,7 @@ from celery import Celery
 from workers.app import living_workers, nudge
 from workers.jobs import Jobs, worker_key
 from workers.messages import WorkerStatus
+from workers.publishing import abandon
 from workers.serving import Serving
 
 logger = logging.getLogger(__name__)
@@ -93,9 +94,15 @@ class Presence:
         if not self._redis.set("lookalike:housekeeping", self.worker, nx=True, px=int(BEAT_S * 900)):
             return
         workers = living_workers(self._redis)
-        for job in self._jobs.running():
+        running = self._jobs.running()
+        for job in running:
             self._jobs.seal_abandoned(job)
             nudge(self._app, self._jobs, job, workers)
+            if job.startswith("publish-") and not self._jobs.pending(job):
+                self._app.send_task("conduct", (job,), queue="maintenance", expires=BEAT_S * 2)
+        for entry in self._serving.registry.building():
+            if entry.job not in running:
+                abandon(self._serving, entry.job)
 
 
 def _resident_mb() -> float:

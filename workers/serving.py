@@ -6,6 +6,7 @@ search sees it; the one before stays loaded, so that a rollback is instant.
 
 import logging
 import os
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -43,7 +44,7 @@ class Serving:
         self.registry = Registry(f"{settings.storage_url}/models")
         self.batcher = Batcher()
         self.decode_step = 2 * (os.cpu_count() or 2)  # pictures decoded side by side before they are embedded
-        self.decoders = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="decode")
+        self.decoders = ThreadPoolExecutor(os.cpu_count(), "decode", initializer=_yield_to_searches)
         self._embedders: dict[str, Embedder] = {}
         self._loading = threading.Lock()
         self._active = self._first()
@@ -105,9 +106,22 @@ class Serving:
             named = self.registry.active() or self.registry.activate(model, f"gallery-{model}")
         return self.live(named.model, named.collection)
 
+    def _hold_previous(self) -> None:
+        """Loads what a rollback would switch to, so that it is instant."""
+        previous = self.registry.previous()
+        if previous is not None and previous.model not in self._embedders:
+            self.live(previous.model, previous.collection)
+
     def _poll(self) -> None:
         while not self._closed.wait(_POLL_S):
             try:
                 self.refresh()
+                self._hold_previous()
             except Exception:  # storage may be away for a while: go on with the model we hold
                 logger.exception("cannot follow the active model")
+
+
+def _yield_to_searches() -> None:
+    """Lowers this thread's priority, where the system knows priorities of threads."""
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)

@@ -11,11 +11,12 @@ from celery import Celery
 
 from ml.errors import LookalikeError
 from workers import replies
-from workers.app import living_workers, nudge
+from workers.app import living, living_workers, nudge
 from workers.browsing import page_of
 from workers.gallery import NotFound
 from workers.jobs import MAX_ATTEMPTS, Chunk, Jobs
 from workers.messages import Failure
+from workers.publishing import advance
 from workers.reconcile import Outcome, reconcile
 from workers.searching import search
 from workers.serving import Serving
@@ -70,6 +71,18 @@ def register(context: Context) -> None:
             _work(context, chunk)
             nudge(app, context.jobs, job, living_workers(context.redis))
 
+    @app.task(name="conduct")
+    def conduct(job: str) -> None:
+        """Takes the next step of a publish job."""
+        lock = context.redis.lock(f"lookalike:conducting:{job}", timeout=120, blocking=False)
+        if not lock.acquire():
+            return
+        try:
+            if job in context.jobs.running():
+                advance(context.serving, context.jobs, living(context.redis), job)
+        finally:
+            lock.release()
+
 
 def _answer(context: Context, reply_to: str, find: Callable[[], Any]) -> None:
     try:
@@ -89,11 +102,14 @@ def _work(context: Context, chunk: Chunk) -> None:
     try:
         if chunk.items[0].startswith("prefix:"):
             counts, different = compare(context.serving, chunk)
-            if chunk.params.get("repair"):
+            if chunk.params.get("repair") or "collection" in chunk.params:
                 context.jobs.append(chunk.job, different)
             outcome = Outcome(counts)
         else:
-            outcome = reconcile(context.serving, chunk.items, renew=lambda: context.jobs.renew(chunk))
+            target = None
+            if "collection" in chunk.params:
+                target = context.serving.live(chunk.params["model"], chunk.params["collection"])
+            outcome = reconcile(context.serving, chunk.items, target, renew=lambda: context.jobs.renew(chunk))
             outcome.counts |= {"done": len(chunk.items), "failed": len(outcome.failures)}
     except LookalikeError as error:  # storage or store are away: nobody's fault, so it does not count
         logger.warning("chunk %d of %s waits: %s", chunk.number, chunk.job, error.message)

@@ -6,8 +6,6 @@ from workers.jobs import Chunk
 from workers.serving import Serving
 from workers.store import Payload, Store, Stored
 
-PREFIXES = tuple(f"prefix:{n:02x}" for n in range(256))
-
 
 def compare(serving: Serving, chunk: Chunk) -> tuple[dict[str, int], list[str]]:
     """Finds what differs.
@@ -20,7 +18,7 @@ def compare(serving: Serving, chunk: Chunk) -> tuple[dict[str, int], list[str]]:
         Counts: `done` and `total` pictures looked at, `missing` from the collection, `extra` in it, `different` in
         their payloads. And the ids of all that differ.
     """
-    collection = serving.active().collection
+    collection = chunk.params.get("collection") or serving.active().collection
     counts = dict.fromkeys(("total", "done", "missing", "extra", "different"), 0)
     ids: list[str] = []
     for item in chunk.items:
@@ -37,6 +35,8 @@ def compare(serving: Serving, chunk: Chunk) -> tuple[dict[str, int], list[str]]:
             ids += found
         counts["total"] += len(pictures)
         counts["done"] += len(pictures)
+    if "collection" in chunk.params:  # its total counts what is embedded
+        counts["total"] = counts["done"] = 0
     return counts, ids
 
 
