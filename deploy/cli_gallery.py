@@ -92,6 +92,37 @@ def delete(console: Console, ids: tuple[str, ...]) -> None:
     console.show(f"deleted {status.total - status.failed}")
 
 
+@command("duplicates", example="lookalike duplicates --threshold 0.98")
+@click.option(
+    "--threshold",
+    default=0.97,
+    show_default=True,
+    type=click.FloatRange(0.5, 1.0),
+    metavar="T",
+    help="Similarity from which two photos count as nearly the same.",
+)
+def duplicates(console: Console, threshold: float) -> None:
+    """List photos that are nearly the same.
+
+    Each photo's twenty nearest are looked at. Photos with exactly the same bytes are in the gallery only once.
+    """
+    from deploy.connection import connect
+    from workers import settings
+    from workers.client import Client
+
+    with connect(settings.load(), say=console.step) as connected:
+        client = Client(connected)
+        job = client.duplicates(threshold)
+        with console.progress("comparing") as progress:
+            for now in client.follow(job):
+                progress(now.done, now.total)
+        pairs = client.pairs(job)
+    console.result({"job": job, "threshold": threshold, "pairs": [pair.to_json() for pair in pairs]})
+    for pair in pairs:
+        console.show(f"{pair.similarity:.3f}  {_near(pair.path)}  {_near(pair.other_path)}")
+    console.show(f"{len(pairs)} pairs of photos are nearly the same" if pairs else "no two photos are nearly the same")
+
+
 def _change(console: Console, ids: tuple[str, ...], *, label_name: str | None) -> "JobStatus":
     """Deletes, or labels when a label is given. Nothing is changed when one of the pictures does not exist."""
     from deploy.connection import connect

@@ -26,6 +26,7 @@ from workers.messages import (
     Failure,
     JobStatus,
     LabelCount,
+    Pair,
     Picture,
     SearchResult,
     SystemStatus,
@@ -203,6 +204,20 @@ class Client:
             self.jobs.seal(job)
             self.push(job)
         return job
+
+    def duplicates(self, threshold: float) -> str:
+        """Starts a job that looks for pictures that are nearly the same. `pairs` gives what it found."""
+        with self.reporting():
+            job = self.jobs.create("duplicates", {"threshold": threshold})
+            self.jobs.append(job, PREFIXES, size=8)
+            self.jobs.seal(job)
+            self.push(job)
+        return job
+
+    def pairs(self, job: str) -> list[Pair]:
+        """What a job of `duplicates` found, the most alike first."""
+        found = [Pair.from_json(pair) for pair in self.jobs.collected(job)]
+        return sorted(found, key=lambda pair: (-pair.similarity, pair.path, pair.other_path))
 
     # Models
 

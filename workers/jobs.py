@@ -12,6 +12,7 @@ every worker's housekeeping enqueue what is due. A chunk is counted once, howeve
     lookalike:job:<id>:holders       number -> worker that claimed it
     lookalike:job:<id>:attempts      number -> claims so far
     lookalike:job:<id>:failures      the first 1,000 failures
+    lookalike:job:<id>:findings      what the job found, if that is its purpose
 """
 
 import json
@@ -23,7 +24,7 @@ from typing import Any
 
 from workers.gallery import NotFound
 from workers.job_scripts import APPEND, CLAIM, FINISH, NEXT, RELEASE, SEAL, SPLIT
-from workers.messages import Failure, JobStatus
+from workers.messages import Failure, JobStatus, Message
 
 CHUNK = 64  # pictures: under a second of work with the default model on two cores
 MAX_ATTEMPTS = 3  # claims of one chunk; then its items are tried one by one, then put aside
@@ -165,6 +166,19 @@ class Jobs:
         texts = [json.dumps(failure.to_json()) for failure in failures]
         args = [chunk.number, time.time(), chunk.job, len(counts), *pairs, *texts]
         return bool(self._finish(keys, args))
+
+    def collect(self, job: str, findings: Sequence[Message]) -> None:
+        """Keeps what a job found; the same finding twice is kept once."""
+        if findings:
+            key = f"{_key(job)}:findings"
+            with self._redis.pipeline() as pipe:
+                pipe.sadd(key, *[json.dumps(finding.to_json()) for finding in findings])
+                pipe.expire(key, _KEPT_S)
+                pipe.execute()
+
+    def collected(self, job: str) -> list[dict[str, Any]]:
+        """What a job found, in no order."""
+        return [json.loads(finding) for finding in self._redis.smembers(f"{_key(job)}:findings")]
 
     def release(self, chunk: Chunk, pause_s: float, *, forgive: bool) -> None:
         """Gives a chunk back; it is due again after the pause. `forgive`: the attempt does not count."""

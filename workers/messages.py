@@ -124,6 +124,17 @@ class JobStatus(Message):
 
 
 @dataclass(frozen=True)
+class Pair(Message):
+    """Two pictures that are nearly the same. `similarity` is the cosine of their vectors."""
+
+    id: str
+    other_id: str
+    path: str
+    other_path: str
+    similarity: float
+
+
+@dataclass(frozen=True)
 class LabelCount(Message):
     """A label and how many pictures of the active collection carry it."""
 

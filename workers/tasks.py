@@ -10,7 +10,7 @@ from typing import Any
 from celery import Celery
 
 from ml.errors import LookalikeError
-from workers import replies
+from workers import duplicates, replies
 from workers.app import living, living_workers, nudge
 from workers.browsing import page_of
 from workers.gallery import NotFound
@@ -100,7 +100,10 @@ def _work(context: Context, chunk: Chunk) -> None:
         _put_aside(context, chunk, f"processing it ended the worker {MAX_ATTEMPTS} times; it was put aside")
         return
     try:
-        if chunk.items[0].startswith("prefix:"):
+        if "threshold" in chunk.params:
+            context.jobs.collect(chunk.job, duplicates.find(context.serving, chunk, lambda: context.jobs.renew(chunk)))
+            outcome = Outcome({"done": len(chunk.items)})
+        elif chunk.items[0].startswith("prefix:"):
             counts, different = compare(context.serving, chunk)
             if chunk.params.get("repair") or "collection" in chunk.params:
                 context.jobs.append(chunk.job, different)

@@ -24,7 +24,7 @@ def compare(serving: Serving, chunk: Chunk) -> tuple[dict[str, int], list[str]]:
     for item in chunk.items:
         prefix = item.removeprefix("prefix:")
         pictures = serving.gallery.find_many(serving.gallery.ids(prefix))
-        points = _points(serving.store, collection, prefix)
+        points = points_with_prefix(serving.store, collection, prefix)
         missing = [id for id in pictures if id not in points]
         extra = [id for id in points if id not in pictures]
         different = [
@@ -40,7 +40,7 @@ def compare(serving: Serving, chunk: Chunk) -> tuple[dict[str, int], list[str]]:
     return counts, ids
 
 
-def _points(store: Store, collection: str, prefix: str) -> dict[str, Stored]:
+def points_with_prefix(store: Store, collection: str, prefix: str) -> dict[str, Stored]:
     """id -> point, of those whose id starts with two digits."""
     first = int(prefix + 30 * "0", 16)
     after = f"{first - 1:032x}" if first else None

@@ -1,0 +1,94 @@
+"""`lookalike publish` and `rollback`: which model answers searches."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from deploy.console import Console, command
+
+if TYPE_CHECKING:
+    from workers.client import Client
+    from workers.messages import JobStatus
+
+
+@command("publish", example="lookalike publish grocery-20261124-v2")
+@click.argument("model")
+@click.option("--force", is_flag=True, help="Also when neighbours get worse, or when the model is active already.")
+def publish(console: Console, model: str, force: bool) -> None:
+    """Make a trained MODEL the one that answers searches.
+
+    MODEL is a name that `lookalike models` lists, or a folder that holds a model, which is then registered. Its
+    collection is built beside the old one while searches go on, checked, and switched to in one step; the old one
+    is kept for `lookalike rollback`. Interrupted, it goes on by itself while the system runs.
+    """
+    from deploy.connection import connect
+    from workers import settings
+    from workers.client import Client
+
+    with connect(settings.load(), say=console.step) as connected:
+        client = Client(connected)
+        if Path(model).is_dir() and model not in {record.name for record in client.models()}:
+            console.step("registering the model")
+            model = client.registry.register(Path(model).resolve(), cache_dir=connected.home / "cache" / "compiled")
+        report = publish_and_follow(console, client, model, force=force)
+    console.result(report)
+    console.show(f"{model} answers now, from collection {report['collection']} with {report['pictures']} photos")
+
+
+def publish_and_follow(console: Console, client: "Client", model: str, *, force: bool = False) -> dict[str, Any]:
+    """Publishes a registered model and waits, with progress.
+
+    Returns:
+        What `lookalike publish --json` prints.
+
+    Raises:
+        LookalikeError: it was not switched to; the message says why.
+    """
+    from ml.errors import LookalikeError
+
+    job = client.publish(model, force=force)
+    with console.progress(f"publishing {model}") as progress:
+        for now in client.follow(job):
+            progress(now.done, now.total)
+    if now.state != "done":
+        reason = now.detail.get("reason", f"the job was {now.state}")
+        raise LookalikeError(f"{model} is not published: {reason}", hint="the model before it goes on answering")
+    return _report(client, now)
+
+
+def _report(client: "Client", now: "JobStatus") -> dict[str, Any]:
+    quality = now.detail.get("map@r") or {}
+    return {
+        "job": now.job,
+        "model": now.detail["model"],
+        "collection": now.detail["collection"],
+        "pictures": client.status().pictures,
+        "failed": now.failed,
+        "failures": [failure.to_json() for failure in now.failures],
+        "map@r": quality.get("new"),
+        "map@r_before": quality.get("active"),
+        "seconds": round(now.seconds, 1),
+    }
+
+
+@command("rollback", example="lookalike rollback")
+def rollback(console: Console) -> None:
+    """Switch back to the model that answered before.
+
+    Its collection was kept, so that it answers at once; photos that were added since then follow within moments.
+    A second rollback switches forth again.
+    """
+    from deploy.connection import connect
+    from workers import settings
+    from workers.client import Client
+
+    with connect(settings.load(), say=console.step) as connected:
+        client = Client(connected)
+        active, job = client.rollback()
+        console.say(f"{active.model} answers again")
+        with console.progress("adding what is new since then") as progress:
+            for now in client.follow(job):
+                progress(now.done, now.total)
+    console.result({"model": active.model, "collection": active.collection, "added": now.added, "failed": now.failed})
+    console.show(f"{active.model} answers, from collection {active.collection}; {now.added} photos were added to it")
