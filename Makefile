@@ -44,12 +44,12 @@ format: $(STAMP)
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-# One environment for everything, tests included: the tests' packages are a few seconds of the minute or two.
+# One environment for everything, tests included: the tests' packages are a few seconds of the minutes.
 $(STAMP): pyproject.toml constraints.txt
 	@if [ -z "$(PYTHON)" ]; then echo "make: Lookalike needs Python 3.11 or newer on the path" >&2; exit 1; fi
 	@if [ ! -x $(BIN)/python ] || ! $(BIN)/python -c '' 2>/dev/null; then \
 		echo "==> making $(VENV) with $$($(PYTHON) --version)"; rm -rf $(VENV); $(PYTHON) -m venv $(VENV); fi
-	@echo "==> installing Lookalike and its packages into $(VENV): about 5 GB, a minute or two, this once"
+	@echo "==> installing Lookalike and its packages into $(VENV): about 5 GB, two or three minutes, this once"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all,test]'
 	@touch $(STAMP)
 	@echo "==> $(VENV) is ready"
