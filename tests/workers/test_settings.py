@@ -1,21 +1,64 @@
-"""Settings that are shown tell no secret."""
+"""Settings come from the environment, then from a file, then from the table; senseless ones are refused."""
+
+from dataclasses import fields
+from pathlib import Path
 
 import pytest
 
-from workers import settings
+from workers.settings import BadSettings, Settings, load
 
 
-@pytest.mark.parametrize("url", ["redis://:p4ss@host:6379/0", "redis://user:p4ss@host/0", "redis://:p4ss/@x@host/0"])
-def test_the_password_of_an_address_is_not_shown(url):
-    loaded = settings.load(
-        {"LOOKALIKE_REDIS_URL": url, "LOOKALIKE_API_TOKENS": "p4ss", "LOOKALIKE_QDRANT_API_KEY": "p4ss"}
-    )
-    shown = loaded.shown()
-    assert "p4ss" not in str(shown)
-    assert shown["LOOKALIKE_REDIS_URL"].startswith("redis://…@host")
-    assert shown["LOOKALIKE_API_TOKENS"] == shown["LOOKALIKE_QDRANT_API_KEY"] == "set"
+def test_the_defaults_are_those_of_one_machine() -> None:
+    settings = load({})
+    assert settings.home == Path("~/.lookalike").expanduser()
+    assert settings.is_embedded_redis
+    assert settings.is_embedded_qdrant
+    assert settings.storage_url == f"file://{settings.home}/storage"
 
 
-def test_an_address_without_a_password_is_shown_as_it_is():
-    shown = settings.load({"LOOKALIKE_REDIS_URL": "redis://host:6379/0"}).shown()
-    assert shown["LOOKALIKE_REDIS_URL"] == "redis://host:6379/0"
+def test_the_environment_goes_before_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "lookalike.toml"
+    file.write_text('home = "/from/file"\nconcurrency = 3\nqueues = ["search"]\n')
+    settings = load({"LOOKALIKE_CONFIG": str(file), "LOOKALIKE_HOME": "/from/environment"})
+    assert (str(settings.home), settings.concurrency, settings.queues) == ("/from/environment", 3, ("search",))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "complaint"),
+    [
+        ("LOOKALIKE_REDIS_URL", "localhost:6379", "does not start with redis://"),
+        ("LOOKALIKE_QDRANT_URL", "localhost:6333", "does not start with http://"),
+        ("LOOKALIKE_STORAGE", "/data", "is no URL"),
+        ("LOOKALIKE_DEVICE", "tpu", "LOOKALIKE_DEVICE is 'tpu'"),
+        ("LOOKALIKE_QUEUES", "search,serach", "names 'serach'"),
+        ("LOOKALIKE_CONCURRENCY", "many", "not a whole number"),
+        ("LOOKALIKE_CONCURRENCY", "0", "at least 1"),
+        ("LOOKALIKE_CONFIG", "/no/such/file.toml", "which is no file"),
+    ],
+)
+def test_a_senseless_value_is_refused_with_a_hint(name: str, value: str, complaint: str) -> None:
+    with pytest.raises(BadSettings, match=complaint) as caught:
+        load({name: value})
+    assert caught.value.hint
+
+
+def test_a_file_with_an_unknown_setting_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "x.toml"
+    file.write_text('hoem = "/x"\n')
+    with pytest.raises(BadSettings, match="unknown setting: hoem"):
+        load({"LOOKALIKE_CONFIG": str(file)})
+
+
+def test_a_child_process_gets_the_same_settings() -> None:
+    settings = load({"LOOKALIKE_HOME": "/x", "LOOKALIKE_API_TOKENS": "a,b", "LOOKALIKE_QUEUES": "search,index"})
+    assert load(settings.environment()) == settings
+
+
+def test_secrets_are_never_shown() -> None:
+    shown = load({"LOOKALIKE_API_TOKENS": "hunter2", "LOOKALIKE_QDRANT_API_KEY": "hunter3"}).shown()
+    assert "hunter" not in str(shown)
+    assert shown["LOOKALIKE_API_TOKENS"] == "set"
+
+
+def test_every_setting_has_help() -> None:
+    assert all(f.metadata["env"] and f.metadata["help"] for f in fields(Settings))
