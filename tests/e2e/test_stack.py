@@ -49,6 +49,10 @@ def groups_below(supervisor: int) -> list[int]:
     return groups
 
 
+def command_of(process: int) -> str:
+    return Path(f"/proc/{process}/cmdline").read_text().replace("\0", " ")
+
+
 needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="there is no /proc here to look into")
 
 
@@ -83,24 +87,29 @@ def test_after_kill_9_nothing_is_left_and_everything_is_there_again(lookalike: P
     assert again.poll() is None
 
 
-def test_a_worker_killed_in_the_middle_of_an_index_loses_nothing(
-    lookalike: Program, demo_photos: Path, tmp_path: Path
+@pytest.mark.parametrize("part", ["workers", "valkey-server", "gunicorn"])
+@needs_proc
+def test_a_part_killed_in_the_middle_of_an_index_loses_nothing(
+    lookalike: Program, demo_photos: Path, tmp_path: Path, part: str
 ) -> None:
     many = _copies(demo_photos, tmp_path / "many", times=12)
-    _process, _ = up(lookalike)
+    supervisor, address = up(lookalike)
     client = client_of(lookalike)
-    victim = client.status().workers[0].pid
     index = lookalike.start("index", many, "--json")
     _wait_for(lambda: any(client.job(job).done > 0 for job in client.jobs.running()))
+    (victim,) = (group for group in groups_below(supervisor.pid) if part in command_of(group))
     os.kill(victim, signal.SIGKILL)
     output, errors = index.communicate(timeout=200)
     assert index.returncode == 0, errors
     report = json.loads(output)
     assert (report["added"], report["failed"]) == (len(photos(many)), 0)
-    assert {worker.pid for worker in client.status().workers} != {victim}
+    (successor,) = (group for group in groups_below(supervisor.pid) if part in command_of(group))
+    assert successor != victim
     verified = lookalike("verify", "--json")
     assert verified.status == 0, verified.errors
     assert verified.report["pictures"] == len(photos(many))
+    with urllib.request.urlopen(f"{address}/api/v1/health", timeout=20) as answer:
+        assert answer.status == 200
 
 
 def test_off_loopback_the_portal_asks_for_a_token(lookalike: Program) -> None:
