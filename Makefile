@@ -8,7 +8,7 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo test lint format clean lock
+.PHONY: help demo test lint format docs clean lock
 
 help:
 	@echo "make demo                      start everything on this machine, add made-up photos, open the portal"
@@ -17,6 +17,7 @@ help:
 	@echo "make test                      run all tests      (make test ARGS='tests/ml -k recall' runs some)"
 	@echo "make lint                      check style, types and the import rules"
 	@echo "make format                    put the code into its form"
+	@echo "make docs                      make the reference pages of docs/reference from the code"
 	@echo "make lock                      pin the newest versions of all packages in constraints.txt"
 	@echo "make clean                     remove .venv and everything else that make made; your photos in .lookalike stay"
 
@@ -39,6 +40,12 @@ lint: $(STAMP)
 	@$(BIN)/python -m mypy
 	@echo "==> import-linter: the rules between the rooms"
 	@$(BIN)/lint-imports
+	@echo "==> the reference pages: still what the code says"
+	@$(BIN)/python -m deploy.reference --check
+
+docs: $(STAMP)
+	@$(BIN)/python -m deploy.reference
+	@echo "==> docs/reference is what the code says"
 
 format: $(STAMP)
 	@$(BIN)/ruff check --fix .
