@@ -9,6 +9,7 @@ import sys
 import redis
 
 from ml.errors import LookalikeError
+from workers import logs, metrics
 from workers import settings as settings_module
 from workers.app import connect_redis, make_app
 from workers.jobs import Jobs
@@ -32,9 +33,7 @@ def run(settings: Settings) -> int:
     """Opens the store, loads the model, then takes tasks until SIGTERM or SIGINT; finishes those it has begun."""
     from workers.tasks import Context, register
 
-    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    for chatty in ("celery.worker.strategy", "celery.app.trace"):  # two lines a task
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    logs.configure(settings)
     if not settings.redis_url:
         raise BadSettings("LOOKALIKE_REDIS_URL is not set", hint="`lookalike up` starts a queue and a worker together")
     server = connect_redis(settings)
@@ -50,6 +49,8 @@ def run(settings: Settings) -> int:
     if settings.is_embedded_qdrant:
         presence.forget_others()
     presence.start()
+    if settings.metrics_port:
+        metrics.serve(settings.metrics_port, server)
     live = serving.active()
     logger.info("serving %s from %s on %s", live.model, live.collection, live.embedder.why)
     try:

@@ -29,6 +29,7 @@ _TRANSPORT = {
     "health_check_interval": 10,
 }
 
+QUEUES = ("search", "index", "maintenance")
 QUEUE_OF_JOB = {"label": "maintenance", "delete": "maintenance"}  # the others: index
 
 
@@ -76,6 +77,11 @@ def nudge(app: Celery, jobs: Jobs, job: str, workers: int) -> None:
     queue = QUEUE_OF_JOB.get(job.split("-")[0], "index")
     for number in jobs.due(job, width=2 * max(1, workers)):
         app.send_task("work_on_chunk", (job, number), queue=queue)
+
+
+def canary_key(queue: str) -> str:
+    """Where the last probe that went through a queue says when that was."""
+    return f"lookalike:canary:{queue}"
 
 
 def living_workers(server: Any, within_s: float = 10.0) -> int:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ml.embedder import Embedder
+from workers.metrics import BATCH_PICTURES
 
 MAX_BATCH = 32
 PIECE_S = 0.020
@@ -35,8 +36,6 @@ class Batcher:
         self._bulk: deque[_Item] = deque()
         self._closed = False
         self._speed: dict[int, float] = {}  # pictures/s by embedder
-        self.batches = 0
-        self.pictures = 0
         self._thread = threading.Thread(target=self._run, name="batcher", daemon=True)
         self._thread.start()
 
@@ -82,8 +81,7 @@ class Batcher:
                 continue
             speed = len(vectors) / (time.perf_counter() - started)
             self._speed[id(embedder)] = 0.8 * self._speed.get(id(embedder), speed) + 0.2 * speed
-            self.batches += 1
-            self.pictures += len(vectors)
+            BATCH_PICTURES.observe(len(vectors))
             start = 0
             for item in batch:
                 item.future.set_result(vectors[start : start + len(item.pixels)])

@@ -6,6 +6,7 @@ in line. A call that needs a worker raises Unavailable when none answers.
 
 import base64
 import contextlib
+import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -19,9 +20,10 @@ from ml.images import UnreadableImage
 from ml.registry import Active, ModelRecord, Registry
 from ml.storage import StorageFailed
 from workers import replies
-from workers.app import connect_redis, living, living_workers, make_app, nudge
+from workers.app import QUEUES, canary_key, connect_redis, living, living_workers, make_app, nudge
 from workers.gallery import Added, Gallery, NotFound
 from workers.jobs import CHUNK, PREFIXES, Jobs
+from workers.logs import request_id
 from workers.messages import (
     Failure,
     JobStatus,
@@ -349,7 +351,7 @@ class Client:
 
     def _status(self) -> SystemStatus:
         workers = tuple(living(self._redis))
-        queues = {queue: int(self._redis.llen(queue)) for queue in ("search", "index", "maintenance")}
+        queues = {queue: int(self._redis.llen(queue)) for queue in QUEUES}
         problems = []
         if not workers:
             problems.append(
@@ -361,6 +363,11 @@ class Client:
             for queue in queues
             if workers and queue not in served
         ]
+        for queue in served:
+            probe = self._redis.get(canary_key(queue))
+            silent_s = time.time() - json.loads(probe)["finished_at"] if probe else 0.0
+            if silent_s > 45:
+                problems.append(f"no task of queue {queue} was finished for {silent_s:.0f} s: restart its workers")
         if queues["search"] > _LONGEST_QUEUE:
             problems.append(f"{queues['search']} searches are waiting: add workers")
         newest = max(workers, key=lambda worker: worker.started_at, default=None)
@@ -395,7 +402,8 @@ class Client:
         return body["answer"]
 
     def _send(self, task: str, question: dict[str, Any], address: str, timeout_s: float) -> None:
-        self._app.send_task(task, (question, address, time.time()), queue="search", expires=timeout_s)
+        headers = {"request": request_id()}
+        self._app.send_task(task, (question, address, time.time()), queue="search", expires=timeout_s, headers=headers)
 
     def _await(self, send: Callable[[], None], address: str, timeout_s: float) -> dict[str, Any]:
         send()

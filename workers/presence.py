@@ -17,15 +17,18 @@ from typing import Any
 import redis
 from celery import Celery
 
-from workers.app import living_workers, nudge
+from workers.app import QUEUES, canary_key, living_workers, nudge
 from workers.jobs import Jobs, worker_key
 from workers.messages import WorkerStatus
+from workers.metrics import observe_model
 from workers.publishing import abandon
 from workers.serving import Serving
 
 logger = logging.getLogger(__name__)
 
 BEAT_S = 2.0
+PROBE_S = 10.0
+_STUCK_S = 120.0
 _LIFETIME_S = 8  # without a beat; its claims are then given to others
 
 
@@ -36,6 +39,7 @@ class Presence:
         self.worker = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
         self._app, self._redis, self._jobs, self._serving = app, server, jobs, serving
         self._started_at = time.time()
+        self._probed_at = 0.0
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="presence", daemon=True)
 
@@ -61,6 +65,7 @@ class Presence:
             try:
                 self._beat()
                 self._keep_house()
+                self._check_canary()
             except redis.RedisError as error:
                 logger.warning("Redis does not answer: %s", error)
             except Exception:  # a worker that stops beating counts as dead, though it works
@@ -68,6 +73,7 @@ class Presence:
 
     def _beat(self) -> None:
         live = self._serving.active()
+        observe_model(live.model, live.collection, live.embedder.device, live.embedder.precision)
         status = WorkerStatus(
             id=self.worker,
             host=socket.gethostname(),
@@ -90,6 +96,16 @@ class Presence:
             pipe.zremrangebyscore("lookalike:workers", "-inf", time.time() - 3600)
             pipe.execute()
 
+    def _check_canary(self) -> None:
+        """Ends a worker that lives and takes no tasks (celery issue 10205), for whoever supervises it to start anew."""
+        now = time.time()
+        for queue in self._serving.settings.queues:
+            probe = self._redis.get(canary_key(queue))
+            last = max(json.loads(probe)["finished_at"] if probe else 0.0, self._started_at)
+            if now - last > _STUCK_S and living_workers(self._redis) == 1:
+                logger.critical("no task of queue %s was finished for %d s: ending this worker", queue, now - last)
+                os._exit(1)
+
     def _keep_house(self) -> None:
         if not self._redis.set("lookalike:housekeeping", self.worker, nx=True, px=int(BEAT_S * 900)):
             return
@@ -100,6 +116,10 @@ class Presence:
             nudge(self._app, self._jobs, job, workers)
             if job.startswith("publish-") and not self._jobs.pending(job):
                 self._app.send_task("conduct", (job,), queue="maintenance", expires=BEAT_S * 2)
+        if time.time() - self._probed_at > PROBE_S:
+            self._probed_at = time.time()
+            for queue in QUEUES:
+                self._app.send_task("canary", (queue, time.time()), queue=queue, expires=60)
         for entry in self._serving.registry.building():
             if entry.job not in running:
                 abandon(self._serving, entry.job)

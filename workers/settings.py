@@ -44,6 +44,8 @@ class Settings:
     max_upload_mb: int = _setting(32, "LOOKALIKE_MAX_UPLOAD_MB", "largest accepted picture, in megabytes")
     max_megapixels: int = _setting(100, "LOOKALIKE_MAX_MEGAPIXELS", "largest accepted picture, in megapixels")
     log_level: str = _setting("info", "LOOKALIKE_LOG_LEVEL", "debug, info, warning or error")
+    log_format: str = _setting("text", "LOOKALIKE_LOG_FORMAT", "text for people, json for machines")
+    metrics_port: int = _setting(0, "LOOKALIKE_METRICS_PORT", "port on which a worker answers Prometheus; 0: none")
 
     @property
     def storage_url(self) -> str:
@@ -136,8 +138,12 @@ def _validated(settings: Settings) -> Settings:
     if unknown:
         raise BadSettings(f"LOOKALIKE_QUEUES names {sorted(unknown)[0]!r}", hint="use search, index, maintenance")
     for f in fields(settings):
-        if isinstance(f.default, int) and getattr(settings, f.name) < 1:
+        if isinstance(f.default, int) and getattr(settings, f.name) < min(1, f.default):
             raise BadSettings(f"{f.metadata['env']} must be at least 1", hint=f"the default is {f.default}")
+    if settings.log_level not in ("debug", "info", "warning", "error"):
+        raise BadSettings(f"LOOKALIKE_LOG_LEVEL is {settings.log_level!r}", hint="use debug, info, warning or error")
+    if settings.log_format not in ("text", "json"):
+        raise BadSettings(f"LOOKALIKE_LOG_FORMAT is {settings.log_format!r}", hint="use text or json")
     return settings
 
 

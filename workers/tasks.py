@@ -1,21 +1,23 @@
 """The workers' side of the queue. Tasks are thin: they unpack, call the module that knows, and answer."""
 
 import base64
+import json
 import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from celery import Celery
+from celery import Celery, Task
 
 from ml.errors import LookalikeError
-from workers import duplicates, replies
-from workers.app import living, living_workers, nudge
+from workers import duplicates, logs, replies
+from workers.app import canary_key, living, living_workers, nudge
 from workers.browsing import page_of
 from workers.gallery import NotFound
-from workers.jobs import MAX_ATTEMPTS, Chunk, Jobs
+from workers.jobs import COUNTERS, MAX_ATTEMPTS, Chunk, Jobs
 from workers.messages import Failure
+from workers.metrics import FAILURES, PICTURES, TASK_SECONDS
 from workers.publishing import advance
 from workers.reconcile import Outcome, reconcile
 from workers.searching import search
@@ -40,8 +42,15 @@ def register(context: Context) -> None:
     """Makes this process able to run the tasks."""
     app = context.app
 
-    @app.task(name="search")
-    def search_task(question: dict[str, Any], reply_to: str, sent_at: float) -> None:
+    @app.task(name="canary")
+    def canary(queue: str, sent_at: float) -> None:
+        """Shows that tasks of a queue get done."""
+        now = time.time()
+        TASK_SECONDS.labels("canary", "wait").observe(max(0.0, now - sent_at))
+        context.redis.set(canary_key(queue), json.dumps({"finished_at": now, "waited_s": now - sent_at}))
+
+    @app.task(name="search", bind=True)
+    def search_task(self: Task, question: dict[str, Any], reply_to: str, sent_at: float) -> None:
         """Ranks the gallery for one photo or picture."""
         waited_ms = round(1000 * max(0.0, time.time() - sent_at), 2)
 
@@ -49,9 +58,13 @@ def register(context: Context) -> None:
             photo = question.pop("image")
             image = None if photo is None else base64.b64decode(photo)
             answer = search(context.serving, image=image, **question).to_json()
-            return answer | {"timings_ms": {"wait": waited_ms, **answer["timings_ms"]}}
+            timings = {"wait": waited_ms, **answer["timings_ms"]}
+            for stage, spent_ms in timings.items():
+                TASK_SECONDS.labels("search", stage).observe(spent_ms / 1000)
+            return answer | {"timings_ms": timings}
 
-        _answer(context, reply_to, find)
+        with logs.request(getattr(self.request, "request", None)):
+            _answer(context, reply_to, find)
 
     @app.task(name="browse")
     def browse_task(question: dict[str, Any], reply_to: str, sent_at: float) -> None:
@@ -88,14 +101,18 @@ def _answer(context: Context, reply_to: str, find: Callable[[], Any]) -> None:
     try:
         replies.send(context.redis, reply_to, find())
     except LookalikeError as error:
+        FAILURES.labels(type(error).__name__).inc()
+        logger.info("no answer: %s", error.message)
         replies.send(context.redis, reply_to, error=error)
-    except Exception:
+    except Exception as error:
+        FAILURES.labels(type(error).__name__).inc()
         sorry = LookalikeError("the worker failed to answer", hint="its log has the details; try again")
         replies.send(context.redis, reply_to, error=sorry)
         raise
 
 
 def _work(context: Context, chunk: Chunk) -> None:
+    started = time.perf_counter()
     if chunk.attempt > MAX_ATTEMPTS:
         _put_aside(context, chunk, f"processing it ended the worker {MAX_ATTEMPTS} times; it was put aside")
         return
@@ -116,6 +133,7 @@ def _work(context: Context, chunk: Chunk) -> None:
             outcome.counts |= {"done": len(chunk.items), "failed": len(outcome.failures)}
     except LookalikeError as error:  # storage or store are away: nobody's fault, so it does not count
         logger.warning("chunk %d of %s waits: %s", chunk.number, chunk.job, error.message)
+        FAILURES.labels(type(error).__name__).inc()
         context.jobs.release(chunk, pause_s=3.0, forgive=True)
         return
     except Exception as error:
@@ -127,6 +145,9 @@ def _work(context: Context, chunk: Chunk) -> None:
         return
     if context.jobs.finish(chunk, outcome.counts, outcome.failures):
         outcome.clean_up(context.serving)
+        for result in COUNTERS:
+            PICTURES.labels(result).inc(outcome.counts.get(result, 0))
+    TASK_SECONDS.labels(chunk.job.split("-")[0], "all").observe(time.perf_counter() - started)
 
 
 def _put_aside(context: Context, chunk: Chunk, reason: str) -> None:
