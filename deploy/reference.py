@@ -34,8 +34,8 @@ def settings_page() -> str:
     """Every setting with its default."""
     lines = [
         "# Settings\n",
-        "Made by `make docs` from `workers/settings.py`. A value comes from the environment, else from `lookalike.toml`",
-        "in the current folder or the file that `LOOKALIKE_CONFIG` names, else it is the default.\n",
+        "Made by `make docs` from `workers/settings.py`. A value comes from the environment, else from",
+        "`lookalike.toml` in the current folder or the file that `LOOKALIKE_CONFIG` names, else it is the default.\n",
         "| environment | in lookalike.toml | default | what it is |",
         "|---|---|---|---|",
     ]
