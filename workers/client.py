@@ -18,7 +18,7 @@ import redis
 from ml.errors import LookalikeError
 from ml.images import UnreadableImage
 from ml.registry import Active, ModelRecord, Registry
-from ml.storage import StorageFailed
+from ml.storage import Storage, StorageFailed, open_storage
 from workers import replies
 from workers.app import QUEUES, canary_key, connect_redis, living, living_workers, make_app, nudge
 from workers.gallery import Added, Gallery, NotFound
@@ -273,6 +273,58 @@ class Client:
             raise LookalikeError("there is nothing to roll back to", hint="only one model has been active so far")
         active = self.registry.activate(previous.model, previous.collection)
         return active, self.verify(repair=True)
+
+    # Moving
+
+    def backup(self, to: str) -> str:
+        """Starts a job that copies everything to an archive at a URL; again only what is new. Returns its id.
+
+        When it is done, `seal_backup` makes the archive one that can be restored.
+        """
+        return self._transfer("backup", {"to": to})
+
+    def seal_backup(self, to: str, status: JobStatus) -> None:
+        """Copies models and state, and writes the manifest, which says that the archive is whole."""
+        archive = open_storage(to)
+        self._copy_models(open_storage(self.settings.storage_url), archive)
+        archive.put("backup.json", json.dumps({"made_at": time.time(), **status.detail}).encode())
+
+    def restore(self, source: str) -> str:
+        """Starts a job that brings an archive's pictures, points and models here. Returns its id.
+
+        Raises:
+            NotFound: there is no whole archive.
+        """
+        archive = open_storage(source)
+        if not archive.exists("backup.json"):
+            raise NotFound(f"there is no complete backup at {source}", hint="lookalike backup makes one")
+        self._copy_models(archive, open_storage(self.settings.storage_url), but=("active.json",))
+        return self._transfer("restore", {"from": source})
+
+    def finish_restore(self, source: str) -> None:
+        """Makes the model and collection active that were when the backup was made."""
+        named = json.loads(open_storage(source).get("models/active.json"))
+        self.registry.activate(named["model"], named["collection"])
+
+    def migrate(self, to_storage: str, to_qdrant: str) -> str:
+        """Starts a job that copies everything to another storage, another Qdrant server, or both. Returns its id."""
+        if to_storage:
+            self._copy_models(open_storage(self.settings.storage_url), open_storage(to_storage))
+        return self._transfer("migrate", {"to_storage": to_storage, "to_qdrant": to_qdrant})
+
+    def _transfer(self, kind: str, params: dict[str, str]) -> str:
+        with self.reporting():
+            job = self.jobs.create(kind, params)
+            self.jobs.append(job, PREFIXES, size=4)
+            self.jobs.seal(job)
+            self.push(job)
+        return job
+
+    @staticmethod
+    def _copy_models(source: Storage, target: Storage, but: tuple[str, ...] = ()) -> None:
+        for key in source.keys("models"):
+            if not key.endswith(("building.json", *but)):
+                target.put(key, source.get(key))
 
     # Following
 

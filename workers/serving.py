@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from ml import embedder as embedders
 from ml.embedder import Embedder
 from ml.registry import Registry
+from ml.storage import open_storage
 from workers.batching import Batcher
 from workers.gallery import Gallery, limits
 from workers.settings import Settings
@@ -40,7 +41,8 @@ class Serving:
         self.settings = settings
         self.limits = limits(settings)
         self.store: Store = open_store(settings)
-        self.gallery = Gallery.open(settings)
+        self.storage = open_storage(settings.storage_url)
+        self.gallery = Gallery(self.storage, self.limits)
         self.registry = Registry(f"{settings.storage_url}/models")
         self.batcher = Batcher()
         self.decode_step = 2 * (os.cpu_count() or 2)  # pictures decoded side by side before they are embedded

@@ -22,6 +22,7 @@ from workers.publishing import advance
 from workers.reconcile import Outcome, reconcile
 from workers.searching import search
 from workers.serving import Serving
+from workers.transfer import transfer
 from workers.verify import compare
 
 logger = logging.getLogger(__name__)
@@ -120,6 +121,8 @@ def _work(context: Context, chunk: Chunk) -> None:
         if "threshold" in chunk.params:
             context.jobs.collect(chunk.job, duplicates.find(context.serving, chunk, lambda: context.jobs.renew(chunk)))
             outcome = Outcome({"done": len(chunk.items)})
+        elif chunk.job.startswith(("backup-", "restore-", "migrate-")):
+            outcome = Outcome(transfer(context.serving, chunk, lambda: context.jobs.renew(chunk)))
         elif chunk.items[0].startswith("prefix:"):
             counts, different = compare(context.serving, chunk)
             if chunk.params.get("repair") or "collection" in chunk.params:

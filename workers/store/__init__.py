@@ -75,6 +75,9 @@ class Store(Protocol):
 
     def exists(self, collection: str) -> bool: ...
 
+    def dim(self, collection: str) -> int:
+        """How many numbers a vector has. Raises StoreFailed when there is no such collection."""
+
     def drop(self, collection: str) -> None:
         """Removes a collection and its points; one that does not exist is no error."""
 

@@ -60,6 +60,9 @@ class EdgeStore(Store):
     def exists(self, collection: str) -> bool:
         return collection in self._shards or Shard.exists(self._folder / collection)
 
+    def dim(self, collection: str) -> int:
+        return self._shard(collection).dim
+
     def drop(self, collection: str) -> None:
         with self._guard:
             shard = self._shards.pop(collection, None)

@@ -44,7 +44,7 @@ class ServerStore(Store):
 
     def ensure(self, collection: str, dim: int) -> None:
         if self._do(self._client.collection_exists, collection):
-            known = self._do(self._client.get_collection, collection).config.params.vectors.size
+            known = self.dim(collection)
             if known != dim:
                 raise StoreFailed(
                     f"collection {collection} holds vectors of {known} numbers, not {dim}",
@@ -61,6 +61,9 @@ class ServerStore(Store):
 
     def exists(self, collection: str) -> bool:
         return bool(self._do(self._client.collection_exists, collection))
+
+    def dim(self, collection: str) -> int:
+        return int(self._do(self._client.get_collection, collection).config.params.vectors.size)
 
     def drop(self, collection: str) -> None:
         self._do(self._client.delete_collection, collection)
