@@ -21,6 +21,7 @@ from typing import Self
 
 from deploy import locks, valkey
 from deploy.supervisor import Keeper, Part, PartFailed, Reaper
+from deploy.watchdog import Watchdog
 from ml.errors import LookalikeError
 from workers.client import Client
 from workers.settings import Settings
@@ -99,6 +100,8 @@ class Stack:
             self._start(listener)
             self._describe(is_ready=True)
             self._is_started = True
+            if self._workers == 1:
+                undo.callback(Watchdog(self._client, self.keeper("worker")).close)
             self._undo = undo.pop_all()
         return self
 

@@ -149,6 +149,11 @@ class Keeper:
         """Whether the process that runs now has given its sign."""
         return self._ready.is_set()
 
+    def kill(self) -> None:
+        """Ends the process that runs now; another one is started."""
+        if self.pid is not None:
+            _kill_group(self.pid)
+
     def ask_to_stop(self) -> None:
         """Sends SIGTERM, and starts no other process."""
         self._stopping.set()
