@@ -20,6 +20,7 @@ const announcements = document.getElementById("announcements");
 const root = document.documentElement.dataset.root;
 const titleAtStart = "Lookalike";
 const DEFAULT_K = 12;
+const STAGES = ["wait", "decode", "embed", "search"];
 const maxBytes = Number(form.dataset.maxBytes);
 
 const photos = []; // what this tab has searched with; history states hold indexes into it
@@ -108,8 +109,8 @@ function present(query, answer, tookMs, live) {
   facts.hidden = false;
   facts.querySelector("[data-field=took]").textContent = `${tookMs.toFixed(0)} ms`;
   facts.querySelector("[data-field=model]").textContent = answer.model;
-  facts.querySelector("[data-field=stages]").textContent = Object.entries(answer.timings_ms)
-    .map(([stage, ms]) => `${stage} ${ms.toFixed(0)}`)
+  facts.querySelector("[data-field=stages]").textContent = STAGES.filter((stage) => stage in answer.timings_ms)
+    .map((stage) => `${stage} ${answer.timings_ms[stage].toFixed(0)}`)
     .join(" · ");
   document.title = `Like ${query.name} – Lookalike`;
   const best = results[0];

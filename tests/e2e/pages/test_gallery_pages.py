@@ -1,0 +1,102 @@
+"""Adding, relabelling and deleting photos in a real browser over the real system."""
+
+import io
+
+import pytest
+from PIL import Image
+from selenium.webdriver.common.by import By
+
+from tests.e2e.pages.conftest import keep_screenshot, until
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture
+def browser(portal, open_browser):
+    browser = open_browser()
+    yield browser
+    assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
+
+
+@pytest.fixture
+def new_photos(tmp_path):
+    """A folder of photos that no gallery has seen, and a file that is none."""
+    folder = tmp_path / "checkers"
+    folder.mkdir()
+    for n in range(5):
+        image = Image.effect_mandelbrot((96, 96), (-2.0 + n / 10, -1.5, 1.0, 1.5), 40 + n).convert("RGB")
+        image.save(folder / f"{n}.png")
+    (folder / "notes.txt").write_text("no picture")
+    yield folder
+
+
+def test_photos_are_added_with_progress_and_what_is_no_picture_is_named(portal, browser, new_photos):
+    browser.get(f"{portal.address}/add")
+    until(browser, "document.getElementById('main').dataset.ready")
+    browser.find_element(By.ID, "label").send_keys("fractal")
+    files = "\n".join(str(path) for path in sorted(new_photos.iterdir()))
+    browser.find_element(By.ID, "files").send_keys(files)
+    until(browser, "document.querySelector('#progress [data-field=title]').textContent === 'Done'")
+    counts = browser.find_element(By.CSS_SELECTOR, "#progress [data-field=counts]").text
+    assert counts == "6 of 6: 5 added, 1 left out"
+    refused = browser.find_element(By.CSS_SELECTOR, ".failures").text
+    assert refused.startswith("notes.txt is no picture")
+    assert len(portal.client.pictures(label="fractal")[0]) == 5
+    keep_screenshot(browser, "add")
+    browser.find_element(By.ID, "files").send_keys(str(new_photos / "0.png"))
+    until(browser, "document.querySelector('#progress [data-field=counts]').textContent.includes('there already')")
+    portal.client.delete([picture.id for picture in portal.client.pictures(label="fractal")[0]])
+
+
+def test_a_folders_name_becomes_the_label(portal, browser, new_photos):
+    browser.get(f"{portal.address}/add")
+    until(browser, "document.getElementById('main').dataset.ready")
+    (new_photos / "notes.txt").unlink()
+    browser.find_element(By.ID, "folder").send_keys(str(new_photos))
+    until(browser, "document.querySelector('#progress [data-field=title]').textContent === 'Done'")
+    pictures = portal.client.pictures(label="checkers")[0]
+    assert {picture.path for picture in pictures} == {f"checkers/{n}.png" for n in range(5)}
+    portal.client.delete([picture.id for picture in pictures])
+
+
+def test_a_picture_is_relabelled_and_deleted_in_its_dialog(portal, browser):
+    buffer = io.BytesIO()
+    Image.effect_mandelbrot((80, 80), (-1.5, -1.0, 0.5, 1.0), 60).convert("RGB").save(buffer, "PNG")
+    id = portal.client.add(buffer.getvalue(), path="one/of a kind.png", label="before").id
+    portal.client.wait(portal.client.index([id]), 60)
+    browser.get(f"{portal.address}/?picture={id}")
+    until(browser, "document.getElementById('main').dataset.ready")
+    browser.execute_script(f"document.querySelector('[data-id=\"{id}\"] [data-details]').click()")
+    until(browser, "document.getElementById('details').open")
+    label = browser.find_element(By.ID, "details-label")
+    assert label.get_attribute("value") == "before"
+    keep_screenshot(browser, "details")
+    label.clear()
+    label.send_keys("after")
+    browser.find_element(By.CSS_SELECTOR, "[data-label-form] button").click()
+    until(browser, f"document.querySelector('[data-id=\"{id}\"] [data-field=name]').textContent === 'after'")
+    assert portal.client.picture(id).label == "after"
+    delete = browser.find_element(By.CSS_SELECTOR, "[data-delete]")
+    delete.click()
+    assert delete.text == "Really delete it?"
+    delete.click()
+    until(browser, f"!document.querySelector('#results [data-id=\"{id}\"]')")
+    assert id not in {picture.id for picture in portal.client.pictures(limit=500)[0]}
+
+
+def test_many_pictures_are_labelled_at_once_in_the_gallery(portal, browser):
+    name = portal.photo().parent.name
+    browser.get(f"{portal.address}/gallery?label={name}")
+    until(browser, "document.getElementById('main').dataset.ready")
+    assert not browser.find_element(By.CSS_SELECTOR, ".bulk").is_displayed()
+    boxes = browser.find_elements(By.NAME, "ids")
+    for box in boxes:
+        box.click()
+    assert browser.find_element(By.ID, "chosen-count").text == f"{len(boxes)} pictures chosen"
+    keep_screenshot(browser, "gallery")
+    browser.find_element(By.ID, "new-label").send_keys("renamed")
+    browser.find_element(By.CSS_SELECTOR, "[value=label]").click()
+    until(browser, "document.body.textContent.includes('labelled renamed')")
+    pictures = portal.client.pictures(label="renamed")[0]
+    assert len(pictures) == len(boxes)
+    portal.client.label([picture.id for picture in pictures], name)

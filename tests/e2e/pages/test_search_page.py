@@ -1,0 +1,237 @@
+"""The search page in a real browser over the real system."""
+
+import base64
+import itertools
+from pathlib import Path
+
+import pytest
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+
+from tests.e2e.pages.conftest import keep_screenshot, until
+
+pytestmark = pytest.mark.browser
+
+SETTLED = (
+    "document.getElementById('main').dataset.ready && document.getElementById('main').dataset.state === 'answer'"
+    " && !document.getElementById('results-section').hasAttribute('aria-busy')"
+)
+HAS_RESULTS = SETTLED + " && document.querySelectorAll('#results .card').length > 0"
+IMAGES_SHOWN = "[...document.images].every(i => !i.getAttribute('src') || i.closest('dialog') || i.naturalWidth > 0)"
+FILE = """
+const bytes = Uint8Array.from(atob(arguments[0]), c => c.charCodeAt(0));
+const transfer = new DataTransfer();
+transfer.items.add(new File([bytes], arguments[1], {type: arguments[2]}));
+"""
+
+
+@pytest.fixture
+def browser(portal, open_browser):
+    """The search page on a desktop. Its console must stay empty: a breach of the policy would be told there."""
+    browser = open_browser()
+    browser.get(portal.address)
+    until(browser, "document.getElementById('main').dataset.ready")
+    yield browser
+    assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
+
+
+def give(browser, how: str, path: Path | None = None, data: bytes = b"", name: str = "") -> None:
+    """Hands the page a file as a person would: how is 'drop' or 'paste'."""
+    data, name = (path.read_bytes(), path.name) if path else (data, name)
+    event = {
+        "drop": "dispatchEvent(new DragEvent('drop', {dataTransfer: transfer, bubbles: true, cancelable: true}))",
+        "paste": "dispatchEvent(new ClipboardEvent('paste', {clipboardData: transfer, cancelable: true}))",
+    }[how]
+    browser.execute_script(FILE + event, base64.b64encode(data).decode(), name, "image/jpeg")
+
+
+def choose(browser, path: Path) -> None:
+    browser.find_element(By.NAME, "image").send_keys(str(path))
+
+
+def results(browser) -> list[dict]:
+    return browser.execute_script(
+        """return [...document.querySelectorAll('#results .card')].map(card => ({
+            id: card.dataset.id,
+            name: card.querySelector('[data-field=name]').textContent,
+            similarity: Number(card.querySelector('[data-field=similarity]').textContent),
+            bar: Number(card.querySelector('[data-field=bar]').getAttribute('width')),
+        }))"""
+    )
+
+
+@pytest.mark.parametrize("how", ["drop", "paste", "choose"])
+def test_a_photo_shows_ranked_results_however_it_comes(portal, browser, how):
+    photo = portal.photo()
+    choose(browser, photo) if how == "choose" else give(browser, how, photo)
+    until(browser, HAS_RESULTS)
+    shown = results(browser)
+    assert len(shown) == 12
+    assert shown[0]["name"] == photo.parent.name
+    assert shown[0]["similarity"] >= 0.999
+    assert [each["similarity"] for each in shown] == sorted((each["similarity"] for each in shown), reverse=True)
+    assert all(abs(each["bar"] / 100 - max(0, each["similarity"])) < 0.001 for each in shown)
+    facts = browser.find_element(By.ID, "query-facts").text
+    assert "ms" in facts
+    assert portal.client.status().model in facts
+    announced = browser.find_element(By.ID, "announcements").get_attribute("textContent")
+    assert announced.startswith(f"12 results for {photo.name}, best: {photo.parent.name}")
+    until(browser, IMAGES_SHOWN)
+    if how == "drop":
+        keep_screenshot(browser, "search-desktop")
+
+
+def test_a_result_is_searched_with_and_the_back_button_leads_back(portal, browser):
+    give(browser, "drop", portal.photo())
+    until(browser, HAS_RESULTS)
+    first = results(browser)
+    second = browser.find_elements(By.CSS_SELECTOR, "#results .photo")[1]
+    id = first[1]["id"]
+    second.click()
+    until(browser, f"location.search === '?picture={id}' && {HAS_RESULTS}")
+    until(browser, f"document.querySelector('#results .card').dataset.id === '{id}'")
+    browser.back()
+    until(
+        browser,
+        f"location.search === '' && document.querySelector('#results .card')?.dataset.id === '{first[0]['id']}'",
+    )
+    browser.back()
+    until(browser, "document.getElementById('main').dataset.state === 'start'")
+    browser.forward()
+    until(browser, HAS_RESULTS)
+    assert [each["id"] for each in results(browser)] == [each["id"] for each in first]
+
+
+def test_an_address_can_be_given_to_others(portal, browser):
+    id = portal.client.pictures(limit=1)[0][0].id
+    browser.get(f"{portal.address}/?picture={id}&k=6")
+    until(browser, HAS_RESULTS)
+    assert results(browser)[0]["id"] == id
+    assert len(results(browser)) == 6
+    browser.find_element(By.CSS_SELECTOR, "#results .card:nth-child(2) .photo").click()
+    until(browser, f"location.search.includes('k=6') && !location.search.includes('{id}')")
+    until(browser, HAS_RESULTS)
+
+
+def test_options_search_again_with_the_same_photo(portal, browser):
+    label = portal.photo(-1).parent.name
+    give(browser, "drop", portal.photo())
+    until(browser, HAS_RESULTS)
+    until(browser, f"[...document.getElementById('label-list').options].some(o => o.value === '{label}')")
+    browser.find_element(By.ID, "label").send_keys(label + Keys.ENTER)
+    until(browser, f"{SETTLED} && document.querySelector('#results [data-field=name]')?.textContent === '{label}'")
+    assert {each["name"] for each in results(browser)} == {label}
+    browser.find_element(By.CSS_SELECTOR, "#k option:first-child").click()
+    until(browser, f"{SETTLED} && location.search.includes('k=6')")
+    before = len(results(browser))
+    browser.execute_script("document.querySelector('[name=rerank]').click()")
+    until(browser, f"location.search.includes('rerank=1') && {SETTLED}")
+    assert len(results(browser)) == before
+
+
+@pytest.mark.parametrize(
+    "name, data, reason", [("notes.txt", b"just words", "is no picture"), ("empty.jpg", b"", "is empty")]
+)
+def test_a_file_that_is_no_picture_is_named_and_the_next_photo_works(portal, browser, name, data, reason):
+    give(browser, "drop", data=data, name=name)
+    until(browser, "!document.getElementById('problem').hidden")
+    told = browser.find_element(By.ID, "problem").text.lower()
+    assert f"{name} {reason}" in told
+    give(browser, "drop", portal.photo())
+    until(browser, HAS_RESULTS)
+    assert not browser.find_element(By.ID, "problem").is_displayed()
+    browser.get_log("browser")  # the browser itself notes the 422
+
+
+def test_a_captured_frame_is_searched_with(browser):
+    browser.find_element(By.CSS_SELECTOR, "[data-camera-open]").click()
+    until(browser, "document.querySelector('#camera video').videoWidth > 0")
+    browser.find_element(By.CSS_SELECTOR, "[data-capture]").click()
+    until(browser, HAS_RESULTS)
+    assert browser.find_element(By.ID, "query-name").text == "camera.jpg"
+    assert not browser.find_element(By.ID, "camera").is_displayed()
+    assert not browser.execute_script("return document.querySelector('#camera video').srcObject")
+
+
+def test_live_searches_about_once_a_second_never_two_at_once_and_rests_while_hidden(browser):
+    searches = "performance.getEntriesByType('resource').filter(e => e.name.endsWith('/api/v1/search'))"
+    browser.find_element(By.CSS_SELECTOR, "[data-camera-open]").click()
+    until(browser, "document.querySelector('#camera video').videoWidth > 0")
+    browser.find_element(By.CSS_SELECTOR, "[data-live]").click()
+    until(browser, f"{searches}.length >= 3")
+    times = browser.execute_script(f"return {searches}.map(e => [e.startTime, e.responseEnd])")
+    for (start, end), (following, _) in itertools.pairwise(times):
+        assert following >= end
+        assert following - start >= 950
+    # A headless browser never hides its only window, so the page is told that it did.
+    browser.execute_script(
+        "Object.defineProperty(document, 'hidden', {get: () => window.pretendHidden ?? false, configurable: true});"
+        "window.pretendHidden = true"
+    )
+    settle = "return new Promise(resolve => setTimeout(resolve, 1300))"  # a search that is under way ends in this time
+    browser.execute_script(settle)
+    before = browser.execute_script(f"return {searches}.length")
+    browser.execute_script("return new Promise(resolve => setTimeout(resolve, 2500))")
+    assert browser.execute_script(f"return {searches}.length") == before
+    browser.execute_script("window.pretendHidden = false; document.dispatchEvent(new Event('visibilitychange'))")
+    until(browser, f"{searches}.length > {before}")
+    keep_screenshot(browser, "search-live")
+
+
+def focused(browser):
+    return browser.switch_to.active_element
+
+
+def press(browser, key: str) -> None:
+    ActionChains(browser).send_keys(key).perform()
+
+
+def test_everything_can_be_done_with_the_keyboard(portal, browser):
+    browser.execute_script("document.querySelector('.skip').focus()")
+    for _ in range(12):
+        press(browser, Keys.TAB)
+        if focused(browser).get_attribute("name") == "image":
+            break
+    focused(browser).send_keys(str(portal.photo()))  # what the file chooser does
+    until(browser, HAS_RESULTS)
+    for _ in range(12):
+        press(browser, Keys.TAB)
+        if "photo" in (focused(browser).get_attribute("class") or ""):
+            break
+    outline = browser.execute_script("return getComputedStyle(document.activeElement).outlineStyle")
+    assert outline == "solid"
+    press(browser, Keys.ARROW_RIGHT)
+    id = focused(browser).find_element(By.XPATH, "./..").get_attribute("data-id")
+    assert id == results(browser)[1]["id"]
+    press(browser, Keys.TAB)
+    press(browser, Keys.ENTER)
+    until(browser, "document.getElementById('details').open")
+    assert browser.execute_script("return document.getElementById('details').contains(document.activeElement)")
+    press(browser, Keys.ESCAPE)
+    until(browser, "!document.getElementById('details').open")
+    browser.execute_script("document.querySelectorAll('#results .photo')[1].focus()")
+    press(browser, Keys.ENTER)
+    until(browser, f"location.search === '?picture={id}' && {HAS_RESULTS}")
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_on_a_phone_nothing_is_wider_than_the_screen(portal, open_browser, dark):
+    browser = open_browser(360, 780, dark=dark, phone=True)
+    id = portal.client.pictures(limit=1)[0][0].id
+    for path in ("/", f"/?picture={id}", "/gallery", f"/pictures/{id}", "/add", "/status"):
+        browser.get(portal.address + path)
+        until(browser, "document.readyState === 'complete'")
+        width = browser.execute_script("return document.documentElement.scrollWidth")
+        assert width <= 360, path
+    browser.get(portal.address)
+    give(browser, "drop", portal.photo())
+    until(browser, f"{HAS_RESULTS} && {IMAGES_SHOWN}")
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= 360
+    keep_screenshot(browser, f"search-phone-{'dark' if dark else 'light'}")
+    small = browser.execute_script(
+        """return [...document.querySelectorAll('button, .button, select, nav a, .more')]
+            .filter(each => each.checkVisibility() && each.getBoundingClientRect().height < 36)
+            .map(each => each.outerHTML)"""
+    )
+    assert small == [], "too small for a thumb"
