@@ -1,4 +1,5 @@
-"""One contract, every engine: Edge, qdrant-client's local mode, and a server where LOOKALIKE_QDRANT_URL names one."""
+"""One contract, every engine: Edge, qdrant-client's local mode, Qdrant's HTTP interface, and a real server where
+LOOKALIKE_QDRANT_URL names one."""
 
 import hashlib
 import os
@@ -12,7 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from qdrant_client import QdrantClient
+from werkzeug.serving import make_server
 
+from tests import qdrant_over_http
 from workers.store import Payload, Point, Store, StoreBusy, StoreFailed
 from workers.store.edge import EdgeStore
 from workers.store.server import ServerStore
@@ -37,13 +40,15 @@ def points(n: int) -> list[Point]:
     ]
 
 
-@pytest.fixture(params=["edge", "local", "server"])
+@pytest.fixture(params=["edge", "local", "http", "server"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     made: Store
     if request.param == "edge":
         made = EdgeStore(tmp_path)
     elif request.param == "local":
         made = ServerStore(QdrantClient(":memory:"))
+    elif request.param == "http":
+        made = ServerStore.connect(request.getfixturevalue("http_url"))
     else:
         url = os.environ.get("LOOKALIKE_QDRANT_URL")
         if not url:
@@ -51,6 +56,19 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
         made = ServerStore.connect(url, os.environ.get("LOOKALIKE_QDRANT_API_KEY", ""))
     yield made
     made.close()
+
+
+@pytest.fixture(scope="module")
+def http_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Qdrant's HTTP interface, over a real socket."""
+    engine = EdgeStore(tmp_path_factory.mktemp("http"))
+    server = make_server("127.0.0.1", 0, qdrant_over_http.make_app(engine), threaded=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    engine.close()
 
 
 @pytest.fixture

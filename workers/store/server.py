@@ -8,6 +8,7 @@ import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 import grpc
 import httpx
@@ -31,9 +32,16 @@ class ServerStore(Store):
     @classmethod
     def connect(cls, url: str, api_key: str = "") -> "ServerStore":
         """Raises StoreFailed when nothing answers at the address."""
+        # Qdrant's gRPC port is the one behind its HTTP port: 6333 and 6334.
+        grpc_port = (urlsplit(url).port or 6333) + 1
         for prefer_grpc in (True, False):
             client = QdrantClient(
-                url=url, api_key=api_key or None, prefer_grpc=prefer_grpc, timeout=30, check_compatibility=False
+                url=url,
+                api_key=api_key or None,
+                prefer_grpc=prefer_grpc,
+                grpc_port=grpc_port,
+                timeout=30,
+                check_compatibility=False,
             )
             try:
                 client.get_collections()

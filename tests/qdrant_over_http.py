@@ -1,0 +1,146 @@
+"""A stand-in for a Qdrant server where none can be had: Qdrant's HTTP interface before the embedded engine.
+
+`python -m tests.qdrant_over_http PORT FOLDER`. It keeps what it acknowledges, as the server does, and speaks the calls
+that `workers.store.server` makes through the real qdrant-client. The real server is tested wherever
+LOOKALIKE_QDRANT_URL names one.
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from flask import Flask, request
+from werkzeug.serving import make_server
+
+from workers.store import Hit, Payload, Point, Stored
+from workers.store.edge import EdgeStore
+
+
+def make_app(store: EdgeStore) -> Flask:
+    """The server's application over an open store."""
+    app = Flask(__name__)
+
+    def answer(result: Any) -> dict[str, Any]:
+        return {"result": result, "status": "ok", "time": 0.0}
+
+    def label_of(body: dict[str, Any]) -> str | None:
+        condition = (body.get("filter") or {}).get("must")
+        return condition[0]["match"]["value"] if condition else None
+
+    def record(point: Hit | Stored, *, with_vector: Any) -> dict[str, Any]:
+        shown: dict[str, Any] = {"id": _dashed(point.id), "payload": point.payload.to_json()}
+        if with_vector and point.vector is not None:
+            shown["vector"] = point.vector.tolist()
+        if isinstance(point, Hit):
+            shown |= {"score": point.similarity, "version": 0}
+        return shown
+
+    @app.get("/collections")
+    def collections() -> dict[str, Any]:
+        return answer({"collections": [{"name": name} for name in store.collections()]})
+
+    @app.get("/collections/<name>/exists")
+    def exists(name: str) -> dict[str, Any]:
+        return answer({"exists": store.exists(name)})
+
+    @app.get("/collections/<name>")
+    def describe(name: str) -> dict[str, Any]:
+        vectors = {"size": store.dim(name), "distance": "Cosine"}
+        optimizer = {"deleted_threshold": 0.2, "vacuum_min_vector_number": 1000, "default_segment_number": 0}
+        config = {
+            "params": {"vectors": vectors},
+            "hnsw_config": {"m": 16, "ef_construct": 100, "full_scan_threshold": 10000},
+            "optimizer_config": optimizer | {"flush_interval_sec": 5},
+        }
+        return answer(
+            {
+                "status": "green",
+                "optimizer_status": "ok",
+                "segments_count": 1,
+                "points_count": store.count(name),
+                "config": config,
+                "payload_schema": {},
+            }
+        )
+
+    @app.put("/collections/<name>")
+    def create(name: str) -> dict[str, Any]:
+        store.ensure(name, request.get_json()["vectors"]["size"])
+        return answer(True)
+
+    @app.delete("/collections/<name>")
+    def drop(name: str) -> dict[str, Any]:
+        store.drop(name)
+        return answer(True)
+
+    @app.put("/collections/<name>/index")
+    def index(name: str) -> dict[str, Any]:
+        return answer({"operation_id": 0, "status": "completed"})
+
+    @app.put("/collections/<name>/points")
+    def upsert(name: str) -> dict[str, Any]:
+        points = [
+            Point(_hex(p["id"]), np.asarray(p["vector"], np.float32), Payload.from_json(p["payload"]))
+            for p in request.get_json()["points"]
+        ]
+        store.upsert(name, points)
+        return answer({"operation_id": 0, "status": "completed"})
+
+    @app.put("/collections/<name>/points/payload")
+    def overwrite_payload(name: str) -> dict[str, Any]:
+        body = request.get_json()
+        store.set_payloads(name, {_hex(id): Payload.from_json(body["payload"]) for id in body["points"]})
+        return answer({"operation_id": 0, "status": "completed"})
+
+    @app.post("/collections/<name>/points/delete")
+    def delete(name: str) -> dict[str, Any]:
+        store.delete(name, [_hex(id) for id in request.get_json()["points"]])
+        return answer({"operation_id": 0, "status": "completed"})
+
+    @app.post("/collections/<name>/points/query")
+    def query(name: str) -> dict[str, Any]:
+        body = request.get_json()
+        vector = np.asarray(body["query"]["nearest"], np.float32)
+        with_vector = bool(body.get("with_vector"))
+        hits = store.query(name, vector, body["limit"], label=label_of(body), with_vectors=with_vector)
+        return answer({"points": [record(hit, with_vector=with_vector) for hit in hits]})
+
+    @app.post("/collections/<name>/points")
+    def retrieve(name: str) -> dict[str, Any]:
+        body = request.get_json()
+        found = store.fetch(name, [_hex(id) for id in body["ids"]], with_vectors=bool(body.get("with_vector")))
+        return answer([record(point, with_vector=body.get("with_vector")) for point in found.values()])
+
+    @app.post("/collections/<name>/points/scroll")
+    def scroll(name: str) -> dict[str, Any]:
+        body = request.get_json()
+        start = int(_hex(body["offset"]), 16) if body.get("offset") else 0
+        after = f"{start - 1:032x}" if start else None
+        found = list(store.points(name, label=label_of(body), after=after, limit=body["limit"] + 1))
+        page, rest = found[: body["limit"]], found[body["limit"] :]
+        following = _dashed(rest[0].id) if rest else None
+        return answer({"points": [record(p, with_vector=False) for p in page], "next_page_offset": following})
+
+    @app.post("/collections/<name>/points/count")
+    def count(name: str) -> dict[str, Any]:
+        return answer({"count": store.count(name)})
+
+    @app.post("/collections/<name>/facet")
+    def facet(name: str) -> dict[str, Any]:
+        hits = [{"value": label, "count": number} for label, number in store.labels(name).items()]
+        return answer({"hits": hits})
+
+    return app
+
+
+def _hex(id: str) -> str:
+    return id.replace("-", "")
+
+
+def _dashed(id: str) -> str:
+    return f"{id[:8]}-{id[8:12]}-{id[12:16]}-{id[16:20]}-{id[20:]}"
+
+
+if __name__ == "__main__":
+    make_server("127.0.0.1", int(sys.argv[1]), make_app(EdgeStore(Path(sys.argv[2]))), threaded=True).serve_forever()
