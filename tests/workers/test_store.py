@@ -103,6 +103,13 @@ class TestStore:
         store.upsert(collection, points(31))
         assert list(store.labels(collection).items()) == [("Lime", 11), ("Red/Apple", 10)]
 
+    def test_a_label_that_nothing_carries_any_more_is_none(self, store: Store, collection: str) -> None:
+        written = points(3)
+        store.upsert(collection, written)
+        store.set_payloads(collection, {written[0].id: Payload("elsewhere.jpg", "Lemon")})
+        store.delete(collection, [written[1].id])
+        assert store.labels(collection) == {"Lemon": 1}
+
     def test_writing_twice_changes_nothing(self, store: Store, collection: str) -> None:
         store.upsert(collection, points(20))
         store.upsert(collection, points(20))

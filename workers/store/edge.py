@@ -124,7 +124,8 @@ class EdgeStore(Store):
 
     def labels(self, collection: str) -> dict[str, int]:
         hits = self._shard(collection).engine.facet(edge.FacetRequest("label", limit=100_000, exact=True)).hits
-        return {str(hit.value): hit.count for hit in sorted(hits, key=lambda hit: (-hit.count, str(hit.value)))}
+        used = [hit for hit in hits if hit.count]  # labels of deleted points linger with a count of 0
+        return {str(hit.value): hit.count for hit in sorted(used, key=lambda hit: (-hit.count, str(hit.value)))}
 
     def close(self) -> None:
         self._closed.set()
