@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import openvino as ov
 
+from ml import isolated
 from ml.bundle import Bundle, sync
 
 log = logging.getLogger(__name__)
@@ -69,7 +70,8 @@ class OpenVinoNetwork:
     @classmethod
     def _load(cls, core: ov.Core, bundle: Bundle, kept: Path, processor: str) -> "OpenVinoNetwork":
         if not (kept / _IR).exists():
-            _convert(bundle, kept)
+            log.info("compiling model %s for this processor", bundle.name)
+            isolated.run("ml.network_openvino:convert", str(bundle.directory), str(kept))
         # Read into memory, not mapped: the cache may be emptied while the network is in use.
         network = core.read_model((kept / _IR).read_bytes(), (kept / _IR).with_suffix(".bin").read_bytes())
         choice = _read_choice(kept / _CHOICE)
@@ -104,15 +106,15 @@ def available_cores() -> int:
     return cores if quota == "max" else max(1, min(cores, int(quota) // int(period)))
 
 
-def _convert(bundle: Bundle, kept: Path) -> None:
-    """Writes the network as OpenVINO's IR into a new folder, which appears whole or not at all."""
+def convert(bundle_dir: str, directory: str) -> None:
+    """Writes a bundle's network as OpenVINO's IR into a new folder, which appears whole or not at all."""
     import torch
     from openvino.frontend import FrontEndManager
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
     from ml.model import from_bundle
 
-    log.info("compiling model %s for this processor", bundle.name)
+    bundle, kept = Bundle.load(Path(bundle_dir)), Path(directory)
     size = bundle.preprocessing.size_px
     pixels = torch.zeros((2, size, size, 3), dtype=torch.uint8)
     # The frontend itself, not openvino.convert_model: that one reports its use to a statistics server.

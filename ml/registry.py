@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
-from ml import bundle as bundles
+from ml import embedder, isolated
 from ml.bundle import MODEL_JSON, Bundle
 from ml.errors import LookalikeError
 from ml.storage import open_storage
@@ -68,21 +68,22 @@ class Registry:
 
     # Models
 
-    def register(self, bundle_dir: Path, name: str | None = None) -> str:
-        """Keeps a copy of a bundle under a name of its own.
+    def register(self, bundle_dir: Path, name: str | None = None, *, cache_dir: Path | None = None) -> str:
+        """Keeps a copy of a bundle under a name of its own, once it gave its golden vector again.
 
         Args:
             bundle_dir: a folder that `bundle.save` wrote.
             name: what to call it; the bundle's own name if None. A name that is taken by another model gets a version
                 behind it: `name-v2`.
+            cache_dir: where the network that the check compiles is kept, as for `embedder.load`.
 
         Returns:
             The name; that of the earlier copy when this very model is registered already.
 
         Raises:
-            BadBundle: the bundle is damaged.
+            BadBundle: the bundle is damaged, or its golden vector does not come out.
         """
-        bundle = Bundle.load(bundle_dir)
+        bundle = embedder.load(bundle_dir, cache_dir=cache_dir).bundle
         known = {record.name: record for record in self.models()}
         wanted = name or bundle.name
         version, chosen = 1, wanted
@@ -99,16 +100,18 @@ class Registry:
         return chosen
 
     def ensure_default(self, work_dir: Path) -> str:
-        """Registers the untrained default model unless it is there. Needs torch only when it is not."""
+        """Registers the untrained default model unless it is there.
+
+        Args:
+            work_dir: a folder on this machine; the network that the check compiles is left in its `compiled`.
+        """
         if self._storage.exists(f"{DEFAULT_MODEL}/{MODEL_JSON}"):
             return DEFAULT_MODEL
-        from ml.model import pretrained
-
         work_dir.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=work_dir) as folder:
-            model, _ = pretrained()
-            bundles.save(model, Path(folder) / "bundle", name=DEFAULT_MODEL, lineage={"trained_on": "ImageNet-1k"})
-            return self.register(Path(folder) / "bundle")
+            bundle_dir = Path(folder) / DEFAULT_MODEL
+            isolated.run("ml.model:save_default", str(bundle_dir))
+            return self.register(bundle_dir, cache_dir=work_dir / "compiled")
 
     def models(self) -> list[ModelRecord]:
         """Every registered model, oldest first."""
