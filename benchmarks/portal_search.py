@@ -1,0 +1,109 @@
+"""How long a person waits for a search: POST /api/v1/search over the real system, warm, one user at a time.
+
+    python benchmarks/portal_search.py                    the photos of ../shared/data/grocery, or drawn ones
+    python benchmarks/portal_search.py --photos ~/Pictures
+    python benchmarks/portal_search.py --portal http://127.0.0.1:8000    a system that is running already
+
+Starts gunicorn, Valkey and a worker as `lookalike up` does, on a home that is thrown away. Every query is another
+photo, sent whole; the clock runs from the first byte sent to the last byte received. The stages are the answer's own:
+wait (queue), decode, embed, search (store); what is left is the portal, the way back and HTTP.
+"""
+
+import argparse
+import json
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import requests
+
+from deploy.indexing import index
+from deploy.stack import Stack
+from deploy.walk import Walk
+from workers import settings
+from workers.client import Client
+
+GROCERY = Path(__file__).resolve().parents[2] / "shared" / "data" / "grocery"
+STAGES = ("wait", "decode", "embed", "search")
+
+
+@contextmanager
+def own_portal(photos: Path) -> Iterator[str]:
+    """A system of our own with the photos in its gallery; yields its address."""
+    with (
+        tempfile.TemporaryDirectory() as home,
+        Stack(settings.load({"LOOKALIKE_HOME": home}), portal=("127.0.0.1", 0)) as stack,
+    ):
+        index(Client(stack.settings), Walk([photos]), progress=lambda _done, _total: None)
+        assert stack.address
+        yield stack.address
+
+
+def measure(address: str, queries: list[Path]) -> list[dict[str, float]]:
+    """Milliseconds of each search, in all and by stage."""
+    measured = []
+    with requests.Session() as session:
+        for query in queries:
+            data = query.read_bytes()
+            began = time.perf_counter()
+            answer = session.post(f"{address}/api/v1/search", files={"image": (query.name, data)}, data={"k": "12"})
+            took = 1000 * (time.perf_counter() - began)
+            answer.raise_for_status()
+            stages = {stage: answer.json()["timings_ms"].get(stage, 0.0) for stage in STAGES}
+            measured.append({"all": took, **stages, "portal": took - sum(stages.values())})
+    return measured
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--photos", type=Path)
+    parser.add_argument("--portal", help="address of a running portal; its gallery is used as it is")
+    parser.add_argument("--searches", type=int, default=300)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as drawn:
+        photos = options.photos or (GROCERY if GROCERY.is_dir() else Path(drawn))
+        if photos == Path(drawn):
+            from ml import demo_photos
+
+            demo_photos.make(photos)
+        found = sorted(path for path in photos.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
+        step = max(1, len(found) // options.searches)
+        queries = [found[(n * step) % len(found)] for n in range(options.searches)]
+        if options.portal:
+            report(options.portal, queries)
+        else:
+            with own_portal(photos) as address:
+                report(address, queries)
+
+
+def report(address: str, queries: list[Path]) -> None:
+    """Warms up, measures, prints one JSON object."""
+    measure(address, queries[:30])
+    measured = measure(address, queries)
+    medians = {part: round(statistics.median(each[part] for each in measured), 1) for part in measured[0]}
+    totals = sorted(each["all"] for each in measured)
+    health = requests.get(f"{address}/api/v1/health", timeout=10).json()
+    print(
+        json.dumps(
+            {
+                "pictures": health["pictures"],
+                "model": health["model"],
+                "precision": health["workers"][0]["precision"],
+                "machine": f"{platform.machine()}, {platform.system()}",
+                "searches": len(totals),
+                "median_ms": medians["all"],
+                "p95_ms": round(totals[int(0.95 * len(totals))], 1),
+                "p99_ms": round(totals[int(0.99 * len(totals))], 1),
+                "stages_median_ms": {part: medians[part] for part in (*STAGES, "portal")},
+            },
+            indent=2,
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()
