@@ -17,7 +17,7 @@ from typing import Any
 import redis
 from celery import Celery
 
-from workers.app import QUEUES, canary_key, living_workers, nudge
+from workers.app import QUEUES, living_workers, nudge
 from workers.jobs import Jobs, worker_key
 from workers.messages import WorkerStatus
 from workers.metrics import observe_model
@@ -28,7 +28,6 @@ logger = logging.getLogger(__name__)
 
 BEAT_S = 2.0
 PROBE_S = 10.0
-_STUCK_S = 120.0
 _LIFETIME_S = 8  # without a beat; its claims are then given to others
 
 
@@ -65,7 +64,6 @@ class Presence:
             try:
                 self._beat()
                 self._keep_house()
-                self._check_canary()
             except redis.RedisError as error:
                 logger.warning("Redis does not answer: %s", error)
             except Exception:  # a worker that stops beating counts as dead, though it works
@@ -95,16 +93,6 @@ class Presence:
             pipe.zadd("lookalike:workers", {self.worker: time.time()})
             pipe.zremrangebyscore("lookalike:workers", "-inf", time.time() - 3600)
             pipe.execute()
-
-    def _check_canary(self) -> None:
-        """Ends a worker that lives and takes no tasks (celery issue 10205), for whoever supervises it to start anew."""
-        now = time.time()
-        for queue in self._serving.settings.queues:
-            probe = self._redis.get(canary_key(queue))
-            last = max(json.loads(probe)["finished_at"] if probe else 0.0, self._started_at)
-            if now - last > _STUCK_S and living_workers(self._redis) == 1:
-                logger.critical("no task of queue %s was finished for %d s: ending this worker", queue, now - last)
-                os._exit(1)
 
     def _keep_house(self) -> None:
         if not self._redis.set("lookalike:housekeeping", self.worker, nx=True, px=int(BEAT_S * 900)):
