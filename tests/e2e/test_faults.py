@@ -1,0 +1,230 @@
+"""Many processes, as containers would run them; each part is killed in the middle of an index and of a search load.
+
+redis-server with an append-only file, Qdrant's HTTP interface with the embedded engine behind it, two workers on
+different queues, two portals, one shared storage. Whatever dies is started again, as an orchestrator would.
+"""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from deploy import valkey
+from deploy.indexing import index
+from deploy.walk import Walk
+from ml import demo_photos as making
+from tests.conftest import SHARED
+from workers import settings as settings_of
+from workers.client import Client
+from workers.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+RECOVERY_S = 30.0
+
+
+class Part:
+    """A process that is started again whenever it ends, until it is stopped."""
+
+    def __init__(self, name: str, command: list[str], environment: dict[str, str], log: Path) -> None:
+        self.name, self._command, self._environment, self._log = name, command, environment, log
+        self._stopped = threading.Event()
+        self._process = self._start()
+        self._keeper = threading.Thread(target=self._keep)
+        self._keeper.start()
+
+    def kill(self) -> None:
+        """As the kernel does when memory runs out."""
+        self._process.send_signal(signal.SIGKILL)
+
+    def stop(self) -> None:
+        self._stopped.set()
+        self._process.terminate()
+        self._keeper.join()
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        with self._log.open("ab") as log:
+            return subprocess.Popen(self._command, env=self._environment, cwd=ROOT, stdout=log, stderr=log)
+
+    def _keep(self) -> None:
+        while not self._stopped.wait(0.1):
+            if self._process.poll() is not None:
+                time.sleep(0.5)
+                self._process = self._start()
+
+
+class Load:
+    """Searches through both portals in turn, a few times a second, and remembers when each was answered or not."""
+
+    def __init__(self, portals: list[str], photo: bytes) -> None:
+        self.answered: list[float] = []
+        self.refused: list[float] = []
+        self.statuses: set[int] = set()
+        self._portals, self._photo = portals, photo
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._run, args=(portal,)) for portal in portals]
+
+    def __enter__(self) -> "Load":
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def recovered_s(self, since: float, portals_left: int = 1) -> float:
+        """Seconds from a moment to the first search that was sent after it and answered."""
+        while True:
+            later = [moment for moment in list(self.answered) if moment > since + 1.0]
+            if later:
+                return later[0] - since
+            if time.monotonic() - since > RECOVERY_S + 5:
+                return float("inf")
+            time.sleep(0.1)
+
+    def _run(self, portal: str) -> None:
+        while not self._stop.wait(0.3):
+            try:
+                answer = _post_photo(f"{portal}/api/v1/search", self._photo)
+                assert answer["results"] is not None
+                self.answered.append(time.monotonic())
+            except urllib.error.HTTPError as error:
+                self.statuses.add(error.code)
+                self.refused.append(time.monotonic())
+            except OSError:
+                self.refused.append(time.monotonic())
+
+
+def _post_photo(url: str, photo: bytes) -> dict[str, list[object]]:
+    boundary = "lookalike-boundary"
+    head = f'--{boundary}\r\nContent-Disposition: form-data; name="image"; filename="q.jpg"\r\n\r\n'
+    body = head.encode() + photo + f"\r\n--{boundary}--\r\n".encode()
+    request = urllib.request.Request(url, body, {"Content-Type": f"multipart/form-data; boundary={boundary}"})
+    with urllib.request.urlopen(request, timeout=40) as response:
+        answer: dict[str, list[object]] = json.load(response)
+        return answer
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _redis_server() -> str:
+    found = shutil.which("redis-server")
+    if found is None and os.environ.get("CI") == "true":
+        pytest.fail("redis-server is not installed; .ci/run installs it")
+    return found or str(valkey.program())  # the wheel's server speaks the same protocol
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """1,830 real photos where they are, else the demo photos."""
+    if (SHARED / "grocery").is_dir():
+        return SHARED / "grocery"
+    making.make(tmp_path / "photos")
+    return tmp_path / "photos"
+
+
+@pytest.fixture
+def topology(tmp_path: Path) -> Iterator[tuple[dict[str, Part], Settings, list[str]]]:
+    redis_port, qdrant_port, *web_ports = [_free_port() for _ in range(4)]
+    (tmp_path / "redis").mkdir()
+    settings = settings_of.load(
+        {
+            "LOOKALIKE_HOME": str(tmp_path / "home"),
+            "LOOKALIKE_REDIS_URL": f"redis://127.0.0.1:{redis_port}/0",
+            "LOOKALIKE_QDRANT_URL": f"http://127.0.0.1:{qdrant_port}",
+            "LOOKALIKE_STORAGE": f"file://{tmp_path}/storage",
+        }
+    )
+    environment = {**os.environ, **settings.environment()}
+    python = sys.executable
+    redis_command = [_redis_server(), "--port", str(redis_port), "--appendonly", "yes", "--save", ""]
+    commands: dict[str, tuple[list[str], dict[str, str]]] = {
+        "redis": ([*redis_command, "--dir", str(tmp_path / "redis")], {}),
+        "store": ([python, "-m", "tests.qdrant_over_http", str(qdrant_port), str(tmp_path / "qdrant")], {}),
+        "searcher": ([python, "-m", "workers"], {"LOOKALIKE_QUEUES": "search,maintenance"}),
+        "indexer": ([python, "-m", "workers"], {"LOOKALIKE_QUEUES": "index,maintenance"}),
+    }
+    for number, port in enumerate(web_ports):
+        bind = f"127.0.0.1:{port}"
+        gunicorn = [python, "-m", "gunicorn", "--bind", bind, "--worker-class", "gthread", "--threads", "8"]
+        commands[f"web-{number}"] = ([*gunicorn, "web:create_app()"], {})
+    parts: dict[str, Part] = {}
+    try:
+        for name, (command, extra) in commands.items():
+            parts[name] = Part(name, command, {**environment, **extra}, tmp_path / f"{name}.log")
+            if name == "store":
+                _wait_for(lambda: _answers(f"http://127.0.0.1:{qdrant_port}/collections"))
+        client = Client(settings)
+        _wait_for(lambda: len(client.status().workers) == 2, timeout_s=120)
+        portals = [f"http://127.0.0.1:{port}" for port in web_ports]
+        for portal in portals:
+            _wait_for(lambda portal=portal: _answers(f"{portal}/health/live"))
+        yield parts, settings, portals
+    finally:
+        for part in reversed(parts.values()):
+            part.stop()
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2):
+            return True
+    except OSError:
+        return False
+
+
+def _wait_for(condition: Callable[[], bool], timeout_s: float = 60.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "the system did not come up"
+        time.sleep(0.1)
+
+
+def test_any_part_may_be_killed_in_the_middle(
+    topology: tuple[dict[str, Part], Settings, list[str]], photos: Path
+) -> None:
+    parts, settings, portals = topology
+    client = Client(settings)
+    total = sum(1 for _ in photos.rglob("*.jpg"))
+    finished: list[object] = []
+    indexing = threading.Thread(
+        target=lambda: finished.append(index(client, Walk([photos]), progress=lambda _done, _total: None))
+    )
+    recoveries: dict[str, float] = {}
+    with Load(portals, next(photos.rglob("*.jpg")).read_bytes()) as load:
+        indexing.start()
+        for name in ("indexer", "redis", "web-0", "store", "searcher"):
+            time.sleep(2.0)
+            killed_at = time.monotonic()
+            parts[name].kill()
+            recoveries[name] = load.recovered_s(since=killed_at)
+        indexing.join(timeout=240)
+        assert not indexing.is_alive(), "the job hangs"
+    assert all(seconds < RECOVERY_S for seconds in recoveries.values()), recoveries
+    assert 500 not in load.statuses
+    report = client.wait(client.verify())
+    counts = {name: report.detail[name] for name in ("missing", "extra", "different")}
+    assert counts == {"missing": 0, "extra": 0, "different": 0}
+    assert report.total == total
+    assert client.status().pictures == total
