@@ -3,7 +3,8 @@
     access/     who may ask: tokens, sign-in, cross-site requests, response headers
     api/        /api/v1, described by /api/v1/openapi.json
     pages/      search, gallery, adding photos, jobs, status
-    probes.py   /health/live and /health/ready, for whoever supervises the process
+    probes.py   /health/live, /health/ready and /metrics, for whoever supervises the process
+    telemetry.py one id, one log line and one measurement for each request
     problems.py every error as problem+json (API) or as a page
 
 Importing this package loads no torch, timm, Ray or Qdrant: the portal talks to the workers through the queue alone.
@@ -15,7 +16,8 @@ from typing import TYPE_CHECKING
 
 from apiflask import APIFlask
 
-from web import access, api, pages, probes, problems
+from web import access, api, pages, probes, problems, telemetry
+from workers import logs
 from workers import settings as settings_of
 from workers.settings import Settings
 
@@ -34,7 +36,9 @@ def create_app(settings: Settings | None = None, client: Client | None = None) -
         settings: what differs between machines; read from the environment when left out.
         client: the queue's client side; connected by the settings when left out.
     """
-    settings = settings or settings_of.load()
+    if settings is None:  # The process is ours alone: gunicorn called.
+        settings = settings_of.load()
+        logs.configure(settings)
     app = APIFlask(
         __name__,
         title="Lookalike",
@@ -53,6 +57,7 @@ def create_app(settings: Settings | None = None, client: Client | None = None) -
         SEND_FILE_MAX_AGE_DEFAULT=None,  # Static files are asked for with their ETag: an update shows at once.
     )
     app.extensions["lookalike"] = client or _connect(settings)
+    telemetry.init_app(app)
     problems.init_app(app)
     access.init_app(app, settings)
     app.register_blueprint(probes.blueprint)

@@ -384,6 +384,15 @@ class Client:
                 settings=self.settings.shown(),
             )
 
+    def metrics(self) -> bytes:
+        """What Prometheus may know of this process and of the queue, in its text format.
+
+        A queue that does not answer is left out: its absence is what alerts look for.
+        """
+        from workers.metrics import exposition
+
+        return exposition(self._redis)
+
     def push(self, job: str) -> int:
         """Enqueues what is due of a job. Returns the number of living workers."""
         workers = living_workers(self._redis)

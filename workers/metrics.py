@@ -7,7 +7,8 @@ import json
 import time
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+import redis
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, start_http_server
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
@@ -78,6 +79,16 @@ def observe_model(model: str, collection: str, device: str, precision: str) -> N
         import torch
 
         GPU_MEMORY.set(torch.cuda.memory_allocated())
+
+
+def exposition(server: Any) -> bytes:
+    """This process's metrics and the system's, as Prometheus reads them."""
+    system = CollectorRegistry()
+    try:
+        system.register(SystemCollector(server))
+        return generate_latest(REGISTRY) + generate_latest(system)
+    except redis.RedisError:
+        return generate_latest(REGISTRY)
 
 
 def serve(port: int, server: Any) -> None:

@@ -8,11 +8,13 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from PIL import Image
+from prometheus_client import generate_latest
 
 from ml.images import decode, thumbnail
 from workers.client import Unavailable
 from workers.gallery import Added, Gallery, NotFound
 from workers.messages import Failure, JobStatus, LabelCount, Picture, Result, SearchResult, SystemStatus, WorkerStatus
+from workers.metrics import REGISTRY
 from workers.settings import Settings
 
 
@@ -146,6 +148,9 @@ class StandInClient:
             workers=() if self.is_down else (worker,),
             settings=self.settings.shown(),
         )
+
+    def metrics(self) -> bytes:
+        return generate_latest(REGISTRY)
 
     def _answering(self) -> None:
         if self.is_down:

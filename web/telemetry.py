@@ -1,0 +1,51 @@
+"""One id, one log line and one measurement for each request.
+
+The id comes from a proxy's X-Request-ID or is made here; it goes back in the answer, and through the queue to the
+worker, so that the lines of one request can be found in all logs.
+"""
+
+import contextlib
+import logging
+import re
+import time
+
+from flask import Flask, Response, g, request
+
+from workers import logs
+from workers.metrics import HTTP_SECONDS
+
+log = logging.getLogger(__name__)
+
+_ACCEPTABLE_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
+
+
+def init_app(app: Flask) -> None:
+    """Must come before everything else that looks at requests, so that refused ones are seen too."""
+    app.before_request(_begin)
+    app.after_request(_note)
+    app.teardown_request(_end)
+
+
+def _begin() -> None:
+    given = request.headers.get("X-Request-ID", "")
+    g.telemetry = contextlib.ExitStack()
+    g.request_id = g.telemetry.enter_context(logs.request(given if _ACCEPTABLE_ID.fullmatch(given) else None))
+    g.began = time.perf_counter()
+
+
+def _note(response: Response) -> Response:
+    if "began" not in g:  # refused before routing: a host that we do not answer to
+        return response
+    seconds = time.perf_counter() - g.began
+    route = request.url_rule.rule if request.url_rule else "none"
+    HTTP_SECONDS.labels(route, request.method, str(response.status_code)).observe(seconds)
+    response.headers["X-Request-ID"] = g.request_id
+    level = logging.DEBUG if request.endpoint == "static" or route.startswith("/health/") else logging.INFO
+    # The path only: what people search for is theirs.
+    log.log(level, "%s %s %d in %.0f ms", request.method, request.path, response.status_code, 1000 * seconds)
+    return response
+
+
+def _end(_error: BaseException | None) -> None:
+    if "telemetry" in g:
+        g.telemetry.close()
