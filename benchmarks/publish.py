@@ -3,9 +3,9 @@
     python benchmarks/publish.py                      the photos of ../shared/data/grocery, or drawn ones
     python benchmarks/publish.py --model FOLDER       publish this model; without it, the default one at 192 px
 
-Five searches a second over the whole gallery, first in peace, then while a new collection is built, checked and switched
-to. Reported: failed searches, answers whose model and collection do not belong together or whose query does not find
-itself, p50 and p99 in peace and meanwhile, photos missing afterwards, and the seconds that a rollback takes.
+Five searches a second over the whole gallery, first in peace, then while a new collection is built, checked and
+switched to. Reported: failed searches, answers whose model and collection do not belong together or whose query does
+not find itself, p50 and p99 in peace and meanwhile, photos missing afterwards, and the seconds of a rollback.
 """
 
 import argparse

@@ -2,8 +2,8 @@
 
     python benchmarks/store.py [--points 100000] [--dim 512]
 
-Vectors are clustered, as those of photos are. Side by side: Qdrant Edge exact, Edge with the HNSW graph, a NumPy product,
-and FAISS (flat and HNSW). Recall@10 is against exact neighbours, ties counted as equal.
+Vectors are clustered, as those of photos are. Side by side: Qdrant Edge exact, Edge with the HNSW graph, a NumPy
+product, and FAISS (flat and HNSW). Recall@10 is against exact neighbours, ties counted as equal.
 """
 
 import argparse
@@ -104,7 +104,7 @@ def measure(folder: Path, vectors: np.ndarray, queries: np.ndarray) -> dict[str,
 
 
 def build(store: EdgeStore, query: Callable[[np.ndarray], object], queries: np.ndarray) -> dict[str, float]:
-    """Builds the graph as the worker does, with searches meanwhile. The longest wait of one is the figure to look at."""
+    """Builds the graph as the worker does, with searches meanwhile: the longest wait of one is what matters."""
     took: list[float] = []
     stop = threading.Event()
 
