@@ -165,7 +165,7 @@ class Worker(Schema):
     model = String()
     collection = String()
     pictures = Integer()
-    holds = List(String(), metadata=_note("models that it holds in memory"))
+    holds = List(String(), metadata=_note("collections that a change of the gallery reaches through it"))
     age_s = Float(metadata=_note("since its last sign of life"))
     started_at = Float()
     rss_mb = Float(metadata=_note("memory in use"))

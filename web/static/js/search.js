@@ -90,6 +90,7 @@ function preview(query) {
   photoBox.classList.remove("no-preview");
   image.onerror = () => photoBox.classList.add("no-preview"); // a format that this browser cannot show, HEIC say
   image.src = url;
+  image.hidden = false;
   image.alt = `The query: ${query.name}`;
   if (previewUrl) URL.revokeObjectURL(previewUrl);
   previewUrl = query.id ? null : url;
