@@ -37,19 +37,25 @@ class Augmentation:
     erasing: float = 0.25
     flip: bool = True
 
-    def __call__(self, pixels: Tensor, size_px: int, generator: torch.Generator) -> Tensor:
+    @staticmethod
+    def draw(count: int, generator: torch.Generator) -> Tensor:
+        """The random numbers that one batch takes, float32 [count, 16] in 0..1."""
+        return torch.rand(count, 16, generator=generator)
+
+    def __call__(self, pixels: Tensor, size_px: int, draws: Tensor) -> Tensor:
         """Varies a batch.
 
         Args:
             pixels: uint8 [n, h, w, 3].
             size_px: side of the result; best not much smaller than h and w, there is no smoothing.
-            generator: of the draws, on the CPU, so that they are the same on every device.
+            draws: of `draw`, a row a picture; drawn for the whole batch before processes share it, and on the CPU, so
+                that a picture is varied alike on any device and number of processes.
 
         Returns:
-            uint8-like float [n, 3, size_px, size_px] in 0..1, channels last in memory.
+            float [n, 3, size_px, size_px] in 0..1, channels last in memory.
         """
         count = len(pixels)
-        draws = torch.rand(count, 16, generator=generator).to(pixels.device)
+        draws = draws.to(pixels.device)
         x = pixels.permute(0, 3, 1, 2).float()
         grid = functional.affine_grid(self._placement(draws[:, :6]), [count, 3, size_px, size_px], align_corners=False)
         # Reflected edges: black corners would tell the network how a picture was turned.

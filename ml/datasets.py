@@ -193,8 +193,8 @@ def remarks(dataset: Dataset) -> list[str]:
     return found
 
 
-def split_by_class(dataset: Dataset, share: float, *, seed: int = 0) -> tuple[Dataset, Dataset | None]:
-    """Open set: some classes are held out, all of their pictures with them.
+def held_out(dataset: Dataset, share: float, *, seed: int = 0) -> np.ndarray:
+    """Open set: which pictures belong to classes that are held out, bool [n].
 
     Args:
         dataset: to split.
@@ -202,13 +202,20 @@ def split_by_class(dataset: Dataset, share: float, *, seed: int = 0) -> tuple[Da
         seed: of the choice.
 
     Returns:
-        The rest, and what is held out; None where that would leave fewer than two classes on either side.
+        All False where holding out would leave fewer than two classes on either side.
     """
     eligible = np.flatnonzero(dataset.counts > 1)
     wanted = max(2, round(share * len(dataset.classes)))
     if share <= 0 or len(eligible) < wanted or len(dataset.classes) - wanted < 2:
+        return np.zeros(len(dataset), bool)
+    return np.isin(dataset.labels, np.random.default_rng(seed).choice(eligible, wanted, replace=False))
+
+
+def split_by_class(dataset: Dataset, share: float, *, seed: int = 0) -> tuple[Dataset, Dataset | None]:
+    """The rest, and the classes that `held_out` chooses; None where it chooses none."""
+    held = held_out(dataset, share, seed=seed)
+    if not held.any():
         return dataset, None
-    held = np.isin(dataset.labels, np.random.default_rng(seed).choice(eligible, wanted, replace=False))
     return dataset.subset(np.flatnonzero(~held)), dataset.subset(np.flatnonzero(held))
 
 

@@ -7,7 +7,7 @@ Equal similarities rank in the gallery's order, so that a figure does not depend
 Comparative sets and pairs are in `ml.comparisons`.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,19 +73,42 @@ def evaluate_retrieval(
     if gallery is None or gallery_labels is None:
         gallery, gallery_labels = embeddings, labels
     _check(embeddings, labels, gallery, gallery_labels, ks)
-    candidates = len(gallery) - is_self
+    chunks = _similarities(embeddings, gallery, is_self=is_self)
+    return _evaluate(chunks, labels, gallery_labels, ks, is_self=is_self)
+
+
+def evaluate_similarities(similarity: Tensor, labels: Tensor, *, ks: Sequence[int] = KS) -> Retrieval:
+    """`evaluate_retrieval` of every row against the others, for similarities [n, n] that are no inner products."""
+    step = max(1, CHUNK_ELEMENTS // len(similarity))
+
+    def chunks() -> Iterator[tuple[slice, Tensor]]:
+        for start in range(0, len(similarity), step):
+            rows = slice(start, min(start + step, len(similarity)))
+            chunk = similarity[rows].float().clone()
+            chunk[torch.arange(len(chunk)), torch.arange(rows.start, rows.stop)] = -torch.inf
+            yield rows, chunk
+
+    _check(similarity, labels, similarity, labels, ks)
+    return _evaluate(chunks(), labels, labels, ks, is_self=True)
+
+
+def _evaluate(
+    chunks: Iterable[tuple[slice, Tensor]], labels: Tensor, gallery_labels: Tensor, ks: Sequence[int], *, is_self: bool
+) -> Retrieval:
+    device = labels.device
+    candidates = len(gallery_labels) - is_self
     relevant = _relevant_counts(labels, gallery_labels) - int(is_self)
     counted = relevant > 0
     if not bool(counted.any()):
         raise ValueError("no label occurs twice")
     width = min(candidates, max(int(relevant.max()), *ks))
     kept = min(candidates, max(ks))
-    ap_at_r, ap, hits = (torch.zeros(len(labels), device=embeddings.device) for _ in range(3))
-    first_hit = torch.zeros(len(labels), dtype=torch.int64, device=embeddings.device)
+    ap_at_r, ap, hits = (torch.zeros(len(labels), device=device) for _ in range(3))
+    first_hit = torch.zeros(len(labels), dtype=torch.int64, device=device)
     hits_at = {k: torch.zeros_like(ap) for k in ks}
-    nearest = torch.empty(len(labels), kept, dtype=torch.int64, device=embeddings.device)
-    positions = torch.arange(1, width + 1, device=embeddings.device)
-    for rows, similarity in _similarities(embeddings, gallery, is_self=is_self):
+    nearest = torch.empty(len(labels), kept, dtype=torch.int64, device=device)
+    positions = torch.arange(1, width + 1, device=device)
+    for rows, similarity in chunks:
         order = _ranked(similarity, width)
         is_right = gallery_labels[order] == labels[rows, None]
         right_so_far = is_right.cumsum(1)
@@ -152,11 +175,17 @@ def mean_average_precision_at_r(embeddings: Tensor, labels: Tensor) -> float:
 
 
 def binary_codes(embeddings: Tensor) -> Tensor:
-    """The sign of every dimension as ±1, float32 [n, d], as in the paper; 0 counts as positive.
+    """The sign of every dimension after a fixed random turn, as ±1, float32 [n, d]; 0 counts as positive.
 
-    Their inner product is d minus twice the Hamming distance, and exact in float32.
+    The paper takes the sign of the dimensions as they are. Ours are sorted by importance, and a bit is best spent on
+    equally important ones: the turn mixes them and changes no angle (Gong & Lazebnik, CVPR 2011). Without it, mAP@R of
+    fine-tuned models fell by 10 points, with it by 2. The codes' inner product is d minus twice the Hamming distance,
+    and exact in float32.
     """
-    return torch.where(embeddings >= 0, 1.0, -1.0)
+    dim = embeddings.shape[1]
+    random = torch.randn(dim, dim, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    turn = torch.linalg.qr(random).Q.to(embeddings)
+    return torch.where(embeddings @ turn >= 0, 1.0, -1.0)
 
 
 def prefix(embeddings: Tensor, dim: int) -> Tensor:

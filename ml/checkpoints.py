@@ -1,0 +1,138 @@
+"""The state of a training run on disk, so that a killed run goes on from its last epoch.
+
+checkpoints/epoch-0003/state.safetensors   weights, the loss's own, and the optimizer's moments
+checkpoints/epoch-0003/progress.json       epoch, figures so far, whose run it is, SHA-256 of the state
+
+Written beside, synced, renamed: a checkpoint is there whole or not at all. The last two are kept.
+"""
+
+import errno
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from ml.bundle import sync
+from ml.errors import LookalikeError
+
+KEPT = 2
+_STATE, _PROGRESS, _HISTORY = "state.safetensors", "progress.json", "history.json"
+
+
+class TrainingFailed(LookalikeError):
+    """A run that cannot go on: the loss is not a number, no memory, disk full."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A whole checkpoint: epochs done, what was reported so far, and its folder."""
+
+    epoch: int
+    history: list[dict[str, Any]]
+    directory: Path
+
+    def restore(self, modules: nn.ModuleDict, optimizer: torch.optim.Optimizer) -> None:
+        """Loads the state into modules and optimizer of the same run.
+
+        Raises:
+            TrainingFailed: it does not fit them.
+        """
+        tensors = load_file(self.directory / _STATE)
+        try:
+            modules.load_state_dict({k.removeprefix("m."): v for k, v in tensors.items() if k.startswith("m.")})
+            state = optimizer.state_dict()
+            state["state"] = {}
+            for key, value in tensors.items():
+                if key.startswith("o."):
+                    _, number, name = key.split(".")
+                    state["state"].setdefault(int(number), {})[name] = value
+            optimizer.load_state_dict(state)
+        except (RuntimeError, ValueError, KeyError) as error:
+            raise TrainingFailed(
+                f"the checkpoint {self.directory} does not fit this run", hint="start it anew, without --resume"
+            ) from error
+
+
+def save(
+    directory: Path, epoch: int, history: list[dict[str, Any]], modules: nn.ModuleDict, optimizer: torch.optim.Optimizer
+) -> Checkpoint:
+    """Writes the checkpoint of a finished epoch, then removes all but the last two.
+
+    Raises:
+        TrainingFailed: the disk is full or cannot be written; earlier checkpoints are as they were.
+    """
+    tensors: dict[str, Tensor] = {f"m.{key}": value.detach() for key, value in modules.state_dict().items()}
+    for number, entries in optimizer.state_dict()["state"].items():
+        tensors |= {f"o.{number}.{name}": torch.as_tensor(value) for name, value in entries.items()}
+    tensors = {key: value.cpu().contiguous().clone() for key, value in tensors.items()}
+    target = directory / f"epoch-{epoch:04d}"
+    beside: Path | None = None
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        beside = Path(tempfile.mkdtemp(prefix=".writing-", dir=directory))
+        save_file(tensors, beside / _STATE)
+        progress = {"epoch": epoch, "history": history, "sha256": _sha256(beside / _STATE)}
+        (beside / _PROGRESS).write_text(json.dumps(progress), "utf-8")
+        for path in beside.iterdir():
+            sync(path)
+        shutil.rmtree(target, ignore_errors=True)
+        beside.rename(target)
+        sync(directory)
+    except Exception as error:  # safetensors has its own family for a full disk
+        raise TrainingFailed(_reason(error, directory), hint="free some space and go on with --resume") from error
+    finally:
+        if beside is not None:
+            shutil.rmtree(beside, ignore_errors=True)
+    for old in _folders(directory)[:-KEPT]:
+        shutil.rmtree(old, ignore_errors=True)
+    return Checkpoint(epoch, history, target)
+
+
+def latest(directory: Path) -> Checkpoint | None:
+    """The newest whole checkpoint; None if there is none. A damaged one is passed over."""
+    for folder in reversed(_folders(directory)):
+        try:
+            progress = json.loads((folder / _PROGRESS).read_text("utf-8"))
+            if progress["sha256"] == _sha256(folder / _STATE):
+                return Checkpoint(progress["epoch"], progress["history"], folder)
+        except (OSError, ValueError, KeyError):
+            continue
+    return None
+
+
+def write_history(run_dir: Path, history: Sequence[Mapping[str, Any]]) -> None:
+    """Keeps what a finished run reported, for its report's curves."""
+    (run_dir / _HISTORY).write_text(json.dumps(list(history), indent=1) + "\n", "utf-8")
+
+
+def read_history(run_dir: Path) -> list[dict[str, Any]]:
+    """What `write_history` wrote; nothing if it did not."""
+    path = run_dir / _HISTORY
+    return json.loads(path.read_text("utf-8")) if path.exists() else []
+
+
+def clear(directory: Path) -> None:
+    """Removes all checkpoints, and what a killed writer left."""
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+def _folders(directory: Path) -> list[Path]:
+    return sorted(directory.glob("epoch-*")) if directory.is_dir() else []
+
+
+def _reason(error: Exception, directory: Path) -> str:
+    is_full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
+    return f"the disk is full: {directory}" if is_full else f"the checkpoint cannot be written: {error}"
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,369 @@
+"""The steps of one run: decode, split, fine-tune, fit the head, measure on held-out classes.
+
+`ml.train` decides what is kept where; here a config and a data set become a model in memory.
+"""
+
+import logging
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ml import datasets, finetune, losses, trainable
+from ml import pixels as decoding
+from ml.augment import NONE, Augmentation
+from ml.bundle import Preprocessing
+from ml.checkpoints import Checkpoint
+from ml.comparisons import count_pairs
+from ml.datasets import Dataset, Progress
+from ml.errors import LookalikeError
+from ml.finetune import EpochReport, FeatureNetwork, Peers, Schedule
+from ml.metrics import evaluate_retrieval
+from ml.model import EmbeddingModel, pretrained
+from ml.pixels import Pixels
+from ml.whitening import closed_form_head
+
+if TYPE_CHECKING:
+    from ml.train import TrainConfig
+
+log = logging.getLogger(__name__)
+
+_BATCH = 64
+# Pictures are cached a quarter larger than they are trained on: crops lose little, and decoding is paid once.
+_CACHE_MARGIN = 1.25
+
+
+class Cache:
+    """Decoded pictures, by data and preprocessing. A sweep gives all of its trials the same one."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, str], Pixels] = {}
+
+    def pixels(self, data: Dataset, preprocessing: Preprocessing, on_progress: Progress | None) -> Pixels:
+        key = (data.fingerprint, str(replace(preprocessing, mirror=False)))
+        if key not in self._known:
+            self._known[key] = decoding.decode(data, preprocessing, on_progress=on_progress)
+        return self._known[key]
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A model in memory, what was measured on held-out classes, and the similarity of a match."""
+
+    model: EmbeddingModel
+    metrics: dict[str, Any]
+    threshold: float
+    history: list[EpochReport]
+    lineage: dict[str, Any] = field(default_factory=dict)
+
+
+def device_of(name: str) -> torch.device:
+    """The device that a setting means. Raises LookalikeError when it is not there."""
+    has_cuda = torch.cuda.is_available()
+    if name == "cuda" and not has_cuda:
+        raise LookalikeError("torch finds no CUDA device", hint="use --device auto or cpu")
+    return torch.device("cuda" if has_cuda and name in ("auto", "cuda") else "cpu")
+
+
+def fit(
+    config: "TrainConfig",
+    data: Dataset,
+    run_dir: Path,
+    *,
+    resume: Checkpoint | None,
+    cache: Cache,
+    peers: Peers | None,
+    device: torch.device,
+    on_progress: Progress | None,
+    on_epoch: Callable[[EpochReport], None] | None,
+) -> Fitted:
+    """Runs a config; see `ml.train.train`."""
+    torch.manual_seed(config.seed)  # the first weights of a linear head and of some losses
+    model, preprocessing = _untrained(config)
+    seen = cache.pixels(data, preprocessing, on_progress)
+    is_held = datasets.held_out(seen.dataset, config.holdout)
+    trained, held = np.flatnonzero(~is_held), np.flatnonzero(is_held)
+    labels = np.unique(seen.dataset.labels[trained], return_inverse=True)[1]
+    log.info("%d pictures to train on, %d held out; decoded: %s", len(trained), len(held), seen.where)
+    model.to(device)
+    trainable.prepare(model.backbone)
+    reader = _Reader(model, device, on_progress)
+    history: list[EpochReport] = []
+    if config.epochs:
+        network = FeatureNetwork(model).to(device)
+        if config.head == "linear":
+            weight = closed_form_head(
+                reader.features(seen.array[trained], "reading features"), _long(labels), dim=config.dim
+            )[0]
+            network.projection = _linear(config.dim, model.feature_dim, weight).to(device)
+        before = {key: value.clone() for key, value in network.state_dict().items()}
+        history = _finetune(
+            config,
+            network,
+            data,
+            labels,
+            (trained, held),
+            run_dir,
+            reader,
+            cache,
+            seen,
+            resume,
+            peers,
+            on_progress,
+            on_epoch,
+        )
+        _keep(network, before, config.keep_pretrained)
+        model.projection = network.projection if isinstance(network.projection, nn.Linear) else None
+    if config.head == "closed_form":
+        model.set_projection(*_closed_form(config, reader, seen, data, trained, labels, cache, on_progress))
+    return _measured(config, _exported(config, model, preprocessing), reader, seen, held, trained, history)
+
+
+def _untrained(config: "TrainConfig") -> tuple[EmbeddingModel, Preprocessing]:
+    model, given = pretrained(config.backbone, layer_norm=True)
+    preprocessing = replace(
+        given,
+        size_px=config.test_px,
+        resize_px=round(config.test_px / (1 - config.margin)),
+        fit="squash",
+        mirror=config.mirror,
+    )
+    model.projection, model.layer_norm, model.preprocessing = None, True, preprocessing
+    return model, preprocessing
+
+
+class _Reader:
+    """Pictures to features of the model as it is now."""
+
+    def __init__(self, model: EmbeddingModel, device: torch.device, on_progress: Progress | None) -> None:
+        self.model, self.device, self.on_progress = model, device, on_progress
+
+    @torch.no_grad()
+    def features(
+        self,
+        array: np.ndarray,
+        what: str,
+        *,
+        is_mirrored: bool = False,
+        vary: Callable[[Tensor], Tensor] | None = None,
+    ) -> Tensor:
+        """uint8 [n, s, s, 3] to layer-normalised pooled features, float32 [n, d] on the CPU.
+
+        Args:
+            array: pictures.
+            what: for progress.
+            is_mirrored: of their mirror images.
+            vary: uint8 [n, s, s, 3] to float [n, 3, t, t] in 0..1, instead of the pictures as they are.
+        """
+        found = []
+        for start in range(0, len(array), _BATCH):
+            batch = torch.from_numpy(np.ascontiguousarray(array[start : start + _BATCH])).to(self.device)
+            x = self.normalise(vary(batch)) if vary else self.model.normalise(batch)
+            x = (x.flip(3) if is_mirrored else x).contiguous(memory_format=torch.channels_last)
+            with finetune.autocast(self.device):
+                features = self.model.features(x)
+            found.append(features.float().cpu())
+            if self.on_progress:
+                self.on_progress(what, min(start + _BATCH, len(array)), len(array))
+        features = torch.cat(found)
+        return functional.layer_norm(features, features.shape[1:])
+
+    def normalise(self, x: Tensor) -> Tensor:
+        """float [n, 3, h, w] in 0..1 to what the backbone takes."""
+        return (x - self.model.mean) / self.model.std
+
+
+def _finetune(
+    config: "TrainConfig",
+    network: FeatureNetwork,
+    data: Dataset,
+    labels: np.ndarray,
+    positions: tuple[np.ndarray, np.ndarray],
+    run_dir: Path,
+    reader: _Reader,
+    cache: Cache,
+    seen: Pixels,
+    resume: Checkpoint | None,
+    peers: Peers | None,
+    on_progress: Progress | None,
+    on_epoch: Callable[[EpochReport], None] | None,
+) -> list[EpochReport]:
+    trained, held = positions
+    size = round(config.train_px * _CACHE_MARGIN)
+    larger = cache.pixels(data, _whole(seen_preprocessing(reader), size), on_progress)
+    if len(larger.dataset) != len(seen.dataset):
+        raise LookalikeError("a picture changed while the run was reading it", hint="start the run again")
+    array = larger.array[trained]
+    classes = int(labels.max()) + 1
+    means = None
+    if config.init_from_means and config.loss == "normsoftmax":
+        features = reader.features(array, "reading features", vary=_plain(config.train_px))
+        means = _class_means(network, features, _long(labels), classes, reader.device)
+    dim = config.dim if isinstance(network.projection, nn.Linear) else reader.model.feature_dim
+    loss = losses.make(config.loss, classes, dim, temperature=config.temperature, class_means=means).to(reader.device)
+
+    def held_out(_: nn.Module) -> tuple[float, float]:
+        features = reader.features(seen.array[held], "held-out classes")
+        with torch.no_grad():
+            vectors = functional.normalize(network.projection(features.to(reader.device)).cpu(), dim=1)
+        found = evaluate_retrieval(vectors, _long(seen.dataset.labels[held]), ks=(1,))
+        return found.map_at_r, found.recall[1]
+
+    return finetune.finetune(
+        network,
+        loss,
+        array,
+        labels,
+        Schedule(
+            epochs=config.epochs,
+            size_px=config.train_px,
+            learning_rate=config.lr,
+            loss_learning_rate=config.loss_lr,
+            weight_decay=config.weight_decay,
+            warmup=config.warmup,
+            classes_per_batch=config.classes_per_batch,
+            images_per_class=config.images_per_class,
+            clip_norm=config.clip_norm,
+            head_epochs=config.head_epochs,
+            seed=config.seed,
+        ),
+        config.augmentation,
+        normalise=reader.normalise,
+        held_out=held_out if len(held) else None,
+        patience=config.patience,
+        directory=run_dir / "checkpoints",
+        resume=resume,
+        peers=peers,
+        on_step=(lambda step, steps: on_progress("training", step, steps)) if on_progress else None,
+        on_epoch=on_epoch,
+    )
+
+
+def seen_preprocessing(reader: _Reader) -> Preprocessing:
+    """How the finished model cuts its pictures."""
+    return reader.model.preprocessing
+
+
+def _whole(preprocessing: Preprocessing, size_px: int) -> Preprocessing:
+    """The whole picture on a square of this size, for training to crop from."""
+    return replace(preprocessing, size_px=size_px, resize_px=size_px, fit="squash", mirror=False)
+
+
+def _plain(size_px: int) -> Callable[[Tensor], Tensor]:
+    return lambda batch: NONE(batch, size_px, torch.zeros(len(batch), 16))
+
+
+def _closed_form(
+    config: "TrainConfig",
+    reader: _Reader,
+    seen: Pixels,
+    data: Dataset,
+    trained: np.ndarray,
+    labels: np.ndarray,
+    cache: Cache,
+    on_progress: Progress | None,
+) -> tuple[Tensor, Tensor]:
+    """The head, from the training pictures, their mirror images where the model uses those, and varied copies."""
+    array = seen.array[trained]
+    found = [reader.features(array, "reading features")]
+    if config.mirror:
+        found.append(reader.features(array, "reading mirror images", is_mirrored=True))
+    if config.views:
+        size = round(config.test_px * _CACHE_MARGIN)
+        larger = cache.pixels(data, _whole(seen_preprocessing(reader), size), on_progress).array[trained]
+        augmentation = replace(config.augmentation, erasing=0.0)
+        for view in range(config.views):
+            found.append(reader.features(larger, "reading varied copies", vary=_varied(config, augmentation, view)))
+    return closed_form_head(
+        torch.cat(found), _long(labels).repeat(len(found)), dim=config.dim, shrinkage=config.shrinkage
+    )
+
+
+def _varied(config: "TrainConfig", augmentation: Augmentation, view: int) -> Callable[[Tensor], Tensor]:
+    generator = torch.Generator().manual_seed(config.seed * 100_003 + 50_021 + view)
+    return lambda batch: augmentation(batch, config.test_px, augmentation.draw(len(batch), generator))
+
+
+def _class_means(
+    network: FeatureNetwork, features: Tensor, labels: Tensor, classes: int, device: torch.device
+) -> Tensor:
+    with torch.no_grad():
+        vectors = functional.normalize(network.projection(features.to(device)).cpu(), dim=1)
+    sums = torch.zeros(classes, vectors.shape[1]).index_add_(0, labels, vectors)
+    return functional.normalize(sums, dim=1)
+
+
+def _keep(network: nn.Module, before: dict[str, Tensor], share: float) -> None:
+    """Moves the weights part of the way back to what they were (WiSE-FT, Wortsman et al., CVPR 2022)."""
+    if share:
+        network.load_state_dict(
+            {
+                key: value.lerp(before[key], share) if value.is_floating_point() else value
+                for key, value in network.state_dict().items()
+            }
+        )
+
+
+def _linear(dim: int, feature_dim: int, weight: Tensor) -> nn.Linear:
+    """A bias-free linear map that begins as the closed form, as far as that goes."""
+    linear = nn.Linear(feature_dim, dim, bias=False)
+    with torch.no_grad():
+        linear.weight[: len(weight)] = weight
+    return linear
+
+
+def _exported(config: "TrainConfig", model: EmbeddingModel, preprocessing: Preprocessing) -> EmbeddingModel:
+    """The model as timm makes it, with the trained weights, on the CPU."""
+    fresh = EmbeddingModel(model.backbone_name, preprocessing, layer_norm=True)
+    model.cpu()
+    trainable.export(model.backbone, fresh.backbone)
+    fresh.projection = model.projection
+    return fresh.eval()
+
+
+def _measured(
+    config: "TrainConfig",
+    model: EmbeddingModel,
+    reader: _Reader,
+    seen: Pixels,
+    held: np.ndarray,
+    trained: np.ndarray,
+    history: list[EpochReport],
+) -> Fitted:
+    """Held-out figures and the threshold, through the finished head."""
+    reader.model.to(reader.device)
+    chosen = held if len(held) else trained
+    vectors = _project(model, reader.features(seen.array[chosen], "measuring"))
+    if config.mirror:
+        mirrored = _project(model, reader.features(seen.array[chosen], "measuring", is_mirrored=True))
+        vectors = functional.normalize(vectors + mirrored, dim=1)
+    labels = _long(seen.dataset.labels[chosen])
+    threshold = count_pairs(vectors, labels).threshold()
+    metrics: dict[str, Any] = {}
+    if len(held):
+        found = evaluate_retrieval(vectors, labels, ks=(1,))
+        metrics = {"held_out_map@r": found.map_at_r, "held_out_recall@1": found.recall[1]}
+    facts = {
+        "held_out_classes": [seen.dataset.classes[label] for label in np.unique(seen.dataset.labels[held])],
+        "threshold_from": "held-out classes" if len(held) else "training classes",
+        "epochs": len(history),
+        "precision": finetune.precision(reader.device)[1],
+    }
+    return Fitted(model, {k: v for k, v in metrics.items() if math.isfinite(v)}, threshold, history, facts)
+
+
+@torch.no_grad()
+def _project(model: EmbeddingModel, features: Tensor) -> Tensor:
+    """Layer-normalised features through the linear map, rows of unit length."""
+    projected = features if model.projection is None else model.projection.cpu()(features)
+    return functional.normalize(projected, dim=1)
+
+
+def _long(values: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.asarray(values, np.int64))
