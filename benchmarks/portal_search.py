@@ -10,16 +10,19 @@ wait (queue), decode, embed, search (store); what is left is the portal, the way
 """
 
 import argparse
+import io
 import json
 import platform
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import requests
+from PIL import Image
 
 from deploy.indexing import index
 from deploy.stack import Stack
@@ -43,14 +46,23 @@ def own_portal(photos: Path) -> Iterator[str]:
         yield stack.address
 
 
-def measure(address: str, queries: list[Path]) -> list[dict[str, float]]:
+def large(photo: Path) -> bytes:
+    """The photo as a telephone would have taken it: 12 megapixels and some noise, 3 to 4 MB."""
+    with Image.open(photo) as image:
+        pixels = np.asarray(image.convert("RGB").resize((4000, 3000), Image.Resampling.BICUBIC), np.int16)
+    noise = np.random.default_rng(0).integers(-6, 7, pixels.shape, np.int16)
+    buffer = io.BytesIO()
+    Image.fromarray((pixels + noise).clip(0, 255).astype(np.uint8)).save(buffer, "JPEG", quality=85)
+    return buffer.getvalue()
+
+
+def measure(address: str, queries: Sequence[tuple[str, bytes]]) -> list[dict[str, float]]:
     """Milliseconds of each search, in all and by stage."""
     measured = []
     with requests.Session() as session:
         for query in queries:
-            data = query.read_bytes()
             began = time.perf_counter()
-            answer = session.post(f"{address}/api/v1/search", files={"image": (query.name, data)}, data={"k": "12"})
+            answer = session.post(f"{address}/api/v1/search", files={"image": query}, data={"k": "12"})
             took = 1000 * (time.perf_counter() - began)
             answer.raise_for_status()
             stages = {stage: answer.json()["timings_ms"].get(stage, 0.0) for stage in STAGES}
@@ -72,19 +84,21 @@ def main() -> None:
             demo_photos.make(photos)
         found = sorted(path for path in photos.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
         step = max(1, len(found) // options.searches)
-        queries = [found[(n * step) % len(found)] for n in range(options.searches)]
+        queries = [(each.name, each.read_bytes()) for each in (found * options.searches)[::step][: options.searches]]
+        queries_large = [("large.jpg", large(found[0]))] * 30
         if options.portal:
-            report(options.portal, queries)
+            report(options.portal, queries, queries_large)
         else:
             with own_portal(photos) as address:
-                report(address, queries)
+                report(address, queries, queries_large)
 
 
-def report(address: str, queries: list[Path]) -> None:
+def report(address: str, queries: Sequence[tuple[str, bytes]], queries_large: Sequence[tuple[str, bytes]]) -> None:
     """Warms up, measures, prints one JSON object."""
     measure(address, queries[:30])
     measured = measure(address, queries)
-    medians = {part: round(statistics.median(each[part] for each in measured), 1) for part in measured[0]}
+    medians = by_part(measured)
+    medians_large = by_part(measure(address, queries_large)[5:])
     totals = sorted(each["all"] for each in measured)
     health = requests.get(f"{address}/api/v1/health", timeout=10).json()
     print(
@@ -99,10 +113,16 @@ def report(address: str, queries: list[Path]) -> None:
                 "p95_ms": round(totals[int(0.95 * len(totals))], 1),
                 "p99_ms": round(totals[int(0.99 * len(totals))], 1),
                 "stages_median_ms": {part: medians[part] for part in (*STAGES, "portal")},
+                "large_photo": {"megabytes": round(len(queries_large[0][1]) / 1e6, 1), "median_ms": medians_large},
             },
             indent=2,
         )
     )
+
+
+def by_part(measured: Sequence[dict[str, float]]) -> dict[str, float]:
+    """Medians of the whole and of each stage."""
+    return {part: round(statistics.median(each[part] for each in measured), 1) for part in measured[0]}
 
 
 if __name__ == "__main__":

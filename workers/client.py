@@ -4,7 +4,6 @@ Changes go to the gallery first and are durable there before anything is enqueue
 in line. A call that needs a worker raises Unavailable when none answers.
 """
 
-import base64
 import contextlib
 import json
 import time
@@ -19,7 +18,7 @@ from ml.errors import LookalikeError
 from ml.images import UnreadableImage
 from ml.registry import Active, ModelRecord, Registry
 from ml.storage import Storage, StorageFailed, open_storage
-from workers import replies
+from workers import photos, replies
 from workers.app import QUEUES, canary_key, connect_redis, living, living_workers, make_app, nudge
 from workers.gallery import Added, Gallery, NotFound
 from workers.jobs import CHUNK, PREFIXES, Jobs
@@ -125,9 +124,11 @@ class Client:
         """
         if image is not None and len(image) > self.settings.max_upload_mb * 2**20:
             raise UnreadableImage(f"is larger than {self.settings.max_upload_mb} MB")
-        photo = None if image is None else base64.b64encode(image).decode()
-        question = {"image": photo, "picture": picture, "k": k, "label": label, "rerank": rerank}
-        return SearchResult.from_json(self._ask("search", question, timeout_s))
+        question = {"photo": None, "picture": picture, "k": k, "label": label, "rerank": rerank}
+        if image is None:
+            return SearchResult.from_json(self._ask("search", question, timeout_s))
+        with self.reporting(), photos.on_its_way(self._redis, image, timeout_s) as photo:
+            return SearchResult.from_json(self._ask("search", question | {"photo": photo}, timeout_s))
 
     def labels(self) -> list[LabelCount]:
         """Labels of the active collection, most frequent first."""

@@ -1,6 +1,5 @@
 """The workers' side of the queue. Tasks are thin: they unpack, call the module that knows, and answer."""
 
-import base64
 import json
 import logging
 import time
@@ -11,7 +10,7 @@ from typing import Any
 from celery import Celery, Task
 
 from ml.errors import LookalikeError
-from workers import duplicates, logs, replies
+from workers import duplicates, logs, photos, replies
 from workers.app import canary_key, living, living_workers, nudge
 from workers.browsing import page_of
 from workers.gallery import NotFound
@@ -56,8 +55,8 @@ def register(context: Context) -> None:
         waited_ms = round(1000 * max(0.0, time.time() - sent_at), 2)
 
         def find() -> dict[str, Any]:
-            photo = question.pop("image")
-            image = None if photo is None else base64.b64decode(photo)
+            photo = question.pop("photo")
+            image = None if photo is None else photos.fetch(context.redis, photo)
             answer = search(context.serving, image=image, **question).to_json()
             timings = {"wait": waited_ms, **answer["timings_ms"]}
             for stage, spent_ms in timings.items():
