@@ -44,6 +44,12 @@ def settings_page() -> str:
         shown = f"`{default}`" if default else "empty"
         help = field.metadata["help"].replace("|", "\\|")
         lines.append(f"| `{field.metadata['env']}` | `{field.name}` | {shown} | {help} |")
+    in_files = [f"`{field.metadata['file']}`" for field in fields(Settings) if field.metadata["file"]]
+    lines += [
+        "",
+        f"Secrets may stand in files, as containers hand them out: {', '.join(in_files)} name them. A variable that",
+        "holds the secret itself goes before its file.",
+    ]
     return "\n".join(lines) + "\n"
 
 

@@ -2,6 +2,7 @@
 
 A value comes from the environment, else from `lookalike.toml` in the current folder (or the file that LOOKALIKE_CONFIG
 names), else from the default in the table below. The table is what `--help` and the reference page are made from.
+Secrets may also stand in files that the variable with `_FILE` at its end names, as containers hand them out.
 """
 
 import os
@@ -19,8 +20,9 @@ class BadSettings(LookalikeError):
     """A setting has a value that makes no sense."""
 
 
-def _setting(default: Any, env: str, help: str, *, secret: bool = False) -> Any:
-    return field(default=default, metadata={"env": env, "help": help, "secret": secret})
+def _setting(default: Any, env: str, help: str, *, secret: bool = False, in_file: bool = False) -> Any:
+    metadata = {"env": env, "help": help, "secret": secret, "file": f"{env}_FILE" if secret or in_file else ""}
+    return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,9 @@ class Settings:
     """What differs between machines. Frozen: a process reads it once and passes it on."""
 
     home: Path = _setting(Path("~/.lookalike"), "LOOKALIKE_HOME", "folder of everything that Lookalike keeps")
-    redis_url: str = _setting("", "LOOKALIKE_REDIS_URL", "queue and job records; empty: an embedded Valkey server")
+    redis_url: str = _setting(
+        "", "LOOKALIKE_REDIS_URL", "queue and job records; empty: an embedded Valkey server", in_file=True
+    )
     qdrant_url: str = _setting("", "LOOKALIKE_QDRANT_URL", "vector database; empty: Qdrant Edge in the worker")
     qdrant_api_key: str = _setting("", "LOOKALIKE_QDRANT_API_KEY", "key of the Qdrant server", secret=True)
     storage: str = _setting("", "LOOKALIKE_STORAGE", "originals, metadata and models; empty: <home>/storage")
@@ -82,12 +86,25 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
     values: dict[str, Any] = {}
     for f in fields(Settings):
         env = f.metadata["env"]
-        raw = environ.get(env)
+        raw = environ.get(env) or _read_secret(f.metadata["file"], environ)
         if raw is None:
-            raw = from_file.get(f.name)
+            raw = environ.get(env, from_file.get(f.name))
         values[f.name] = f.default if raw is None or raw == "" else _parse(env, f.default, raw)
     values["home"] = Path(values["home"]).expanduser().resolve()
     return _validated(Settings(**values))
+
+
+def _read_secret(variable: str, environ: Mapping[str, str]) -> str | None:
+    """What stands in the file that the variable names: one value, or several apart by commas or line ends."""
+    named = environ.get(variable) if variable else None
+    if not named:
+        return None
+    try:
+        return ",".join(Path(named).read_text("utf-8").split())
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadSettings(
+            f"{variable} names {named}, which cannot be read", hint="correct the path, or who may read the file"
+        ) from error
 
 
 def _read_file(environ: Mapping[str, str]) -> dict[str, Any]:

@@ -34,6 +34,7 @@ def test_the_environment_goes_before_the_file(tmp_path: Path) -> None:
         ("LOOKALIKE_CONCURRENCY", "many", "not a whole number"),
         ("LOOKALIKE_CONCURRENCY", "0", "at least 1"),
         ("LOOKALIKE_CONFIG", "/no/such/file.toml", "which is no file"),
+        ("LOOKALIKE_QDRANT_API_KEY_FILE", "/no/such/secret", "LOOKALIKE_QDRANT_API_KEY_FILE names /no/such/secret"),
     ],
 )
 def test_a_senseless_value_is_refused_with_a_hint(name: str, value: str, complaint: str) -> None:
@@ -52,6 +53,27 @@ def test_a_file_with_an_unknown_setting_is_refused(tmp_path: Path) -> None:
 def test_a_child_process_gets_the_same_settings() -> None:
     settings = load({"LOOKALIKE_HOME": "/x", "LOOKALIKE_API_TOKENS": "a,b", "LOOKALIKE_QUEUES": "search,index"})
     assert load(settings.environment()) == settings
+
+
+def test_secrets_may_stand_in_files(tmp_path: Path) -> None:
+    tokens, queue = tmp_path / "api_tokens", tmp_path / "redis_url"
+    tokens.write_text("first\nsecond,third\n")
+    queue.write_text("redis://:word@redis:6379/0\n")
+    settings = load({"LOOKALIKE_API_TOKENS_FILE": str(tokens), "LOOKALIKE_REDIS_URL_FILE": str(queue)})
+    assert settings.api_tokens == ("first", "second", "third")
+    assert settings.redis_url == "redis://:word@redis:6379/0"
+
+
+def test_a_variable_with_the_secret_itself_goes_before_its_file(tmp_path: Path) -> None:
+    named = {"LOOKALIKE_API_TOKENS_FILE": str(tmp_path / "missing")}
+    assert load({"LOOKALIKE_API_TOKENS": "here", **named}).api_tokens == ("here",)
+    with pytest.raises(BadSettings, match="cannot be read"):
+        load({"LOOKALIKE_API_TOKENS": "", **named})
+
+
+def test_only_what_may_be_secret_has_a_file() -> None:
+    with_file = {f.name for f in fields(Settings) if f.metadata["file"]}
+    assert with_file == {"redis_url", "qdrant_api_key", "api_tokens"}
 
 
 def test_secrets_are_never_shown() -> None:
