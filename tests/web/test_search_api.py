@@ -47,6 +47,12 @@ def test_defaults_are_six_results_of_any_label_without_reranking(browser, worker
     assert (asked["k"], asked["label"], asked["rerank"]) == (6, None, False)
 
 
+@pytest.mark.parametrize("label, meant", [("", None), ("  ", None), (" red ", "red")])
+def test_a_label_of_spaces_is_none(browser, workers_side, red, label, meant):
+    browser.post(URL, data=form(photo(), label=label))
+    assert workers_side.asked[-1]["label"] == meant
+
+
 def test_a_query_photo_is_not_kept(browser, workers_side):
     browser.post(URL, data=form(photo((1, 2, 3))))
     assert list(workers_side.gallery.ids()) == []

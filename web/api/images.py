@@ -83,7 +83,7 @@ def index(asked: dict[str, Any]) -> Any:
 
     In pages: give the `next` of one answer as `after` of the next request.
     """
-    pictures, following = client().pictures(**asked)
+    pictures, following = client().pictures(**asked | {"label": uploads.tidy_label(asked["label"])})
     return {"pictures": [picture.to_json() for picture in pictures], "next": following}
 
 

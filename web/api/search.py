@@ -9,6 +9,7 @@ from werkzeug.datastructures import FileStorage
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from web.api.schemas import SearchByPhoto, SearchByPicture, SearchResult
+from web.api.uploads import tidy_label
 from web.backend import client, picture_id
 from workers.client import UnreadableImage
 from workers.messages import SearchResult as SearchAnswer
@@ -32,9 +33,11 @@ def search(_documented: Any) -> Any:
     """
     if request.is_json:
         asked = parser.parse(SearchByPicture(), request, location="json")
+        asked["label"] = tidy_label(asked["label"])
         result = client().search(picture=picture_id(asked.pop("picture")), **asked)
     else:
         asked = parser.parse(SearchByPhoto(), request, location="files")
+        asked["label"] = tidy_label(asked["label"])
         result = with_photo(asked.pop("image"), **asked)
     response: Response = jsonify(result.to_json())
     response.headers["Server-Timing"] = ", ".join(f"{stage};dur={ms:.1f}" for stage, ms in result.timings_ms.items())
