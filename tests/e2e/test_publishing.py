@@ -17,6 +17,7 @@ from ml.model import pretrained
 from ml.registry import UnknownModel
 from workers import settings as settings_of
 from workers.client import Busy, Client
+from workers.gallery import picture_id
 from workers.messages import SearchResult
 
 
@@ -96,9 +97,9 @@ def test_publishing_under_load_never_shows(client: Client, demo_photos: Path, tm
     pairs = {(answer.model, answer.collection) for _, answer in searchers.answers}
     assert pairs == {(before.model, before.collection), (after.model, after.collection)}
     for path, answer in searchers.answers:  # each photo finds itself: its vector was compared with its own model's
-        ids = {result.id for result in answer.results}
-        assert answer.results[0].similarity >= 0.999 or doomed not in ids, path
-    assert client.search(picture=added, k=1).results[0].id == added
+        if picture_id(Path(path).read_bytes()) != doomed:
+            assert answer.results[0].similarity >= 0.999, path
+    assert added in {result.id for result in client.search(picture=added, k=2).results}
     assert client.picture(relabelled).label == "relabelled"
     assert [r.label for r in client.search(picture=relabelled, k=1).results] == ["relabelled"]
     report = client.wait(client.verify())
