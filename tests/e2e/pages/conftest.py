@@ -28,6 +28,7 @@ FLAGS = (
     "--use-fake-device-for-media-stream",
     "--use-fake-ui-for-media-stream",
 )
+MOUSE = "primaryHoverType=2,availableHoverTypes=2,primaryPointerType=4,availablePointerTypes=4"
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,8 @@ def open_browser() -> Iterator[Callable[..., WebDriver]]:
         if phone:
             metrics = {"width": width, "height": height, "pixelRatio": 2, "touch": True}
             options.add_experimental_option("mobileEmulation", {"deviceMetrics": metrics})
+        else:  # a mouse, which a machine without a screen lacks
+            options.add_argument(f"--blink-settings={MOUSE}")
         browser = webdriver.Chrome(options=options, service=Service(driver))
         opened.append(browser)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
