@@ -1,4 +1,4 @@
-"""Photos of made-up products, drawn from a seed: something to index, search and learn from before there are real photos.
+"""Photos of made-up products, drawn from a seed: something to search and learn from before there are real ones.
 
 `lookalike demo`, the tests and the notebooks use them. The same arguments give the same bytes; nothing is downloaded.
 Families (mugs, bottles, shoes, ...) have four products each that differ only in colours, pattern and emblem, so that
@@ -58,7 +58,7 @@ def _photograph(
 ) -> list[Path]:
     folder = directory / product.name
     folder.mkdir(parents=True, exist_ok=True)
-    draw = product.drawing(scenery.size_px * 3 // 2)
+    draw = product.drawing(scenery.size_px * 5 // 4)
     paths = []
     for view in range(1, views + 1):
         rng = np.random.default_rng([seed, number, view])

@@ -11,7 +11,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFilter
+from PIL import Image, ImageColor, ImageDraw, ImageFilter
+
+from ml.demo_photos.patterns import Points
 
 Drawing = NDArray[np.uint8]
 FLOOR = 0.92
@@ -56,8 +58,10 @@ def turned(
     profile: Sequence[tuple[float, float]],
     pose: Pose,
     *,
-    opening: tuple[int, int, int] | None = None,
+    opening: str | None = None,
+    lid: bool = False,
     gloss: float = 0.3,
+    shine_at: float | None = None,
     glow: float = 0.0,
 ) -> Drawing:
     """A solid of revolution.
@@ -65,15 +69,23 @@ def turned(
     Args:
         skin: uint8 [h, w, 3], wrapped around it once; the middle is its front.
         profile: (y, radius) from the top down.
-        opening: colour inside of the upper rim, or of the lid.
+        opening: colour of what the upper rim shows: the inside, or with `lid` what closes it.
         gloss: strength of the highlight, 0..1.
+        shine_at: height of the highlight when it is a spot; without it, it runs from top to bottom.
         glow: share of its own light, 0..1.
     """
-    x, y = _grid(s)
     heights, radii = np.asarray(profile, dtype=np.float32).T
     top, bottom = float(heights[0]), float(heights[-1])
+    widest = float(radii.max())
+    columns = slice(max(0, int((1 - widest) * s / 2) - 2), int((1 + widest) * s / 2) + 3)
+    rows = slice(
+        max(0, int((1 + top - pose.pitch * float(radii[0])) * s / 2) - 2),
+        int((1 + bottom + pose.pitch * widest) * s / 2) + 3,
+    )
+    x, y = _grid(s)
+    x, y = x[:, columns], y[rows]
     table = np.interp(np.linspace(-1.5, 1.5, 1537), heights, radii).astype(np.float32)
-    h = np.broadcast_to(y, (s, s)).astype(np.float32)
+    h = np.repeat(y, x.size, axis=1)
     # A point at height h and angle a shows at y = h + pitch * radius(h) * cos(a): solved for h by iteration.
     for _ in range(3):
         r = table[np.clip((h + 1.5) * 512, 0, 1536).astype(np.int32)]
@@ -86,21 +98,32 @@ def turned(
     colour = skin[v.astype(np.int32), u.astype(np.int32)].astype(np.float32)
     lit = 0.38 + 0.66 * np.clip(np.cos(angle - pose.light), 0, 1)
     lit = lit + glow * (0.75 - lit)
-    shine = 200 * gloss * np.exp(-(((angle - pose.light * 0.6) / 0.13) ** 2))
+    if shine_at is None:
+        shine = 200 * gloss * np.exp(-(((angle - pose.light * 0.6) / 0.13) ** 2))
+    else:
+        shine = 200 * gloss * np.exp(-(((angle - pose.light * 0.6) / 0.3) ** 2) - ((h - shine_at) / 0.12) ** 2)
     edge = 0.5 * s
     alpha = np.clip((r - np.abs(x)) * edge + 0.5, 0, 1) * np.clip((bottom - h) * edge + 0.5, 0, 1)
     alpha = alpha * np.clip((h - top) * edge + 0.5, 0, 1)
-    drawing = np.empty((s, s, 4), np.float32)
+    drawing = np.empty((*h.shape, 4), np.float32)
     drawing[..., :3] = colour * lit[..., None] + shine[..., None]
     drawing[..., 3] = alpha * 255
     if opening is not None:
         rim = float(radii[0])
         depth = (y - top) / (pose.pitch * rim)
-        inside = np.clip((1 - np.sqrt((x / rim) ** 2 + depth**2)) * rim * pose.pitch * edge + 0.5, 0, 1)[..., None]
-        shade = np.clip(0.68 + 0.22 * depth + 0.1 * x * pose.light, 0.2, 1)[..., None] * np.asarray(opening, np.float32)
-        drawing[..., :3] = drawing[..., :3] * (1 - inside) + shade * inside
+        inner = np.sqrt((x / rim) ** 2 + depth**2)
+        inside = np.clip((1 - inner) * rim * pose.pitch * edge + 0.5, 0, 1)[..., None]
+        if lid:
+            shade = 0.86 + 0.12 * depth + 0.1 * x * pose.light - 0.16 * (np.abs(inner - 0.86) < 0.04)
+        else:
+            # The far wall is lit, the near one hides behind the rim, and the ground is dark.
+            shade = np.where(inner > 0.9, 0.98, 0.62 - 0.3 * depth - 0.12 * x * pose.light)
+        colour = shade[..., None] * np.asarray(ImageColor.getrgb(opening)[:3], np.float32)
+        drawing[..., :3] = drawing[..., :3] * (1 - inside) + colour * inside
         drawing[..., 3:] = np.maximum(drawing[..., 3:], inside * 255)
-    return np.clip(drawing, 0, 255).astype(np.uint8)
+    whole = np.zeros((s, s, 4), np.uint8)
+    whole[rows, columns] = np.clip(drawing, 0, 255).astype(np.uint8)
+    return whole
 
 
 def perspective(source: Sequence[tuple[float, float]], target: Sequence[tuple[float, float]]) -> tuple[float, ...]:
@@ -110,6 +133,28 @@ def perspective(source: Sequence[tuple[float, float]], target: Sequence[tuple[fl
         rows += [[x, y, 1, 0, 0, 0, -u * x, -u * y], [0, 0, 0, x, y, 1, -v * x, -v * y]]
     values = np.asarray(source, dtype=np.float64).ravel()
     return tuple(float(c) for c in np.linalg.solve(np.asarray(rows, dtype=np.float64), values))
+
+
+def warped(
+    picture: Image.Image, corners: Points, size: tuple[int, int], *, sharp: bool = False
+) -> tuple[Image.Image, tuple[int, int]]:
+    """The picture seen with its corners, clockwise from the upper left, at `corners`.
+
+    Returns:
+        The part of a canvas of `size` that it covers, and the left upper corner of that part.
+    """
+    xs, ys = zip(*corners, strict=True)
+    left, top = max(0, math.floor(min(xs))), max(0, math.floor(min(ys)))
+    right, bottom = min(size[0], math.ceil(max(xs))), min(size[1], math.ceil(max(ys)))
+    w, h = picture.size
+    shifted = [(x - left, y - top) for x, y in corners]
+    part = picture.transform(
+        (max(1, right - left), max(1, bottom - top)),
+        Image.Transform.PERSPECTIVE,
+        perspective([(0, 0), (w, 0), (w, h), (0, h)], shifted),
+        Image.Resampling.BICUBIC if sharp else Image.Resampling.BILINEAR,
+    )
+    return part, (left, top)
 
 
 def carton(
@@ -144,20 +189,23 @@ def carton(
     ]
     canvas = Image.new("RGBA", (s, s))
     for picture, corners, light in faces:
-        fw, fh = picture.size
-        target = [project(*corner) for corner in corners]
         face = picture.point(lambda value, light=light: min(255, int(value * light))).convert("RGBA")
-        coefficients = perspective([(0, 0), (fw, 0), (fw, fh), (0, fh)], target)
-        canvas.alpha_composite(
-            face.transform((s, s), Image.Transform.PERSPECTIVE, coefficients, Image.Resampling.BICUBIC)
-        )
+        canvas.alpha_composite(*warped(face, [project(*corner) for corner in corners], (s, s), sharp=True))
     drawing = np.asarray(canvas)
     rows = np.flatnonzero(drawing[..., 3].max(axis=1))
     return np.roll(drawing, int((1 + FLOOR) * s / 2) - int(rows[-1]), axis=0)
 
 
-def puffed(flat: Image.Image, pose: Pose, *, softness: float = 0.05, strength: float = 1.6) -> Drawing:
-    """A flat RGBA picture, shaded as if its outline were a cushion's, and turned a little."""
+def puffed(
+    flat: Image.Image, pose: Pose, *, softness: float = 0.05, strength: float = 1.6, mirror: bool = False
+) -> Drawing:
+    """A flat RGBA picture, shaded as if its outline were a cushion's, and turned a little.
+
+    Args:
+        softness: width of the shaded rim.
+        strength: how steep it is.
+        mirror: whether the pose's mirroring applies.
+    """
     s = flat.width
     drawing = np.asarray(flat).astype(np.float32)
     small = flat.getchannel("A").reduce(2)
@@ -171,13 +219,15 @@ def puffed(flat: Image.Image, pose: Pose, *, softness: float = 0.05, strength: f
     )
     drawing[..., :3] *= (np.asarray(shade, np.float32) / 128)[..., None] * 0.94
     picture = Image.fromarray(np.clip(drawing, 0, 255).astype(np.uint8), "RGBA")
-    if pose.mirrored:
+    if mirror and pose.mirrored:
         picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     # Turned about the upright axis, the side that comes nearer grows and the other shrinks.
     lean, width = 0.09 * math.sin(pose.yaw) * s, (1 - math.cos(pose.yaw)) * s / 2.4
     corners = [(width, -lean), (s - width, lean), (s - width, s - lean * 0.3), (width, s + lean * 0.3)]
-    coefficients = perspective([(0, 0), (s, 0), (s, s), (0, s)], corners)
-    return np.asarray(picture.transform((s, s), Image.Transform.PERSPECTIVE, coefficients, Image.Resampling.BILINEAR))
+    part, spot = warped(picture, corners, (s, s))
+    canvas = Image.new("RGBA", (s, s))
+    canvas.paste(part, spot)
+    return np.asarray(canvas)
 
 
 def outline(s: int, paint: Callable[[ImageDraw.ImageDraw, Callable[[Any], Any]], None]) -> Image.Image:

@@ -5,9 +5,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-Points = Sequence[tuple[float, float]]
+Points = Sequence[tuple[float, float]] | NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -187,8 +188,8 @@ def emblem(draw: ImageDraw.ImageDraw, kind: str, middle: tuple[float, float], ra
 
     if kind == "sun":
         circle(draw, middle, radius * 0.5, colour)
-        for inner, outer in zip(around(10, 0.65), around(10, 1.0), strict=True):
-            draw.line(at([inner, outer]), fill=colour, width=max(2, int(radius / 7)))
+        for inner, outer in zip(at(around(10, 0.65)), at(around(10, 1.0)), strict=True):
+            draw.line([inner, outer], fill=colour, width=max(2, int(radius / 7)))
     elif kind == "star":
         points = [p for pair in zip(around(5, 1.0), around(5, 0.42, math.pi / 5), strict=True) for p in pair]
         draw.polygon(at(points), fill=colour)
@@ -199,9 +200,9 @@ def emblem(draw: ImageDraw.ImageDraw, kind: str, middle: tuple[float, float], ra
     elif kind == "leaf":
         draw.polygon(at(smooth([(0, -1), (0.6, -0.2), (0.35, 0.6), (0, 1), (-0.35, 0.6), (-0.6, -0.2)])), fill=colour)
     elif kind == "moon":
-        outer = [(-math.sin(a) * 0.95, -math.cos(a) * 0.95) for a in np.linspace(0, math.pi, 20)]
-        inner = [(-math.sin(a) * 0.45, -math.cos(a) * 0.95) for a in np.linspace(math.pi, 0, 20)]
-        draw.polygon(at(outer + inner), fill=colour)
+        back = [(-math.sin(a) * 0.95, -math.cos(a) * 0.95) for a in np.linspace(0, math.pi, 20)]
+        front = [(-math.sin(a) * 0.45, -math.cos(a) * 0.95) for a in np.linspace(math.pi, 0, 20)]
+        draw.polygon(at(back + front), fill=colour)
     elif kind == "heart":
         angles = np.linspace(0, 2 * math.pi, 40)
         shape = [

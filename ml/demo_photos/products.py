@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageColor, ImageDraw, ImageFilter
+from PIL import Image, ImageDraw, ImageFilter
 
 from ml.demo_photos.bodies import FLOOR, Drawing, Pose, carton, outline, puffed, stacked, turned
 from ml.demo_photos.patterns import Design, circle, emblem, printed, smooth
@@ -38,7 +38,7 @@ def _mug(design: Design, s: int) -> Draw:
     ring = outline(s, handle)
 
     def draw(pose: Pose) -> Drawing:
-        upright = turned(s, skin, [(-0.6, 0.56), (0.7, 0.54), (0.8, 0.48)], pose, opening=(150, 142, 134), gloss=0.5)
+        upright = turned(s, skin, [(-0.6, 0.56), (0.7, 0.54), (0.8, 0.48)], pose, opening=design.base, gloss=0.5)
         mug = stacked(puffed(ring, Pose(pose.yaw * 0.3, 0, pose.light, False), softness=0.03), upright)
         return mug[:, ::-1] if pose.mirrored else mug
 
@@ -50,9 +50,8 @@ def _bottle(design: Design, s: int) -> Draw:
     ImageDraw.Draw(skin).rectangle((0, 0, 1024, 52), fill=design.ink)
     skin.paste(printed(design, 1024, 210, emblems=2, at=0.38, size=0.24), (0, 240))
     profile = [(-0.9, 0.13), (-0.72, 0.14), (-0.7, 0.11), (-0.5, 0.12), (-0.3, 0.3), (-0.16, 0.36), (0.76, 0.36)]
-    rim = ImageColor.getrgb(design.ink)[:3]
     body = np.asarray(skin)
-    return lambda pose: turned(s, body, [*profile, (0.82, 0.33)], pose, opening=rim, gloss=0.9)
+    return lambda pose: turned(s, body, [*profile, (0.82, 0.33)], pose, opening=design.ink, lid=True, gloss=0.9)
 
 
 def _tin(design: Design, s: int) -> Draw:
@@ -60,7 +59,7 @@ def _tin(design: Design, s: int) -> Draw:
     skin.paste(printed(design, 1024, 440, emblems=3, at=0.36, size=0.17), (0, 36))
     body = np.asarray(skin)
     profile = [(-0.62, 0.5), (-0.58, 0.5), (-0.56, 0.48), (0.68, 0.48), (0.7, 0.5), (0.74, 0.5)]
-    return lambda pose: turned(s, body, profile, pose, opening=(214, 217, 221), gloss=0.6)
+    return lambda pose: turned(s, body, profile, pose, opening="#d6d9dd", lid=True, gloss=0.6)
 
 
 def _lamp(design: Design, s: int) -> Draw:
@@ -72,7 +71,7 @@ def _lamp(design: Design, s: int) -> Draw:
         low = Pose(pose.yaw, pose.pitch * 0.6, pose.light, pose.mirrored)
         return stacked(
             turned(s, stem, foot, low, gloss=0.8),
-            turned(s, shade, [(-0.85, 0.36), (0.0, 0.66)], low, opening=(255, 244, 214), gloss=0.0, glow=0.6),
+            turned(s, shade, [(-0.85, 0.36), (0.0, 0.66)], low, opening="#fff4d6", lid=True, gloss=0.0, glow=0.6),
         )
 
     return draw
@@ -84,14 +83,14 @@ def _plant(design: Design, s: int) -> Draw:
     broad = {"leaf": 0.16, "drop": 0.09, "flower": 0.11, "star": 0.05}[design.emblem]
 
     def foliage(draw: ImageDraw.ImageDraw, scaled: Any) -> None:
-        for i in range(26 if broad < 0.1 else 18):
+        for _ in range(26 if broad < 0.1 else 18):
             lean, length = rng.uniform(-1.1, 1.1), rng.uniform(0.6, 1.0)
             tip = np.array([math.sin(lean) * length, -math.cos(lean) * length])
             across = np.array([-tip[1], tip[0]]) / length * broad
             root = np.array([0.15 * math.sin(lean), 0.12])
             green = rng.integers(0, 50, 3)
             colour = (int(40 + green[0]), int(105 + 1.4 * green[1]), int(45 + green[2] * 0.7))
-            leaf = smooth([root, root + tip * 0.5 + across, root + tip, root + tip * 0.5 - across])
+            leaf = smooth(np.array([root, root + tip * 0.5 + across, root + tip, root + tip * 0.5 - across]))
             draw.polygon(scaled(leaf), fill=colour)
             draw.line(scaled([root, root + tip * 0.9]), fill=tuple(c + 28 for c in colour), width=max(1, s // 130))
             if design.emblem == "flower":
@@ -103,7 +102,7 @@ def _plant(design: Design, s: int) -> Draw:
 
     def draw(pose: Pose) -> Drawing:
         pot = [(0.1, 0.5), (0.24, 0.5), (0.26, 0.45), (0.76, 0.33), (0.82, 0.3)]
-        soil = turned(s, skin, pot, pose, opening=(70, 52, 42), gloss=0.25)
+        soil = turned(s, skin, pot, pose, opening="#60483a", lid=True, gloss=0.25)
         return stacked(soil, puffed(leaves, pose, softness=0.03))
 
     return draw
@@ -128,7 +127,7 @@ def _apple(design: Design, s: int) -> Draw:
 
     def draw(pose: Pose) -> Drawing:
         fruit = Pose(pose.yaw * 2, pose.pitch * 0.35, pose.light, pose.mirrored)
-        return stacked(turned(s, skin, profile, fruit, gloss=0.5), puffed(twig, pose, softness=0.02))
+        return stacked(turned(s, skin, profile, fruit, gloss=0.7, shine_at=-0.2), puffed(twig, pose, softness=0.02))
 
     return draw
 
@@ -146,8 +145,7 @@ def _book(design: Design, s: int) -> Draw:
     for x in range(0, 60, 5):
         ImageDraw.Draw(pages).line((x, 0, x, 440), fill="#d6cab0")
     paper = pages.resize((320, 60))
-    for x in (front,):
-        ImageDraw.Draw(x).rectangle((0, 0, 26, 440), fill=design.ink)
+    ImageDraw.Draw(front).rectangle((0, 0, 26, 440), fill=design.ink)
     return lambda pose: carton(s, (1.02, 1.4, 0.17), front, pages, paper, pose)
 
 
@@ -180,7 +178,7 @@ def _shoe(design: Design, s: int) -> Draw:
     flat.paste(cloth.reduce(2), mask=mask)
     flat.alpha_composite(outline(s, details))
     flat = _dropped(flat)
-    return lambda pose: puffed(flat, pose)
+    return lambda pose: puffed(flat, pose, mirror=True)
 
 
 def _duck(design: Design, s: int) -> Draw:
@@ -215,11 +213,11 @@ def _duck(design: Design, s: int) -> Draw:
     flat.paste(cloth, mask=outline(s, body).getchannel("A"))
     flat.alpha_composite(outline(s, details))
     flat = _dropped(flat)
-    return lambda pose: puffed(flat, pose, softness=0.08)
+    return lambda pose: puffed(flat, pose, softness=0.08, mirror=True)
 
 
 def _bag(design: Design, s: int) -> Draw:
-    cloth = printed(design, s, s, at=0.56, size=0.15)
+    cloth = printed(design, s, s, at=0.54, size=0.13)
 
     def body(draw: ImageDraw.ImageDraw, scaled: Any) -> None:
         draw.polygon(

@@ -1,4 +1,4 @@
-"""Where the products are photographed: tables and walls, light and shadow, things in the way, and the camera's faults."""
+"""Where the products are photographed: tables and walls, light and shadow, things in the way."""
 
 import math
 
@@ -6,12 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
-from ml.demo_photos.bodies import FLOOR, Drawing, perspective
+from ml.demo_photos.bodies import FLOOR, Drawing, perspective, warped
 from ml.demo_photos.patterns import circle, smooth
 
 _WOODS = ["#b98a5a", "#8a5a36", "#d8b88a", "#6b4a35"]
 _WALLS = ["#d9d4c8", "#9fb3bf", "#c9b8a8", "#6f7f78", "#e6e1da", "#b7a2a8", "#4f5a66", "#cfd8cf"]
 _CLOTHS = ["#c9574a", "#5a7fa8", "#d9cfbb", "#7a9a78", "#caa24e"]
+_SKIN_LINES = "#6b4030"
 _SKINS = ["#e8bd9c", "#c68e68", "#8d5a3c", "#f0cdb2", "#5f3b28"]
 
 
@@ -30,6 +31,8 @@ class Scenery:
         ]
         self._walls = [_stone(rng, s, colour, grain=0.35) for colour in _WALLS]
         self._walls += [_tiles(rng, s, "#e8ecec"), _wood(rng, s, "#a97b52").rotate(90)]
+        # Walls are out of focus, as everything behind the product is.
+        self._walls = [wall.filter(ImageFilter.GaussianBlur(size_px / 100)) for wall in self._walls]
         self._noise = rng.standard_normal((4, size_px, size_px, 3), dtype=np.float32)
 
     def photograph(self, drawing: Drawing, rng: np.random.Generator, *, lies_flat: bool) -> Image.Image:
@@ -50,22 +53,28 @@ class Scenery:
         surface = self._surfaces[rng.integers(len(self._surfaces))]
         w = surface.width
         if lying:
-            around = surface.rotate(float(rng.uniform(-60, 60)), Image.Resampling.BILINEAR)
-            corner = int(rng.uniform(0.2, 0.3) * w)
-            return around.crop((corner, corner, corner + s, corner + s)).copy()
+            room = math.ceil(1.45 * s)
+            left, top = (int(rng.integers(0, w - room)) for _ in range(2))
+            around = surface.crop((left, top, left + room, top + room))
+            around = around.rotate(float(rng.uniform(-60, 60)), Image.Resampling.BILINEAR)
+            margin = (room - s) // 2
+            return around.crop((margin, margin, margin + s, margin + s))
         horizon = int(rng.uniform(0.4, 0.66) * s)
         near, far = rng.uniform(0.3, 0.6), rng.uniform(0.7, 1.0)
         corners = [(0.5 - far / 2, 0.0), (0.5 + far / 2, 0.0), (0.5 + near / 2, 1.0), (0.5 - near / 2, 1.0)]
         source = [(a * w, b * w) for a, b in corners]
-        target = [(0.0, float(horizon)), (float(s), float(horizon)), (float(s), float(s)), (0.0, float(s))]
-        photo = surface.transform(
-            (s, s), Image.Transform.PERSPECTIVE, perspective(source, target), Image.Resampling.BICUBIC
+        floor = s - horizon
+        target = [(0.0, 0.0), (float(s), 0.0), (float(s), float(floor)), (0.0, float(floor))]
+        table = surface.transform(
+            (s, floor), Image.Transform.PERSPECTIVE, perspective(source, target), Image.Resampling.BILINEAR
         )
+        photo = Image.new("RGB", (s, s))
+        photo.paste(table, (0, horizon))
         wall = self._walls[rng.integers(len(self._walls))]
         left, top = (int(rng.integers(0, w - s)) for _ in range(2))
-        wall = wall.crop((left, top, left + s, top + horizon)).filter(ImageFilter.GaussianBlur(s / 100))
+        wall = wall.crop((left, top, left + s, top + horizon))
         photo.paste(wall)
-        # The line where the table ends: darker, and out of focus as everything behind the product is.
+        # The line where the table ends: darker, and out of focus too.
         ImageDraw.Draw(photo, "RGBA").rectangle((0, horizon - s // 128, s, horizon + s // 170), fill=(40, 32, 28, 90))
         band = (0, max(0, horizon - s // 24), s, min(s, horizon + s // 12))
         photo.paste(photo.crop(band).filter(ImageFilter.GaussianBlur(s / 130)), band[:2])
@@ -90,34 +99,34 @@ class Scenery:
 def _placed(
     product: Image.Image, rng: np.random.Generator, s: int, *, lying: bool
 ) -> tuple[Image.Image, tuple[float, float, float]]:
-    """The product in the photo's frame (RGBA), with the middle of its foot (or its middle) and half its size in pixels."""
+    """The product in the photo's frame (RGBA), and in pixels the middle of its foot (or its own) and half its size."""
     half = float(rng.uniform(0.30, 0.46)) * s
     turn = float(rng.uniform(-0.9, 0.9) if lying else rng.uniform(-0.13, 0.13))
-    x = s * float(rng.uniform(0.38, 0.62))
+    x = s * float(rng.uniform(0.41, 0.59))
     y = s * float(rng.uniform(0.42, 0.58) if lying else rng.uniform(0.80, 0.93))
     pivot = 0.0 if lying else FLOOR
     skew = rng.uniform(-0.05, 0.05, (4, 2))
     corners = np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)]) + skew - (0, pivot)
     turning = np.array([(math.cos(turn), math.sin(turn)), (-math.sin(turn), math.cos(turn))])
-    target = [(2 * (x + half * a), 2 * (y + half * b)) for a, b in corners @ turning]
-    w = product.width
-    coefficients = perspective([(0, 0), (w, 0), (w, w), (0, w)], target)
-    # Colours premultiplied, or edges would take on the black behind what is transparent.
-    large = product.convert("RGBa").transform(
-        (2 * s, 2 * s), Image.Transform.PERSPECTIVE, coefficients, Image.Resampling.BILINEAR
-    )
-    return large.reduce(2).convert("RGBA"), (x, y, half)
+    target = [(x + half * a, y + half * b) for a, b in corners @ turning]
+    # Colours premultiplied, or edges would take on the black behind what is transparent. Shrunk first: warping does
+    # not average.
+    small = product.convert("RGBa").resize((round(2 * half),) * 2, Image.Resampling.HAMMING)
+    part, spot = warped(small, target, (s, s), sharp=True)
+    placed = Image.new("RGBA", (s, s))
+    placed.paste(part.convert("RGBA"), spot)
+    return placed, (x, y, half)
 
 
 def _cast_shadow(
     photo: Image.Image, alpha: Image.Image, rng: np.random.Generator, spot: tuple[float, float, float], *, lying: bool
 ) -> None:
     s = photo.width
-    x, y, half = spot
+    _, y, half = spot
     dark = float(rng.uniform(0.25, 0.6))
     if lying:
         shift = rng.uniform(-0.08, 0.08, 2) * s
-        coefficients = (1, 0, -float(shift[0]), 0, 1, -abs(float(shift[1])) - s / 60)
+        coefficients: tuple[float, ...] = (1, 0, -float(shift[0]), 0, 1, -abs(float(shift[1])) - s / 60)
     else:
         # Laid down on the table: squeezed towards the foot and sheared away from the light.
         squeeze, shear = float(rng.uniform(3.0, 5.5)), float(rng.uniform(-2.2, 2.2))
@@ -128,7 +137,7 @@ def _cast_shadow(
         if foot:
             box = (foot[0] - s / 40, y - half * 0.12, foot[2] + s / 40, y + half * 0.07)
             ImageDraw.Draw(shadow).ellipse(box, fill=255)
-    shadow = shadow.filter(ImageFilter.GaussianBlur(s / float(rng.uniform(40, 90))))
+    shadow = shadow.reduce(2).filter(ImageFilter.GaussianBlur(s / float(rng.uniform(80, 180)))).resize((s, s))
     photo.paste((22, 18, 20), mask=shadow.point(lambda value: int(value * dark)))
 
 
@@ -142,14 +151,18 @@ def _cover(photo: Image.Image, rng: np.random.Generator, x: float, y: float, hal
     blur = 0.4
     if kind == "fingers":
         colour = str(rng.choice(_SKINS))
-        low = 2 * (y - half * float(rng.uniform(0.35, 0.9)))
-        tip, thick = 2 * (x + side * half * float(rng.uniform(0.2, 0.45))), half * 0.25
+        low = 2 * (y - half * float(rng.uniform(0.5, 1.0)))
+        tip, thick = 2 * (x + side * half * float(rng.uniform(0.2, 0.45))), half * 0.44
         end = 2 * s if side > 0 else 0
         for i in range(3):
             top, reach = low + i * thick * 1.12, tip + side * thick * (0.3, 0.0, 0.35)[i]
-            draw.line((reach, top, end, top + side * (end - tip) * 0.22), fill=colour, width=int(thick))
+            draw.line((reach, top, end, top + side * (end - tip) * 0.22), fill=colour, width=int(thick * 0.98))
             circle(draw, (reach, top), thick / 2, colour)
-            draw.arc((reach - thick / 2, top - thick / 2, reach + thick / 2, top + thick / 2), 20, 160, "#00000050", 3)
+            nail = (reach - thick * 0.36, top - thick * 0.24, reach + thick * 0.2, top + thick * 0.24)
+            draw.ellipse(nail, fill="#f6dcd0", outline=_SKIN_LINES)
+            draw.line(
+                (reach, top + thick / 2, end, top + thick / 2 + side * (end - tip) * 0.22), fill=_SKIN_LINES, width=3
+            )
     elif kind == "tag":
         w, h = half * 0.75, half * 0.44
         label = Image.new("RGBA", (int(w), int(h)), str(rng.choice(["#fdfdf8", "#ffe14a", "#f2f2f2"])))
@@ -169,12 +182,15 @@ def _cover(photo: Image.Image, rng: np.random.Generator, x: float, y: float, hal
             (middle[0] + r * math.cos(a), middle[1] + r * math.sin(a)) for a, r in zip(angles, radii, strict=True)
         ]
         draw.polygon(smooth(points), fill=colour)
-    thing = large.convert("RGBa").reduce(2).filter(ImageFilter.GaussianBlur(blur)).convert("RGBA")
-    photo.paste(thing, mask=thing.getchannel("A"))
+    left, top, right, bottom = large.getbbox() or (0, 0, 1, 1)
+    margin = math.ceil(8 * blur)
+    box = (max(0, left - margin), max(0, top - margin), min(2 * s, right + margin), min(2 * s, bottom + margin))
+    thing = large.crop(box).convert("RGBa").reduce(2).filter(ImageFilter.GaussianBlur(blur)).convert("RGBA")
+    photo.paste(thing, (box[0] // 2, box[1] // 2), mask=thing.getchannel("A"))
 
 
 def _clouds(rng: np.random.Generator, s: int, *cells: tuple[int, int]) -> NDArray[np.float32]:
-    """Smooth noise of about -1..1, [s, s]: one layer for each (rows, columns), each half as strong as the one before."""
+    """Smooth noise of about -1..1, [s, s]: a layer for each (rows, columns), half as strong as the one before."""
     total = np.zeros((s, s), np.float32)
     for layer, (rows, columns) in enumerate(cells):
         coarse = Image.fromarray(rng.uniform(-1, 1, (rows, columns)).astype(np.float32))
@@ -197,12 +213,12 @@ def _wood(rng: np.random.Generator, s: int, colour: str) -> Image.Image:
 
 
 def _cloth(rng: np.random.Generator, s: int, colour: str) -> Image.Image:
-    line = np.arange(s)
-    weave = 0.05 * (np.sin(line * 2.1)[None, :] + np.sin(line * 2.1)[:, None])
-    step = s / int(rng.integers(10, 18))
-    check = (line // step % 2) * 0.16
-    gingham = check[None, :] + check[:, None] if rng.random() < 0.6 else np.zeros((s, s))
-    return _tinted(colour, (weave + gingham + 0.12 * _clouds(rng, s, (4, 4), (9, 9))).astype(np.float32))
+    line = np.arange(s, dtype=np.float32)
+    threads = 0.05 * np.sin(line * 2.1)
+    if rng.random() < 0.6:
+        threads += 0.16 * (line // (s / int(rng.integers(10, 18))) % 2)
+    weave = threads[None, :] + threads[:, None]
+    return _tinted(colour, weave + 0.12 * _clouds(rng, s, (4, 4), (9, 9)))
 
 
 def _tiles(rng: np.random.Generator, s: int, colour: str) -> Image.Image:
