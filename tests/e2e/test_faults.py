@@ -25,6 +25,7 @@ from deploy.indexing import index
 from deploy.walk import Walk
 from ml import demo_photos as making
 from tests.conftest import SHARED
+from tests.e2e.conftest import RunningStack
 from workers import settings as settings_of
 from workers.client import Client
 from workers.settings import Settings
@@ -145,9 +146,10 @@ def photos(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def topology(tmp_path: Path) -> Iterator[tuple[dict[str, Part], Settings, list[str]]]:
+def topology(tmp_path: Path, stack: RunningStack) -> Iterator[tuple[dict[str, Part], Settings, list[str]]]:
     redis_port, qdrant_port, *web_ports = [_free_port() for _ in range(4)]
     (tmp_path / "redis").mkdir()
+    shutil.copytree(stack.settings.home / "cache", tmp_path / "home" / "cache")  # compiling it takes a while
     settings = settings_of.load(
         {
             "LOOKALIKE_HOME": str(tmp_path / "home"),
