@@ -148,6 +148,15 @@ def from_pairs(
     )
 
 
+def splits(file: Path) -> set[str]:
+    """The values of a CSV's split column; none where it has no such column or cannot be read."""
+    try:
+        with file.open(newline="", encoding="utf-8-sig") as stream:
+            return {row["split"] for row in csv.DictReader(stream) if row.get("split")}
+    except (OSError, UnicodeDecodeError, csv.Error):
+        return set()
+
+
 def check_trainable(dataset: Dataset) -> None:
     """Whether neighbours can be learned from it.
 

@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from ml import datasets, finetune, losses, trainable
 from ml import pixels as decoding
-from ml.augment import NONE, Augmentation
+from ml.augment import NONE
 from ml.bundle import Preprocessing
 from ml.checkpoints import Checkpoint
 from ml.comparisons import count_pairs
@@ -121,7 +121,7 @@ def fit(
         _keep(network, before, config.keep_pretrained)
         model.projection = network.projection if isinstance(network.projection, nn.Linear) else None
     if config.head == "closed_form":
-        model.set_projection(*_closed_form(config, reader, seen, data, trained, labels, cache, on_progress))
+        model.set_projection(*_closed_form(config, reader, seen.array[trained], labels))
     return _measured(config, _exported(config, model, preprocessing), reader, seen, held, trained, history)
 
 
@@ -196,7 +196,7 @@ def _finetune(
 ) -> list[EpochReport]:
     trained, held = positions
     size = round(config.train_px * _CACHE_MARGIN)
-    larger = cache.pixels(data, _whole(seen_preprocessing(reader), size), on_progress)
+    larger = cache.pixels(data, _whole(reader.model.preprocessing, size), on_progress)
     if len(larger.dataset) != len(seen.dataset):
         raise LookalikeError("a picture changed while the run was reading it", hint="start the run again")
     array = larger.array[trained]
@@ -245,11 +245,6 @@ def _finetune(
     )
 
 
-def seen_preprocessing(reader: _Reader) -> Preprocessing:
-    """How the finished model cuts its pictures."""
-    return reader.model.preprocessing
-
-
 def _whole(preprocessing: Preprocessing, size_px: int) -> Preprocessing:
     """The whole picture on a square of this size, for training to crop from."""
     return replace(preprocessing, size_px=size_px, resize_px=size_px, fit="squash", mirror=False)
@@ -260,34 +255,15 @@ def _plain(size_px: int) -> Callable[[Tensor], Tensor]:
 
 
 def _closed_form(
-    config: "TrainConfig",
-    reader: _Reader,
-    seen: Pixels,
-    data: Dataset,
-    trained: np.ndarray,
-    labels: np.ndarray,
-    cache: Cache,
-    on_progress: Progress | None,
+    config: "TrainConfig", reader: _Reader, array: np.ndarray, labels: np.ndarray
 ) -> tuple[Tensor, Tensor]:
-    """The head, from the training pictures, their mirror images where the model uses those, and varied copies."""
-    array = seen.array[trained]
+    """The head, from the training pictures, and their mirror images where the model uses those."""
     found = [reader.features(array, "reading features")]
     if config.mirror:
         found.append(reader.features(array, "reading mirror images", is_mirrored=True))
-    if config.views:
-        size = round(config.test_px * _CACHE_MARGIN)
-        larger = cache.pixels(data, _whole(seen_preprocessing(reader), size), on_progress).array[trained]
-        augmentation = replace(config.augmentation, erasing=0.0)
-        for view in range(config.views):
-            found.append(reader.features(larger, "reading varied copies", vary=_varied(config, augmentation, view)))
     return closed_form_head(
         torch.cat(found), _long(labels).repeat(len(found)), dim=config.dim, shrinkage=config.shrinkage
     )
-
-
-def _varied(config: "TrainConfig", augmentation: Augmentation, view: int) -> Callable[[Tensor], Tensor]:
-    generator = torch.Generator().manual_seed(config.seed * 100_003 + 50_021 + view)
-    return lambda batch: augmentation(batch, config.test_px, augmentation.draw(len(batch), generator))
 
 
 def _class_means(

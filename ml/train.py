@@ -60,7 +60,6 @@ class TrainConfig:
         keep_pretrained: share of the pretrained weights in the finished ones (WiSE-FT).
         init_from_means: begin with class means of the pretrained embeddings as class weights.
         shrinkage: of the closed form's covariance.
-        views: varied copies of each picture that the closed form of `fast` sees beside picture and mirror image.
         holdout: share of the classes held out for progress, early stopping and the threshold.
         patience: epochs without a better mAP@R of held-out classes before stopping; 0 never stops.
         seed: of everything random.
@@ -74,7 +73,7 @@ class TrainConfig:
     head: str = "closed_form"
     epochs: int = 12
     head_epochs: int = 0
-    train_px: int = 160
+    train_px: int = 128
     test_px: int = 224
     margin: float = 0.0
     mirror: bool = True
@@ -89,7 +88,6 @@ class TrainConfig:
     keep_pretrained: float = 0.0
     init_from_means: bool = True
     shrinkage: float = 1.0
-    views: int = 0
     holdout: float = 0.1
     patience: int = 0
     seed: int = 0
@@ -129,7 +127,7 @@ _HINTS = {"loss": f"use one of {', '.join(losses.NAMES)}", "preset": "use fast o
 # What each preset changes; benchmarks/training.py measures both, and docs/tutorial/training.md says when to use which.
 PRESETS: dict[str, dict[str, Any]] = {
     "accurate": {},
-    "fast": {"epochs": 0, "views": 1, "margin": 0.125},
+    "fast": {"epochs": 0, "margin": 0.125},
 }
 
 
