@@ -121,24 +121,26 @@ def _placed(
 def _cast_shadow(
     photo: Image.Image, alpha: Image.Image, rng: np.random.Generator, spot: tuple[float, float, float], *, lying: bool
 ) -> None:
-    s = photo.width
-    _, y, half = spot
+    # At half the size: what is blurred needs no more.
+    alpha, s = alpha.reduce(2), photo.width / 2
+    y, half = spot[1] / 2, spot[2] / 2
     dark = float(rng.uniform(0.25, 0.6))
     if lying:
-        shift = rng.uniform(-0.08, 0.08, 2) * s
-        coefficients: tuple[float, ...] = (1, 0, -float(shift[0]), 0, 1, -abs(float(shift[1])) - s / 60)
+        right, down = (float(shift) * s for shift in rng.uniform(-0.08, 0.08, 2))
+        coefficients: tuple[float, ...] = (1, 0, -right, 0, 1, -abs(down) - s / 60)
     else:
         # Laid down on the table: squeezed towards the foot and sheared away from the light.
         squeeze, shear = float(rng.uniform(3.0, 5.5)), float(rng.uniform(-2.2, 2.2))
         coefficients = (1, shear, -shear * y, 0, squeeze, y * (1 - squeeze))
-    shadow = alpha.transform((s, s), Image.Transform.AFFINE, coefficients, Image.Resampling.BILINEAR)
+    shadow = alpha.transform(alpha.size, Image.Transform.AFFINE, coefficients, Image.Resampling.BILINEAR)
     if not lying:
-        foot = alpha.crop((0, int(y - half * 0.2), s, int(y))).getbbox()
+        foot = alpha.crop((0, int(y - half * 0.2), alpha.width, int(y))).getbbox()
         if foot:
             box = (foot[0] - s / 40, y - half * 0.12, foot[2] + s / 40, y + half * 0.07)
             ImageDraw.Draw(shadow).ellipse(box, fill=255)
-    shadow = shadow.reduce(2).filter(ImageFilter.GaussianBlur(s / float(rng.uniform(80, 180)))).resize((s, s))
-    photo.paste((22, 18, 20), mask=shadow.point(lambda value: int(value * dark)))
+    shadow = shadow.filter(ImageFilter.GaussianBlur(s / float(rng.uniform(40, 90))))
+    shadow = shadow.point(lambda value: int(value * dark)).resize(photo.size)
+    photo.paste((22, 18, 20), mask=shadow)
 
 
 def _cover(photo: Image.Image, rng: np.random.Generator, x: float, y: float, half: float) -> None:
@@ -198,7 +200,7 @@ def _clouds(rng: np.random.Generator, s: int, *cells: tuple[int, int]) -> NDArra
     return total
 
 
-def _tinted(colour: str, shade: NDArray[np.float32]) -> Image.Image:
+def _tinted(colour: str, shade: NDArray[np.floating]) -> Image.Image:
     """The colour, lighter and darker by `shade` (0: as it is; 1: twice as bright)."""
     base = np.asarray(Image.new("RGB", (1, 1), colour), np.float32)
     return Image.fromarray(np.clip(base * (1 + shade[..., None]), 0, 255).astype(np.uint8))
@@ -224,7 +226,7 @@ def _cloth(rng: np.random.Generator, s: int, colour: str) -> Image.Image:
 def _tiles(rng: np.random.Generator, s: int, colour: str) -> Image.Image:
     count = 8
     step = s // count
-    cell = np.arange(s) // step
+    cell = np.minimum(np.arange(s) // step, count)
     tone = rng.uniform(-0.06, 0.06, (count + 1, count + 1)).astype(np.float32)
     grout = np.arange(s) % step < max(2, s // 120)
     shade = np.where(grout[:, None] | grout[None, :], np.float32(-0.22), tone[cell[:, None], cell[None, :]])
