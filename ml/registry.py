@@ -110,7 +110,7 @@ class Registry:
         work_dir.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=work_dir) as folder:
             bundle_dir = Path(folder) / DEFAULT_MODEL
-            isolated.run("ml.model:save_default", str(bundle_dir))
+            isolated.run("ml.model:save_default", str(bundle_dir), str(work_dir / "compiled"))
             return self.register(bundle_dir, cache_dir=work_dir / "compiled")
 
     def models(self) -> list[ModelRecord]:
