@@ -239,7 +239,8 @@ def train(
     if peers is not None and peers.rank != 0:
         return None
     metrics = dict(fitted.metrics)
-    facts = lineage.of(config.to_json(), data) | fitted.lineage | {"seconds": round(time.monotonic() - began, 1)}
+    facts = lineage.of(config.to_json(), data) | fitted.lineage
+    facts |= {"history": [entry(report) for report in fitted.history], "seconds": round(time.monotonic() - began, 1)}
     saved = _save(fitted, model_dir, run.name, metrics, facts)
     if test is not None:
         figures = evaluate(model_dir, test, device=device, on_progress=on_progress).metrics
