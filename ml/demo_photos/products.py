@@ -12,6 +12,7 @@ from ml.demo_photos.bodies import FLOOR, Drawing, Pose, carton, outline, puffed,
 from ml.demo_photos.patterns import Design, circle, emblem, printed, smooth
 
 Draw = Callable[[Pose], Drawing]
+_FRONT = Pose(yaw=0.0, pitch=0.0, light=-0.4, mirrored=False)
 
 
 @dataclass(frozen=True)
@@ -35,11 +36,11 @@ def _mug(design: Design, s: int) -> Draw:
     def handle(draw: ImageDraw.ImageDraw, scaled: Any) -> None:
         draw.ellipse(scaled([(0.1, -0.32), (0.86, 0.52)]), outline=design.base, width=int(0.15 * s))
 
-    ring = outline(s, handle)
+    ring = puffed(outline(s, handle), _FRONT, softness=0.03)
 
     def draw(pose: Pose) -> Drawing:
         upright = turned(s, skin, [(-0.6, 0.56), (0.7, 0.54), (0.8, 0.48)], pose, opening=design.base, gloss=0.5)
-        mug = stacked(puffed(ring, Pose(pose.yaw * 0.3, 0, pose.light, False), softness=0.03), upright)
+        mug = stacked(ring, upright)
         return mug[:, ::-1] if pose.mirrored else mug
 
     return draw
@@ -123,11 +124,11 @@ def _apple(design: Design, s: int) -> Draw:
         draw.line(scaled([(0.0, -0.4), (0.02, -0.62), (0.08, -0.8)]), fill="#5b4027", width=int(0.07 * s))
         draw.polygon(scaled(smooth([(0.04, -0.6), (0.2, -0.82), (0.5, -0.8), (0.3, -0.62)])), fill="#5d9a3c")
 
-    twig = outline(s, stalk)
+    twig = puffed(outline(s, stalk), _FRONT, softness=0.02)
 
     def draw(pose: Pose) -> Drawing:
         fruit = Pose(pose.yaw * 2, pose.pitch * 0.35, pose.light, pose.mirrored)
-        return stacked(turned(s, skin, profile, fruit, gloss=0.7, shine_at=-0.2), puffed(twig, pose, softness=0.02))
+        return stacked(turned(s, skin, profile, fruit, gloss=0.7, shine_at=-0.2), twig)
 
     return draw
 

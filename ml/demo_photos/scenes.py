@@ -112,7 +112,7 @@ def _placed(
     # Colours premultiplied, or edges would take on the black behind what is transparent. Shrunk first: warping does
     # not average.
     small = product.convert("RGBa").resize((round(2 * half),) * 2, Image.Resampling.HAMMING)
-    part, spot = warped(small, target, (s, s), sharp=True)
+    part, spot = warped(small, target, (s, s))
     placed = Image.new("RGBA", (s, s))
     placed.paste(part.convert("RGBA"), spot)
     return placed, (x, y, half)
