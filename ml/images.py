@@ -23,9 +23,10 @@ from ml.errors import LookalikeError
 pillow_heif.register_heif_opener()
 
 # Every format here is told by its first bytes. Left out on purpose: those that start other programs (EPS), hold no
-# pixels (WMF), have no signature (TGA, PCX), or are read by rarely exercised code (PSD, FLI, DDS and older ones).
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "HEIF", "AVIF", "JPEG2000", "PPM", "QOI", "ICO")
-FORMATS_SHOWN = "JPEG, PNG, WebP, GIF, BMP, TIFF, HEIC, AVIF, JPEG 2000, PPM, QOI, ICO"
+# pixels (WMF), hold a picture of another size than their header says (ICO), have no signature (TGA, PCX), or are read
+# by rarely exercised code (PSD, FLI, DDS and older ones).
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "HEIF", "AVIF", "JPEG2000", "PPM", "QOI")
+FORMATS_SHOWN = "JPEG, PNG, WebP, GIF, BMP, TIFF, HEIC, AVIF, JPEG 2000, PPM, QOI"
 
 # Above this many pixels a picture is decoded alone, so that many threads with a large picture each stay within memory.
 _LARGE_PIXELS = 25_000_000
@@ -163,9 +164,12 @@ def _make_warnings_errors() -> None:
     if entry not in warnings.filters:
         warnings.filterwarnings("error", category=UserWarning, module=_PILLOW.pattern)
         warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
+        warnings.filterwarnings("ignore", message=_EXIF_WARNING, category=UserWarning)
 
 
 _PILLOW = re.compile(r"PIL\.")
+# Said of metadata, which many programs write wrongly, and not of pixels.
+_EXIF_WARNING = "(Possibly )?[Cc]orrupt EXIF data|Metadata Warning"
 
 
 def _alone_if_large(image: Image.Image) -> AbstractContextManager[object]:
@@ -208,6 +212,8 @@ def _gray_of_wide(image: Image.Image) -> Image.Image:
 
 def _orientation(image: Image.Image) -> int:
     """EXIF orientation, 1 (upright) to 8. A picture with damaged EXIF is as good as one without."""
+    if image.format == "TIFF":  # Pillow turns these itself, size and pixels
+        return 1
     _make_warnings_errors()
     try:
         value = image.getexif().get(_ORIENTATION_TAG, 1)
