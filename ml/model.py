@@ -67,10 +67,11 @@ class EmbeddingModel(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         """uint8 [n, h, w, 3] to float [n, dim], rows of unit length."""
         x = self.normalise(pixels)
-        embedding = self.embed(x)
-        if self.preprocessing.mirror:
-            embedding = functional.normalize(embedding + self.embed(x.flip(3)), dim=1)
-        return embedding
+        if not self.preprocessing.mirror:
+            return self.embed(x)
+        # One pass over both halves: two passes would double the network that OpenVINO converts and compiles.
+        both = self.embed(torch.cat([x, x.flip(3)]))
+        return functional.normalize(both.view(2, -1, self.dim).sum(dim=0), dim=1)
 
     def normalise(self, pixels: Tensor) -> Tensor:
         """uint8 [n, h, w, 3] to float [n, 3, h, w] with the mean and std of the preprocessing."""
