@@ -1,0 +1,252 @@
+"""Photos to vectors on this machine: our embedder and its peers in the same run, and what the processor could do.
+
+    python benchmarks/embedding.py [--photos DIR] [--rounds 5] [--json]
+
+All compute EfficientNet-Lite0 at 224 px. Contestants take turns in every round, so that what else the machine does
+hits all alike; figures are medians over rounds, and ratios are medians of each round's ratio to ours.
+
+    forward      prepared pixels to vectors
+    end to end   JPEG bytes to vectors; "seed" is one picture at a time through torchvision's transforms and torch
+                 eager, as the notebooks that this project carries on do it
+    decode       JPEG bytes to the 224 px square
+    limit        bf16 multiplications of large matrices, the most that the arithmetic units give, over the network's
+                 multiplications: no network of this size gets there, as most of its layers wait for memory
+"""
+
+import argparse
+import contextlib
+import io
+import json
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import openvino as ov
+import torch
+from PIL import Image
+from torch import nn
+from torchvision import transforms
+
+from ml import bundle, demo_photos, embedder, images
+from ml.model import EmbeddingModel, pretrained
+from ml.network_openvino import OpenVinoNetwork, available_cores
+
+GROCERY = Path(__file__).parents[2] / "shared" / "data" / "grocery" / "test"
+Step = Callable[[], object]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--photos", type=Path, help="folder of JPEGs; the real groceries, or else the demo photos")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    torch.set_num_threads(available_cores())
+    with tempfile.TemporaryDirectory() as scratch:
+        report = measure(read(options.photos, Path(scratch)), Path(scratch), options.rounds)
+    print(json.dumps(report, indent=2) if options.json else table(report))
+
+
+def read(folder: Path | None, scratch: Path) -> list[bytes]:
+    """128 photos as they lie on disk."""
+    if folder is None:
+        folder = GROCERY
+    if not folder.is_dir():
+        folder = scratch / "photos"
+        demo_photos.make(folder, products=16, views=8)
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg"))
+    return [path.read_bytes() for path in paths[:: max(1, len(paths) // 128)][:128]]
+
+
+def measure(photos: list[bytes], scratch: Path, rounds: int) -> dict[str, object]:
+    model, preprocessing = pretrained()
+    saved = bundle.save(model, scratch / "bundle", name="lite0")
+    began = time.perf_counter()
+    embedder.load(saved.directory, device="cpu", cache_dir=scratch / "compiled")
+    cold_s, began = time.perf_counter() - began, time.perf_counter()
+    ours = embedder.load(saved.directory, device="cpu", cache_dir=scratch / "compiled")
+    warm_s = time.perf_counter() - began
+
+    decoders = ThreadPoolExecutor(available_cores())
+
+    def prepared(data: bytes) -> np.ndarray:
+        return preprocessing.apply(images.decode(data, min_side=preprocessing.min_side))
+
+    def end_to_end() -> None:
+        # As a worker does: while one batch is embedded the next is decoded.
+        batches = [photos[i : i + 32] for i in range(0, len(photos), 32)]
+        waiting = [decoders.submit(prepared, data) for data in batches[0]]
+        for following in [*batches[1:], []]:
+            pixels, waiting = waiting, [decoders.submit(prepared, data) for data in following]
+            ours.embed_arrays(np.stack([pixel.result() for pixel in pixels]))
+
+    pixels = np.stack(list(decoders.map(prepared, photos)))
+    large = large_jpeg()
+    groups: dict[str, dict[str, tuple[int, Step]]] = {
+        "forward": {
+            "ours": (len(pixels), lambda: ours.embed_arrays(pixels)),
+            "ours, one at a time": (32, lambda: [ours.embed_arrays(pixels[i : i + 1]) for i in range(32)]),
+            **{name: (64, step) for name, step in forward_peers(model, pixels[:64], scratch).items()},
+        },
+        "end to end": {
+            "ours": (len(photos), end_to_end),
+            "seed: torchvision, torch eager": (32, lambda: as_the_seed(model, photos[:32])),
+        },
+        "decode": {
+            "ours": (len(photos), lambda: [prepared(data) for data in photos]),
+            "ours, two threads": (len(photos), lambda: list(decoders.map(prepared, photos))),
+        },
+        "decode of 12 megapixels": {
+            "ours": (8, lambda: [prepared(large) for _ in range(8)]),
+            "Pillow, whole": (2, lambda: [seed_transform(Image.open(io.BytesIO(large)).convert("RGB")) for _ in "ab"]),
+        },
+    }
+    limit = bf16_gflops()
+    multiplications = count_multiplications(model, pixels[:1])
+    processor = ov.Core().get_property("CPU", "FULL_DEVICE_NAME")
+    return {
+        "machine": f"{processor}, {available_cores()} cores, {platform.system()}",
+        "embedder": ours.why,
+        "start s": {"first": round(cold_s, 2), "from the cache": round(warm_s, 2)},
+        "images/s": {group: race(contestants, rounds) for group, contestants in groups.items()},
+        "limit": {
+            "bf16 GFLOP/s": round(limit),
+            "GFLOP an image": round(2 * multiplications / 1e9, 3),
+            "images/s": round(limit * 1e9 / (2 * multiplications)),
+        },
+    }
+
+
+def race(contestants: dict[str, tuple[int, Step]], rounds: int) -> dict[str, dict[str, float]]:
+    """Images/s of each, and how many times as fast the first one is."""
+    for _, step in contestants.values():
+        step()
+    rates: dict[str, list[float]] = {name: [] for name in contestants}
+    for _ in range(rounds):
+        for name, (count, step) in contestants.items():
+            began = time.perf_counter()
+            step()
+            rates[name].append(count / (time.perf_counter() - began))
+    first = next(iter(rates.values()))
+    return {
+        name: {
+            "images/s": round(statistics.median(own), 1),
+            "ours is times as fast": round(statistics.median(a / b for a, b in zip(first, own, strict=True)), 2),
+        }
+        for name, own in rates.items()
+    }
+
+
+def forward_peers(model: EmbeddingModel, pixels: np.ndarray, scratch: Path) -> dict[str, Step]:
+    tensors = torch.from_numpy(pixels).split(32)
+    eager, last = model, pretrained()[0].to(memory_format=torch.channels_last)
+
+    def run(network: nn.Module, *, bf16: bool) -> Step:
+        def step() -> None:
+            with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+                for batch in tensors:
+                    network(batch)
+
+        return step
+
+    peers: dict[str, Step] = {
+        "torch eager, batches of 32": run(eager, bf16=False),
+        "torch channels_last, batches of 32": run(last, bf16=False),
+        "torch channels_last bf16, batches of 32": run(last, bf16=True),
+    }
+    (ir,) = (scratch / "compiled").rglob("network.xml")
+    core = ov.Core()
+    for precision in ("bf16", "f32"):
+        hints = {"INFERENCE_PRECISION_HINT": precision}
+        request = core.compile_model(core.read_model(ir), "CPU", hints).create_infer_request()
+        peers[f"OpenVINO {precision}, batches of 32"] = lambda request=request: [  # type: ignore[misc]
+            request.infer({0: batch.numpy()}) for batch in tensors
+        ]
+    in_f32 = OpenVinoNetwork(core.read_model(ir), "f32", "")
+    peers["ours in f32"] = lambda: in_f32(pixels)
+    with contextlib.suppress(ImportError):
+        peers["ONNX Runtime, batches of 32"] = onnx_runtime(model, tensors, scratch)
+    return peers
+
+
+def onnx_runtime(model: EmbeddingModel, tensors: tuple[torch.Tensor, ...], scratch: Path) -> Step:
+    import onnxruntime
+
+    path = scratch / "network.onnx"
+    torch.onnx.export(model, (tensors[0],), path, input_names=["pixels"], dynamic_shapes=({0: torch.export.Dim("n")},))
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    return lambda: [session.run(None, {"pixels": batch.numpy()}) for batch in tensors]
+
+
+seed_transform = transforms.Compose(
+    [
+        transforms.Resize(256, transforms.InterpolationMode.BICUBIC),
+        transforms.CenterCrop(224),
+        transforms.ToTensor(),
+        transforms.Normalize([0.5] * 3, [0.5] * 3),
+    ]
+)
+
+
+def as_the_seed(model: EmbeddingModel, photos: list[bytes]) -> None:
+    for data in photos:
+        with torch.inference_mode():
+            model.embed(seed_transform(Image.open(io.BytesIO(data)).convert("RGB"))[None])
+
+
+def large_jpeg() -> bytes:
+    """A photo of 12 megapixels: soft shapes with fine noise, about 4 MB."""
+    rng = np.random.default_rng(0)
+    soft = Image.fromarray(rng.integers(0, 256, (30, 40, 3), dtype=np.uint8)).resize((4000, 3000), Image.BICUBIC)
+    noisy = np.asarray(soft, np.int16) + rng.integers(-6, 7, (3000, 4000, 1))
+    buffer = io.BytesIO()
+    Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(buffer, "JPEG", quality=90)
+    return buffer.getvalue()
+
+
+def bf16_gflops(size: int = 2048) -> float:
+    left, right = torch.randn(size, size).bfloat16(), torch.randn(size, size).bfloat16()
+    left @ right
+    took = []
+    for _ in range(7):
+        began = time.perf_counter()
+        left @ right
+        took.append(time.perf_counter() - began)
+    return 2 * size**3 / min(took) / 1e9
+
+
+def count_multiplications(model: EmbeddingModel, pixels: np.ndarray) -> int:
+    """Of all convolutions and linear maps, for one picture."""
+    total = 0
+
+    def count(layer: nn.Module, _: object, output: torch.Tensor) -> None:
+        nonlocal total
+        weight = layer.weight
+        total += output[0].numel() * weight[0].numel()
+
+    layers = [layer for layer in model.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
+    hooks = [layer.register_forward_hook(count) for layer in layers]
+    with torch.inference_mode():
+        model(torch.from_numpy(pixels))
+    for hook in hooks:
+        hook.remove()
+    return total
+
+
+def table(report: dict[str, object]) -> str:
+    start, limit = report["start s"], report["limit"]
+    lines = [str(report["machine"]), str(report["embedder"]), f"start: {start}"]
+    for group, contestants in report["images/s"].items():  # type: ignore[attr-defined]
+        lines += ["", f"{group:<42}{'images/s':>10}{'ours is':>12}"]
+        for name, figures in contestants.items():
+            lines.append(f"  {name:<40}{figures['images/s']:>10.1f}{figures['ours is times as fast']:>10.2f} x")
+    return "\n".join([*lines, "", f"limit: {limit}"])
+
+
+if __name__ == "__main__":
+    main()
