@@ -43,6 +43,8 @@ FORMAT = 1
 TIGHT_COSINE = {"f32": 0.9999, "bf16": 0.995, "f16": 0.999}
 LOOSE_COSINE = 0.99
 
+DECODED_PX = 320
+
 _INTERPOLATIONS = {
     "bilinear": Image.Resampling.BILINEAR,
     "bicubic": Image.Resampling.BICUBIC,
@@ -88,8 +90,11 @@ class Preprocessing:
 
     @property
     def min_side(self) -> int:
-        """Short side, in pixels, that `images.decode` has to leave for `apply` to lose nothing."""
-        return self.resize_px
+        """Short side, in pixels, that `images.decode` has to leave for `apply` to lose nothing.
+
+        At least that of a thumbnail: the vector must not depend on whether the same decoding also serves for one.
+        """
+        return max(self.resize_px, DECODED_PX)
 
     def apply(self, image: Image.Image) -> np.ndarray:
         """Scales and cuts a picture.

@@ -187,3 +187,10 @@ def test_it_scales_as_pillow_scales_the_whole():
 def test_it_needs_no_torch():
     code = "import ml.bundle, sys; sys.exit(bool({'torch', 'timm'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2]).returncode == 0
+
+
+def test_a_decoding_that_serves_for_a_thumbnail_too_gives_the_same_pixels():
+    from workers.reconcile import THUMBNAIL_PX
+
+    assert TINY.min_side >= THUMBNAIL_PX
+    assert Preprocessing(**(TINY.to_json() | {"resize_px": 400})).min_side == 400
