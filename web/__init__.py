@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 from apiflask import APIFlask
 
 from web import access, api, pages, probes, problems, telemetry
-from workers import logs
 from workers import settings as settings_of
+from workers.client import configure_logging
 from workers.settings import Settings
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def create_app(settings: Settings | None = None, client: Client | None = None) -
     """
     if settings is None:  # The process is ours alone: gunicorn called.
         settings = settings_of.load()
-        logs.configure(settings)
+        configure_logging(settings)
     app = APIFlask(
         __name__,
         title="Lookalike",

@@ -11,8 +11,7 @@ import time
 
 from flask import Flask, Response, g, request
 
-from workers import logs
-from workers.metrics import HTTP_SECONDS
+from workers.client import logged_as, observe_request
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +28,7 @@ def init_app(app: Flask) -> None:
 def _begin() -> None:
     given = request.headers.get("X-Request-ID", "")
     g.telemetry = contextlib.ExitStack()
-    g.request_id = g.telemetry.enter_context(logs.request(given if _ACCEPTABLE_ID.fullmatch(given) else None))
+    g.request_id = g.telemetry.enter_context(logged_as(given if _ACCEPTABLE_ID.fullmatch(given) else None))
     g.began = time.perf_counter()
 
 
@@ -38,7 +37,7 @@ def _note(response: Response) -> Response:
         return response
     seconds = time.perf_counter() - g.began
     route = request.url_rule.rule if request.url_rule else "none"
-    HTTP_SECONDS.labels(route, request.method, str(response.status_code)).observe(seconds)
+    observe_request(route, request.method, response.status_code, seconds)
     response.headers["X-Request-ID"] = g.request_id
     level = logging.DEBUG if request.endpoint == "static" or route.startswith("/health/") else logging.INFO
     # The path only: what people search for is theirs.

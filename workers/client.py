@@ -18,11 +18,10 @@ from ml.errors import LookalikeError
 from ml.images import UnreadableImage
 from ml.registry import Active, ModelRecord, Registry
 from ml.storage import Storage, StorageFailed, open_storage
-from workers import photos, replies
+from workers import logs, photos, replies
 from workers.app import QUEUES, canary_key, connect_redis, living, living_workers, make_app, nudge
 from workers.gallery import Added, Gallery, NotFound
 from workers.jobs import CHUNK, PREFIXES, Jobs
-from workers.logs import request_id
 from workers.messages import (
     Failure,
     JobStatus,
@@ -32,7 +31,12 @@ from workers.messages import (
     SearchResult,
     SystemStatus,
 )
+from workers.metrics import HTTP_SECONDS, exposition
 from workers.settings import Settings
+
+# For the portal, which sees this module alone: its log and its request ids are like the workers'.
+configure_logging = logs.configure
+logged_as = logs.request
 
 _PATIENCE_S = 10.0  # a worker may be starting; then its absence is reported
 _LONGEST_QUEUE = 200  # searches waiting; more would only wait longer
@@ -55,6 +59,11 @@ class Overloaded(Unavailable):
 _ERRORS: dict[str, type[LookalikeError]] = {
     cls.__name__: cls for cls in (UnreadableImage, NotFound, StorageFailed, Unavailable)
 }
+
+
+def observe_request(route: str, method: str, status: int, seconds: float) -> None:
+    """Counts a request of the portal for Prometheus."""
+    HTTP_SECONDS.labels(route, method, str(status)).observe(seconds)
 
 
 class Filling:
@@ -390,8 +399,6 @@ class Client:
 
         A queue that does not answer is left out: its absence is what alerts look for.
         """
-        from workers.metrics import exposition
-
         return exposition(self._redis)
 
     def push(self, job: str) -> int:
@@ -464,7 +471,7 @@ class Client:
         return body["answer"]
 
     def _send(self, task: str, question: dict[str, Any], address: str, timeout_s: float) -> None:
-        headers = {"request": request_id()}
+        headers = {"request": logs.request_id()}
         self._app.send_task(task, (question, address, time.time()), queue="search", expires=timeout_s, headers=headers)
 
     def _await(self, send: Callable[[], None], address: str, timeout_s: float) -> dict[str, Any]:

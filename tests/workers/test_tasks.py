@@ -1,0 +1,111 @@
+"""Pictures that end their worker are found, put aside and reported; everything else of their chunk goes on."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import redis
+from celery import Celery
+
+from ml.errors import LookalikeError
+from workers import tasks
+from workers.gallery import NotFound
+from workers.jobs import MAX_ATTEMPTS, Jobs, worker_key
+from workers.reconcile import Outcome
+from workers.tasks import Context
+
+POISON = f"{13:032x}"
+
+
+class Killed(BaseException):
+    """What `kill -9` is to a task: nothing after it runs."""
+
+
+@pytest.fixture
+def context(queue: redis.Redis) -> Context:
+    queue.set(worker_key("w"), "{}")
+
+    def picture(id: str) -> Any:
+        raise NotFound("not here")
+
+    gallery = SimpleNamespace(picture=picture, forget=lambda id: None, sweep=lambda id: None)
+    serving: Any = SimpleNamespace(gallery=gallery)
+    return Context(Celery(set_as_current=False), queue, Jobs(queue), serving, "w")
+
+
+def start(jobs: Jobs, ids: list[str]) -> str:
+    job = jobs.create("index")
+    jobs.append(job, ids)
+    jobs.seal(job)
+    return job
+
+
+def run(context: Context, job: str) -> None:
+    """Works as a worker would that is started again after each death."""
+    for _ in range(200):
+        if context.jobs.status(job).is_finished:
+            return
+        for number in context.jobs.due(job, width=2):
+            chunk = context.jobs.claim(job, number, context.worker)
+            assert chunk is not None
+            try:
+                tasks._work(context, chunk)
+            except Killed:
+                context.redis.delete(worker_key("w"))
+                context.jobs.due(job, width=0)
+                context.redis.set(worker_key("w"), "{}")
+        leases = f"lookalike:job:{job}:leases"  # pauses pass
+        for number in context.redis.zrange(leases, 0, -1):
+            context.redis.zadd(leases, {number: 0})
+    raise AssertionError("the job does not end")
+
+
+def test_a_picture_that_kills_its_worker_is_put_aside(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    deaths: list[str] = []
+
+    def reconcile(serving: Any, ids: tuple[str, ...], target: Any = None, renew: Any = None) -> Outcome:
+        if POISON in ids:
+            deaths.append(POISON)
+            raise Killed
+        return Outcome({"added": len(ids)})
+
+    monkeypatch.setattr(tasks, "reconcile", reconcile)
+    job = start(context.jobs, [f"{n:032x}" for n in range(40)])
+    run(context, job)
+    status = context.jobs.status(job)
+    assert (status.state, status.total, status.done, status.added, status.failed) == ("done", 40, 40, 39, 1)
+    assert status.failures[0].path == POISON
+    assert "put aside" in status.failures[0].reason
+    assert len(deaths) == 2 * MAX_ATTEMPTS  # in its chunk, then alone
+
+
+def test_a_picture_on_which_our_code_fails_is_reported_with_the_error(
+    context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def reconcile(serving: Any, ids: tuple[str, ...], target: Any = None, renew: Any = None) -> Outcome:
+        if POISON in ids:
+            raise ZeroDivisionError("division by zero")
+        return Outcome({"added": len(ids)})
+
+    monkeypatch.setattr(tasks, "reconcile", reconcile)
+    job = start(context.jobs, [f"{n:032x}" for n in range(40)])
+    run(context, job)
+    status = context.jobs.status(job)
+    assert (status.added, status.failed, status.done) == (39, 1, 40)
+    assert "division by zero" in status.failures[0].reason
+
+
+def test_a_store_that_is_away_costs_no_attempt(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+
+    def reconcile(serving: Any, ids: tuple[str, ...], target: Any = None, renew: Any = None) -> Outcome:
+        calls.append(len(ids))
+        if len(calls) <= 3 * MAX_ATTEMPTS:
+            raise LookalikeError("the Qdrant server does not answer")
+        return Outcome({"added": len(ids)})
+
+    monkeypatch.setattr(tasks, "reconcile", reconcile)
+    job = start(context.jobs, [f"{n:032x}" for n in range(10)])
+    run(context, job)
+    status = context.jobs.status(job)
+    assert (status.added, status.failed) == (10, 0)
