@@ -120,6 +120,7 @@ def _run(
             test=measured,
             workers=workers,
             gpus=gpus,
+            storage=f"{current.storage_url}/training",
             resume=resume,
             on_progress=phases.show,
             on_epoch=on_epoch,

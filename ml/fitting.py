@@ -3,6 +3,7 @@
 `ml.train` decides what is kept where; here a config and a data set become a model in memory.
 """
 
+import hashlib
 import logging
 import math
 from collections.abc import Callable
@@ -51,6 +52,10 @@ class Cache:
             self._known[key] = decoding.decode(data, preprocessing, on_progress=on_progress)
         return self._known[key]
 
+    def features(self, key: str, compute: Callable[[], Tensor]) -> Tensor:
+        """Features of an untouched network, by backbone and pictures. One run alone computes each once anyway."""
+        return compute()
+
 
 @dataclass(frozen=True)
 class Fitted:
@@ -93,7 +98,7 @@ def fit(
     log.info("%d pictures to train on, %d held out; decoded: %s", len(trained), len(held), seen.where)
     model.to(device)
     trainable.prepare(model.backbone)
-    reader = _Reader(model, device, on_progress)
+    reader = _Reader(model, device, on_progress, cache, f"{config.backbone} {finetune.precision(device)[0]}")
     history: list[EpochReport] = []
     if config.epochs:
         network = FeatureNetwork(model).to(device)
@@ -118,6 +123,8 @@ def fit(
             on_progress,
             on_epoch,
         )
+        if peers is not None and peers.rank != 0:  # the first process fits the head and measures
+            return Fitted(model, {}, 0.0, history)
         _keep(network, before, config.keep_pretrained)
         model.projection = network.projection if isinstance(network.projection, nn.Linear) else None
     if config.head == "closed_form":
@@ -139,12 +146,19 @@ def _untrained(config: "TrainConfig") -> tuple[EmbeddingModel, Preprocessing]:
 
 
 class _Reader:
-    """Pictures to features of the model as it is now."""
+    """Pictures to features of the model as it is now. Until `touch`, runs with the same backbone share them."""
 
-    def __init__(self, model: EmbeddingModel, device: torch.device, on_progress: Progress | None) -> None:
+    def __init__(
+        self, model: EmbeddingModel, device: torch.device, on_progress: Progress | None, cache: Cache, network: str
+    ) -> None:
         self.model, self.device, self.on_progress = model, device, on_progress
+        self._cache, self._network = cache, network
+        self._is_untouched = True
 
-    @torch.no_grad()
+    def touch(self) -> None:
+        """Says that training begins."""
+        self._is_untouched = False
+
     def features(
         self,
         array: np.ndarray,
@@ -161,6 +175,16 @@ class _Reader:
             is_mirrored: of their mirror images.
             vary: uint8 [n, s, s, 3] to float [n, 3, t, t] in 0..1, instead of the pictures as they are.
         """
+        if self._is_untouched and vary is None:
+            content = hashlib.blake2b(np.ascontiguousarray(array), digest_size=16).hexdigest()
+            key = f"{self._network} {is_mirrored} {array.shape} {content}"
+            return self._cache.features(key, lambda: self._compute(array, what, is_mirrored, None))
+        return self._compute(array, what, is_mirrored, vary)
+
+    @torch.no_grad()
+    def _compute(
+        self, array: np.ndarray, what: str, is_mirrored: bool, vary: Callable[[Tensor], Tensor] | None
+    ) -> Tensor:
         found = []
         for start in range(0, len(array), _BATCH):
             batch = torch.from_numpy(np.ascontiguousarray(array[start : start + _BATCH])).to(self.device)
@@ -215,6 +239,7 @@ def _finetune(
         found = evaluate_retrieval(vectors, _long(seen.dataset.labels[held]), ks=(1,))
         return found.map_at_r, found.recall[1]
 
+    reader.touch()
     return finetune.finetune(
         network,
         loss,
