@@ -124,7 +124,7 @@ class TrainConfig:
 
 _HINTS = {"loss": f"use one of {', '.join(losses.NAMES)}", "preset": "use fast or accurate"}
 
-# What each preset changes; benchmarks/training.py measures both, and docs/tutorial/training.md says when to use which.
+# What each preset changes; benchmarks/training.py measures both, and docs/how-to/train-a-model.md says when to use which.
 PRESETS: dict[str, dict[str, Any]] = {
     "accurate": {},
     "fast": {"epochs": 0, "margin": 0.125},
