@@ -17,7 +17,7 @@ help:
 	@echo "make test                      run all tests      (make test ARGS='tests/ml -k recall' runs some)"
 	@echo "make lint                      check style, types and the import rules"
 	@echo "make format                    put the code into its form"
-	@echo "make docs                      make the reference pages of docs/reference from the code"
+	@echo "make docs                      make the reference pages from the code, and the site of docs/ in site/"
 	@echo "make lock                      pin the newest versions of all packages in constraints.txt"
 	@echo "make clean                     remove .venv and everything else that make made; your photos in .lookalike stay"
 
@@ -46,6 +46,8 @@ lint: $(STAMP)
 docs: $(STAMP)
 	@$(BIN)/python -m deploy.reference
 	@echo "==> docs/reference is what the code says"
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict --clean --config-file .mkdocs.yml
+	@echo "==> the site is in site/: open site/index.html"
 
 format: $(STAMP)
 	@$(BIN)/ruff check --fix .
@@ -57,14 +59,14 @@ $(STAMP): pyproject.toml constraints.txt
 	@if [ ! -x $(BIN)/python ] || ! $(BIN)/python -c '' 2>/dev/null; then \
 		echo "==> making $(VENV) with $$($(PYTHON) --version)"; rm -rf $(VENV); $(PYTHON) -m venv $(VENV); fi
 	@echo "==> installing Lookalike and its packages into $(VENV): about 5 GB, two or three minutes, this once"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all,test]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all,notebooks,docs,test]'
 	@touch $(STAMP)
 	@echo "==> $(VENV) is ready"
 
 lock:
 	@echo "==> installing the newest versions of everything into a fresh environment"
 	@rm -rf build/lock && $(PYTHON) -m venv build/lock
-	@build/lock/bin/python -m pip install --quiet --disable-pip-version-check -e '.[all,test]'
+	@build/lock/bin/python -m pip install --quiet --disable-pip-version-check -e '.[all,notebooks,docs,test]'
 	@echo "# Versions that this project is built and tested with. Made by \`make lock\`; names and versions only." > constraints.txt
 	@build/lock/bin/python -m pip freeze --disable-pip-version-check --exclude-editable | grep '==' >> constraints.txt
 	@rm -rf build/lock

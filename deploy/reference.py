@@ -2,6 +2,8 @@
 
 docs/reference/commands.md   what `--help` of every command says
 docs/reference/settings.md   the table of settings
+docs/reference/errors.md     every error that people are meant to read
+docs/reference/http-api.md   the routes of the portal's API
 """
 
 import sys
@@ -12,6 +14,7 @@ from typing import Any
 import click
 
 from deploy.cli import COMMANDS, program
+from deploy.reference_api import errors_page, http_api_page
 from workers.settings import Settings
 
 FOLDER = Path(__file__).parents[1] / "docs" / "reference"
@@ -53,7 +56,12 @@ def settings_page() -> str:
     return "\n".join(lines) + "\n"
 
 
-PAGES = {"commands.md": commands_page, "settings.md": settings_page}
+PAGES = {
+    "commands.md": commands_page,
+    "settings.md": settings_page,
+    "errors.md": errors_page,
+    "http-api.md": http_api_page,
+}
 
 
 def stale() -> list[Path]:

@@ -8,7 +8,7 @@ import base64
 import html
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -136,7 +136,7 @@ def distance(similarity: float) -> float:
 class Viewer:
     """A retrieval viewer: `page` is a whole HTML page. Notebooks show it by themselves; a script saves it."""
 
-    page: str
+    page: str = field(repr=False)
 
     def save(self, path: Path) -> Path:
         """Writes the page, to be opened in a browser."""

@@ -1,0 +1,183 @@
+"""The numbers of docs/faq.md: what images per class, image size, dimension and backbone do to mAP@R and to speed.
+
+    python benchmarks/faq.py [--quick] [--train DIR --test DIR] [--json FILE]
+
+Without folders, photos of made-up products are drawn; half of the products are the test. Every model is the preset
+`fast`: a head in closed form on the untouched network, the mean of three draws of the training pictures (--quick: one).
+"""
+
+import argparse
+import json
+import os
+import platform
+import tempfile
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from ml import bundle, datasets, demo_photos, embedder
+from ml.datasets import Dataset
+from ml.errors import LookalikeError
+from ml.evaluate import evaluate
+from ml.fitting import Cache
+from ml.model import EmbeddingModel, default_preprocessing, pretrained
+from ml.train import TrainConfig, preset_config, train
+
+PER_CLASS = (2, 4, 8, 16)
+SIZES = (96, 128, 160, 224)
+# Speed alone where the weights cannot be had without a download.
+BACKBONES = ("efficientnet_lite0", "resnet18", "mobilenetv3_large_100", "resnet50")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measurement: mAP@R and recall@1 in percent, pictures embedded each second; None where not measured."""
+
+    what: str
+    map_at_r: float | None
+    recall_at_1: float | None
+    images_per_s: float | None = None
+
+
+def per_class(data: Dataset, test: Dataset, work: Path, cache: Cache, draws: int) -> list[Row]:
+    """Training pictures of each class."""
+    rows = []
+    for count in PER_CLASS:
+        if count > data.counts.max():
+            break
+        found = []
+        for seed in range(draws):
+            dice = np.random.default_rng(seed)
+            chosen = [
+                position
+                for label in range(len(data.classes))
+                for position in dice.permutation(np.flatnonzero(data.labels == label))[:count]
+            ]
+            found.append(measured(preset_config("fast", holdout=0.0), data.subset(sorted(chosen)), test, work, cache))
+        rows.append(mean(f"{count} a class", found))
+    return rows
+
+
+def sizes(data: Dataset, test: Dataset, work: Path, cache: Cache) -> list[Row]:
+    """Side of the pictures in search."""
+    rows = []
+    for size_px in SIZES:
+        row = measured(preset_config("fast", holdout=0.0, test_px=size_px), data, test, work, cache)
+        rows.append(replace(row, what=f"{size_px} px"))
+    return rows
+
+
+def dimensions(data: Dataset, test: Dataset, work: Path, cache: Cache) -> list[Row]:
+    """The first dimensions of one model's vectors."""
+    result = train(preset_config("fast", holdout=0.0), data, work, test=test, cache=cache)
+    assert result is not None
+    metrics = result.metrics
+    rows = [Row(f"{dim}", round(100 * metrics[f"dim{dim}_map@r"], 1), None) for dim in (64, 128, 256)]
+    whole = round(100 * metrics["map@r"], 1)
+    binary = evaluate(result.bundle.directory, test, binary=True).metrics
+    return [
+        *rows,
+        Row(f"{result.bundle.dim}", whole, round(100 * metrics["recall@1"], 1)),
+        Row(
+            f"{result.bundle.dim} bits",
+            round(100 * binary["binary_map@r"], 1),
+            round(100 * binary["binary_recall@1"], 1),
+        ),
+    ]
+
+
+def backbones(data: Dataset, test: Dataset, work: Path, cache: Cache) -> list[Row]:
+    """Other networks at 224 px. Without weights only the speed is real."""
+    rows = []
+    for name in BACKBONES:
+        try:
+            row = measured(preset_config("fast", holdout=0.0, backbone=name), data, test, work, cache)
+            rows.append(replace(row, what=name))
+        except LookalikeError:
+            model = EmbeddingModel(name, default_preprocessing(name)).eval()
+            bundle.save(model, work / name, name=name)
+            rows.append(Row(f"{name} (weights not here)", None, None, speed(work / name)))
+    return rows
+
+
+def untrained(test: Dataset, work: Path) -> Row:
+    """The default model as it comes."""
+    model, _ = pretrained()
+    bundle.save(model, work / "untrained", name="untrained")
+    metrics = evaluate(work / "untrained", test).metrics
+    return Row("untrained", round(100 * metrics["map@r"], 1), round(100 * metrics["recall@1"], 1))
+
+
+def measured(config: TrainConfig, data: Dataset, test: Dataset, work: Path, cache: Cache) -> Row:
+    """Trains and measures one model."""
+    result = train(config, data, work, test=test, cache=cache)
+    assert result is not None
+    figures = [round(100 * result.metrics[name], 1) for name in ("map@r", "recall@1")]
+    return Row(result.bundle.name, *figures, speed(result.bundle.directory))
+
+
+def speed(directory: Path) -> float:
+    """Pictures a second in batches of 32, decoding not counted; the best of three."""
+    loaded = embedder.load(directory)
+    pixels = np.random.default_rng(0).integers(0, 256, (32, *[loaded.preprocessing.size_px] * 2, 3), np.uint8)
+    loaded.embed_arrays(pixels)
+    took = []
+    for _ in range(3):
+        began = time.perf_counter()
+        loaded.embed_arrays(pixels)
+        took.append(time.perf_counter() - began)
+    return round(32 / min(took), 0)
+
+
+def mean(what: str, rows: list[Row]) -> Row:
+    """Of several draws."""
+    maps, recalls = ([getattr(row, name) for row in rows] for name in ("map_at_r", "recall_at_1"))
+    return Row(what, round(float(np.mean(maps)), 1), round(float(np.mean(recalls)), 1))
+
+
+def table(title: str, rows: list[Row]) -> str:
+    """Markdown."""
+    lines = [f"### {title}\n", "| | mAP@R | recall@1 | pictures/s |", "|---|---|---|---|"]
+    for row in rows:
+        cells = ["–" if value is None else f"{value:g}" for value in (row.map_at_r, row.recall_at_1, row.images_per_s)]
+        lines.append(f"| {row.what} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="one draw instead of three")
+    parser.add_argument("--train", type=Path, help="a folder for each class")
+    parser.add_argument("--test", type=Path, help="the same, of other classes")
+    parser.add_argument("--json", type=Path, help="write the figures here too")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        if given.train:
+            data, test = datasets.load(given.train), datasets.load(given.test)
+        else:
+            demo_photos.make(work / "photos", products=48, views=12, size_px=224)
+            data, test = datasets.split_by_class(datasets.load(work / "photos"), 0.5)
+        cache = Cache()
+        print(f"{platform.machine()}, {os.cpu_count()} cores; train {len(data)} pictures, test {len(test)}", flush=True)
+        found = {}
+        for title, make in {
+            "Training pictures of each class": lambda: [
+                untrained(test, work),
+                *per_class(data, test, work, cache, 1 if given.quick else 3),
+            ],
+            "Image size in search": lambda: sizes(data, test, work, cache),
+            "Dimension": lambda: dimensions(data, test, work, cache),
+            "Backbone": lambda: backbones(data, test, work, cache),
+        }.items():
+            rows = make()
+            found[title] = [asdict(row) for row in rows]
+            print(table(title, rows), flush=True)
+        if given.json:
+            given.json.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    main()
