@@ -105,6 +105,7 @@ def train_distributed(
     test: Dataset | None = None,
     workers: int = 1,
     gpus: int | None = None,
+    cpus_each: int | None = None,
     resume: bool = False,
     storage: str = "",
     shelf: Any = None,
@@ -121,6 +122,7 @@ def train_distributed(
         test: measured by the first process, which must be able to read its files.
         workers: processes.
         gpus: of all of them together; 0 for CPUs, None for a GPU each where there are that many.
+        cpus_each: cores of each process; None shares out those that there are.
         resume: go on after the last checkpoint of this very run.
         storage: URL under which Ray keeps checkpoints; a cluster of many machines needs one that all of them reach.
         shelf: of pictures shared with other runs.
@@ -155,13 +157,13 @@ def train_distributed(
                 wanted > 0,
             )
             with _listening(board, on_progress, on_epoch, on_workers):
-                _fit(job, run, workers, wanted, storage)
+                _fit(job, run, workers, wanted, cpus_each, storage)
     finished = Bundle.load(run.directory / "model")
     history = [train.report_of(item) for item in checkpoints.read_history(run.directory)]
     return TrainResult(finished, finished.metrics, history, time.monotonic() - began, remarks, run.directory)
 
 
-def _fit(job: _Job, run: Run, workers: int, gpus: int, storage: str) -> None:
+def _fit(job: _Job, run: Run, workers: int, gpus: int, cpus_each: int | None, storage: str) -> None:
     """Lets Ray Train run the job, and brings the model here."""
     from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
@@ -169,7 +171,8 @@ def _fit(job: _Job, run: Run, workers: int, gpus: int, storage: str) -> None:
     # A name used twice would resume the old run.
     name = f"{run.name}-{uuid.uuid4().hex[:8]}"
     files, root = _file_system(storage or f"file://{job.runs_dir / '.ray'}")
-    each = {"CPU": max(1, int(ray.cluster_resources().get("CPU", 1) / workers) if not gpus else 1)}
+    shared_out = 1 if gpus else int(ray.cluster_resources().get("CPU", 1) / workers)
+    each: dict[str, float] = {"CPU": cpus_each or max(1, shared_out)}
     if gpus:
         each["GPU"] = gpus / workers
     trainer = TorchTrainer(

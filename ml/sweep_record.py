@@ -1,0 +1,159 @@
+"""A sweep on disk: what was planned and how every trial ended, so that a killed sweep repeats no finished one.
+
+trials.json          the plan and one entry a trial; replaced in one step whenever a trial reports
+logs/<trial>.log     what a trial logged, and the traceback of one that failed
+runs/<run>/          the training runs, with the models of trials that went to the end
+"""
+
+import hashlib
+import json
+import math
+import os
+import statistics
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ml.errors import LookalikeError
+
+FINISHED = ("done", "cut")
+_FILE = "trials.json"
+
+
+@dataclass
+class Trial:
+    """One run of a sweep.
+
+    Args:
+        id: derived from settings, seed and data.
+        settings: the hyper-parameters that this trial tries.
+        seed: of the run.
+        data: name of the data set.
+        state: running, done, cut (by ASHA) or failed.
+        map_at_r: of held-out classes through the finished head; None before it is done.
+        history: epoch, loss, map_at_r and seconds of each epoch.
+        seconds: of the run.
+        reason: why it failed.
+        model: folder of the model, below the sweep's.
+    """
+
+    id: str
+    settings: dict[str, Any]
+    seed: int
+    data: str
+    state: str = "running"
+    map_at_r: float | None = None
+    history: list[dict[str, float]] = field(default_factory=list)
+    seconds: float = 0.0
+    reason: str = ""
+    model: str = ""
+
+    @property
+    def last_map_at_r(self) -> float:
+        """The best figure that is known; NaN before the first."""
+        if self.map_at_r is not None:
+            return self.map_at_r
+        return self.history[-1]["map_at_r"] if self.history else math.nan
+
+
+@dataclass(frozen=True)
+class Setting:
+    """All trials of one setting: seeds and data sets. `map_at_r` is the mean over those that went to the end."""
+
+    settings: dict[str, Any]
+    trials: tuple[Trial, ...]
+
+    @property
+    def done(self) -> tuple[Trial, ...]:
+        return tuple(trial for trial in self.trials if trial.state == "done")
+
+    @property
+    def map_at_r(self) -> float:
+        values = [trial.map_at_r for trial in self.done if trial.map_at_r is not None]
+        return statistics.fmean(values) if values else math.nan
+
+    @property
+    def seconds(self) -> float:
+        return sum(trial.seconds for trial in self.trials)
+
+
+class Record:
+    """The file `trials.json` and what it holds. One process writes it."""
+
+    def __init__(self, directory: Path, plan: dict[str, Any], trials: dict[str, Trial]) -> None:
+        self.directory = directory
+        self.plan = plan
+        self.trials = trials
+
+    @classmethod
+    def new(cls, directory: Path, plan: dict[str, Any]) -> "Record":
+        """An empty record. Raises LookalikeError when the folder cannot be written."""
+        made = cls(directory, plan | {"created_at": time.time()}, {})
+        made.save()
+        return made
+
+    @classmethod
+    def load(cls, directory: Path) -> "Record":
+        """What an earlier sweep left. Raises LookalikeError when there is none."""
+        try:
+            content = json.loads((directory / _FILE).read_text("utf-8"))
+            trials = {entry["id"]: Trial(**entry) for entry in content["trials"]}
+            return cls(directory, content["plan"], trials)
+        except FileNotFoundError:
+            known = sorted(path.parent.name for path in directory.parent.glob(f"*/{_FILE}"))
+            hint = f"there are: {', '.join(known)}" if known else "no sweep has been started here"
+            raise LookalikeError(f"there is no sweep {directory.name!r}", hint=hint) from None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise LookalikeError(f"{directory / _FILE} cannot be read: {error}", hint="start a new sweep") from error
+
+    def save(self) -> None:
+        """Replaces the file in one step."""
+        content = {"plan": self.plan, "trials": [asdict(trial) for trial in self.trials.values()]}
+        draft = self.directory / f".{_FILE}.{os.getpid()}"
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            with draft.open("w", encoding="utf-8") as file:
+                json.dump(content, file, indent=1)
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(self.directory / _FILE)
+        except OSError as error:
+            raise LookalikeError(
+                f"{self.directory} cannot be written: {error.strerror}", hint="free some space, then --resume"
+            ) from error
+
+    def begin(self, settings: dict[str, Any], seed: int, data: str, fingerprint: str) -> Trial:
+        """The trial of these settings, new or as it was left."""
+        id = trial_id(settings, seed, fingerprint)
+        return self.trials.setdefault(id, Trial(id, dict(settings), seed, data))
+
+    def log_file(self, id: str) -> Path:
+        """Where a trial logs."""
+        return self.directory / "logs" / f"{id}.log"
+
+    def settings(self, data: str | None = None) -> list[Setting]:
+        """Trials by setting, the best first; those that went to the end before those that did not."""
+        groups: dict[str, list[Trial]] = {}
+        for trial in self._of(data):
+            groups.setdefault(json.dumps(trial.settings, sort_keys=True), []).append(trial)
+        found = [Setting(trials[0].settings, tuple(trials)) for trials in groups.values()]
+        return sorted(found, key=_rank)
+
+    def _of(self, data: str | None) -> Iterator[Trial]:
+        return (trial for trial in self.trials.values() if data in (None, trial.data))
+
+
+def trial_id(settings: dict[str, Any], seed: int, fingerprint: str) -> str:
+    """Ten hex digits that settings, seed and data decide."""
+    facts = json.dumps([settings, seed, fingerprint], sort_keys=True)
+    return hashlib.sha256(facts.encode()).hexdigest()[:10]
+
+
+def _rank(setting: Setting) -> tuple[float, float]:
+    value = setting.map_at_r
+    if math.isnan(value):
+        last = [trial.last_map_at_r for trial in setting.trials if not math.isnan(trial.last_map_at_r)]
+        return 1.0, -max(last, default=-1.0)
+    return -float(len(setting.done)), -value
