@@ -207,7 +207,7 @@ def evaluate(
     compare: tuple[str, ...],
     seed: int,
 ) -> None:
-    """Measure a model on labelled photos, each of them a query against all the others.
+    """Measure a model on labelled photos, each a query against all the others.
 
     MODEL is a name that `lookalike models` lists, the word active, or a folder that holds a model. DATA is as for
     `lookalike train`.
