@@ -59,13 +59,18 @@ class Cache:
 
 @dataclass(frozen=True)
 class Fitted:
-    """A model in memory, what was measured on held-out classes, and the similarity of a match."""
+    """A model in memory, what was measured on held-out classes, and the similarity of a match.
+
+    `vectors` [n, dim] are those of the training pictures at `paths`, where the head was fitted on them anyway.
+    """
 
     model: EmbeddingModel
     metrics: dict[str, Any]
     threshold: float
     history: list[EpochReport]
     lineage: dict[str, Any] = field(default_factory=dict)
+    vectors: np.ndarray | None = None
+    paths: tuple[Path, ...] = ()
 
 
 def device_of(name: str) -> torch.device:
@@ -127,9 +132,11 @@ def fit(
             return Fitted(model, {}, 0.0, history)
         _keep(network, before, config.keep_pretrained)
         model.projection = network.projection if isinstance(network.projection, nn.Linear) else None
+    vectors = None
     if config.head == "closed_form":
-        model.set_projection(*_closed_form(config, reader, seen.array[trained], labels))
-    return _measured(config, _exported(config, model, preprocessing), reader, seen, held, trained, history)
+        vectors = _fit_closed_form(config, model, reader, seen.array[trained], labels)
+    fitted = _measured(config, _exported(config, model, preprocessing), reader, seen, held, trained, history)
+    return replace(fitted, vectors=vectors, paths=tuple(seen.dataset.paths[position] for position in trained))
 
 
 def _untrained(config: "TrainConfig") -> tuple[EmbeddingModel, Preprocessing]:
@@ -176,7 +183,7 @@ class _Reader:
             vary: uint8 [n, s, s, 3] to float [n, 3, t, t] in 0..1, instead of the pictures as they are.
         """
         if self._is_untouched and vary is None:
-            content = hashlib.blake2b(np.ascontiguousarray(array), digest_size=16).hexdigest()
+            content = hashlib.blake2b(np.ascontiguousarray(array).data, digest_size=16).hexdigest()
             key = f"{self._network} {is_mirrored} {array.shape} {content}"
             return self._cache.features(key, lambda: self._compute(array, what, is_mirrored, None))
         return self._compute(array, what, is_mirrored, vary)
@@ -279,16 +286,22 @@ def _plain(size_px: int) -> Callable[[Tensor], Tensor]:
     return lambda batch: NONE(batch, size_px, torch.zeros(len(batch), 16))
 
 
-def _closed_form(
-    config: "TrainConfig", reader: _Reader, array: np.ndarray, labels: np.ndarray
-) -> tuple[Tensor, Tensor]:
-    """The head, from the training pictures, and their mirror images where the model uses those."""
+def _fit_closed_form(
+    config: "TrainConfig", model: EmbeddingModel, reader: _Reader, array: np.ndarray, labels: np.ndarray
+) -> np.ndarray:
+    """Gives the model its head, from the training pictures, and their mirror images where the model uses those.
+
+    Returns:
+        float32 [n, dim], the finished model's vectors of these pictures.
+    """
     found = [reader.features(array, "reading features")]
     if config.mirror:
         found.append(reader.features(array, "reading mirror images", is_mirrored=True))
-    return closed_form_head(
-        torch.cat(found), _long(labels).repeat(len(found)), dim=config.dim, shrinkage=config.shrinkage
-    )
+    repeated = _long(labels).repeat(len(found))
+    model.set_projection(*closed_form_head(torch.cat(found), repeated, dim=config.dim, shrinkage=config.shrinkage))
+    vectors = sum(_project(model, features) for features in found)
+    model.to(reader.device)
+    return functional.normalize(torch.as_tensor(vectors), dim=1).numpy()
 
 
 def _class_means(

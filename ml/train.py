@@ -23,7 +23,7 @@ from ml.bundle import Bundle
 from ml.checkpoints import TrainingFailed
 from ml.datasets import Dataset, Progress
 from ml.errors import LookalikeError
-from ml.evaluate import evaluate
+from ml.evaluate import Evaluation, evaluate
 from ml.finetune import EpochReport, Peers, entry, report_of
 from ml.fitting import Cache
 from ml.model import DEFAULT_BACKBONE
@@ -124,7 +124,7 @@ class TrainConfig:
 
 _HINTS = {"loss": f"use one of {', '.join(losses.NAMES)}", "preset": "use fast or accurate"}
 
-# What each preset changes; benchmarks/training.py measures both, and docs/how-to/train-a-model.md says when to use which.
+# What each preset changes; benchmarks/training.py measures both, docs/how-to/train-a-model.md says when to use which.
 PRESETS: dict[str, dict[str, Any]] = {
     "accurate": {},
     "fast": {"epochs": 0, "margin": 0.125},
@@ -218,8 +218,8 @@ def train(
         remarks.append(f"{len(copies)} test pictures are in the training data too, for example {copies[0][0].name}")
     run = Run.of(config, data, runs_dir)
     model_dir = run.directory / "model"
-    if resume and (model_dir / bundle.MODEL_JSON).exists():
-        finished = Bundle.load(model_dir)
+    finished = _finished(model_dir, test) if resume else None
+    if finished is not None:
         reports = [report_of(item) for item in checkpoints.read_history(run.directory)]
         return TrainResult(finished, finished.metrics, reports, time.monotonic() - began, remarks, run.directory)
     if not resume and (peers is None or peers.rank == 0):
@@ -243,14 +243,39 @@ def train(
     facts |= {"history": [entry(report) for report in fitted.history], "seconds": round(time.monotonic() - began, 1)}
     saved = _save(fitted, model_dir, run.name, metrics, facts)
     if test is not None:
-        figures = evaluate(model_dir, test, device=device, on_progress=on_progress).metrics
-        metrics |= figures
+        measured = evaluate(model_dir, test, device=device, on_progress=on_progress)
+        metrics |= measured.metrics
+        remarks += _near_copies(measured, fitted, {path for path, _ in copies})
         facts |= {"test": {"name": test.name, "fingerprint": test.fingerprint}}
         saved = _save(fitted, model_dir, run.name, metrics, facts)
     checkpoints.write_history(run.directory, [entry(report) for report in fitted.history])
     checkpoints.clear(run.directory / "checkpoints")
     checkpoints.clear(run.directory / "best")
     return TrainResult(saved, metrics, fitted.history, time.monotonic() - began, remarks, run.directory)
+
+
+def _finished(model_dir: Path, test: Dataset | None) -> Bundle | None:
+    """The model of a run that was ended before; None where there is none, or the test set was not measured."""
+    if not (model_dir / bundle.MODEL_JSON).exists():
+        return None
+    found = Bundle.load(model_dir)
+    measured = found.lineage.get("test", {}).get("fingerprint")
+    return found if test is None or measured == test.fingerprint else None
+
+
+def _near_copies(measured: Evaluation, fitted: "fitting.Fitted", known: set[Path]) -> list[str]:
+    """A remark on test pictures that look like copies of training pictures, apart from those known to be."""
+    if fitted.vectors is None:
+        return []
+    pairs = datasets.near_duplicates(measured.embeddings.numpy(), fitted.vectors)
+    paths = [(measured.dataset.paths[test], fitted.paths[trained]) for test, trained in pairs]
+    found = [(test, trained) for test, trained in paths if test not in known]
+    if not found:
+        return []
+    test, trained = found[0]
+    return [
+        f"{len(found)} test pictures look like copies of training pictures, for example {test.name} and {trained.name}"
+    ]
 
 
 def _save(

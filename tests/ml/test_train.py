@@ -162,6 +162,23 @@ def test_a_test_set_that_overlaps_with_training_is_remarked_on(products, tmp_pat
     assert any("test pictures are in the training data too" in line for line in result.remarks)
 
 
+def test_a_picture_saved_anew_in_the_test_set_is_remarked_on(products, tmp_path):
+    for number, path in enumerate(products.paths[:12]):
+        target = tmp_path / "test" / f"other-{number // 6}" / f"{number}.jpg"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        images.decode(path.read_bytes()).save(target, quality=70)
+    config = preset_config("fast", test_px=64, dim=16, holdout=0.0)
+    result = train(config, products, tmp_path / "runs", test=datasets.load(tmp_path / "test"))
+    assert any("look like copies of training pictures" in line for line in result.remarks)
+
+
+def test_a_run_killed_while_it_was_measured_is_measured_when_resumed(products, tmp_path):
+    config = preset_config("fast", test_px=64, dim=16)
+    train(config, products, tmp_path)  # as far as the model is saved
+    resumed = train(config, products, tmp_path, test=products, resume=True)
+    assert "map@r" in resumed.metrics
+
+
 def test_one_class_is_refused(tmp_path):
     for number in range(3):
         write_picture(tmp_path / "data" / "only" / f"{number}.jpg", seed=number)
