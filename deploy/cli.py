@@ -24,6 +24,7 @@ COMMANDS = {
     "delete": ("deploy.cli_gallery", "Remove photos from the gallery, their originals included."),
     "duplicates": ("deploy.cli_gallery", "List photos that are nearly the same."),
     "train": ("deploy.cli_train", "Train a model on labelled photos, so that its neighbours are right."),
+    "sweep": ("deploy.cli_sweep", "Try many settings of training, and keep the best model."),
     "evaluate": ("deploy.cli_train", "Measure a model on labelled photos, each a query against all the others."),
     "models": ("deploy.cli_train", "List the registered models, oldest first: figures, data, and which one answers."),
     "publish": ("deploy.cli_models", "Make a trained model the one that answers searches."),

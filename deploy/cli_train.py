@@ -46,6 +46,7 @@ _LOSSES = "normsoftmax, softmax, proxy_anchor, arcface, multi_similarity, triple
 @click.option("--gpus", type=click.IntRange(0, 1024), metavar="N", help="GPUs to train on; 0 for none.")
 @click.option("--resume", is_flag=True, help="Go on where the same command was stopped.")
 @click.option("--publish", is_flag=True, help="Make the model the one that answers searches.")
+@click.option("--job", hidden=True, help="Job record to report to.")
 def train(
     console: Console,
     data: str,
@@ -55,6 +56,7 @@ def train(
     gpus: int | None,
     resume: bool,
     publish: bool,
+    job: str | None,
     **changes: Any,
 ) -> None:
     """Train a model on labelled photos, so that its neighbours are right.
@@ -66,33 +68,38 @@ def train(
     from deploy import training_data
     from ml.train import preset_config
     from workers import settings
+    from workers.training import reporting_to
 
     current = settings.load()
     config = preset_config(preset, **{name: value for name, value in changes.items() if value is not None})
     runs = current.home / "runs"
-    with Phases(console) as phases:
-        pictures = training_data.read(data, current, on_progress=phases.show)
-        measured = training_data.read_test(test, data, current, on_progress=phases.show)
-        with _logged(current, resume) as log:
+    with reporting_to(current, job) as tell:
+        with Phases(console) as phases:
+            pictures = training_data.read(data, current, on_progress=phases.show)
+            measured = training_data.read_test(test, data, current, on_progress=phases.show)
+            with _logged(current, resume) as log:
 
-            def on_epoch(report: "EpochReport") -> None:
-                phases.say(_line(report))
-                log(report)
+                def on_epoch(report: "EpochReport") -> None:
+                    phases.say(_line(report))
+                    log(report)
+                    held = None if report.map_at_r != report.map_at_r else report.map_at_r
+                    tell({"phase": "training", "done": report.epoch, "total": report.epochs, "map@r": held})
 
-            result = _run(config, pictures, measured, runs, workers, gpus, current, resume, phases, on_epoch)
-        phases.close()
-        console.step("registering the model")
-        name = _registry(current).register(result["directory"], cache_dir=current.home / "cache" / "compiled")
-    for remark in result["remarks"]:
-        console.say(f"note: {remark}")
-    found = {"model": name, **result["metrics"], "seconds": result["seconds"], "threshold": result["threshold"]}
-    if publish:
-        from deploy.cli_models import publish_and_follow
-        from deploy.connection import connect
-        from workers.client import Client
+                result = _run(config, pictures, measured, runs, workers, gpus, current, resume, phases, on_epoch)
+            phases.close()
+            console.step("registering the model")
+            name = _registry(current).register(result["directory"], cache_dir=current.home / "cache" / "compiled")
+        for remark in result["remarks"]:
+            console.say(f"note: {remark}")
+        found = {"model": name, **result["metrics"], "seconds": result["seconds"], "threshold": result["threshold"]}
+        if publish:
+            from deploy.cli_models import publish_and_follow
+            from deploy.connection import connect
+            from workers.client import Client
 
-        with connect(current, say=console.step) as connected:
-            found |= {"published": publish_and_follow(console, Client(connected), name)}
+            with connect(current, say=console.step) as connected:
+                found |= {"published": publish_and_follow(console, Client(connected), name)}
+        tell({"phase": "done", "model": name})
     console.result(found)
     _show_trained(console, name, found)
 

@@ -89,11 +89,13 @@ def _own(cpus: int | None, gpus: int | None) -> Iterator[None]:
 @contextlib.contextmanager
 def _heeding_environment(values: dict[str, str]) -> Iterator[None]:
     """Ray reads its switches once, when it is imported; here it is made to read them anew, before and after."""
-    from ray._raylet import AuthenticationTokenLoader, Config
+    import importlib
+
+    core = importlib.import_module("ray._raylet")  # compiled: type checkers do not see into it
 
     def read() -> None:
-        Config.initialize("")
-        AuthenticationTokenLoader.instance().reset_cache()
+        core.Config.initialize("")
+        core.AuthenticationTokenLoader.instance().reset_cache()
 
     try:
         with _environment(values):

@@ -69,7 +69,7 @@ class Questions(Searcher):
         """Runs that are still to be made."""
         return len(self._waiting) + (max(0, self._count - len(self._asked)) * len(self._seeds) if self._study else 0)
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+    def suggest(self, trial_id: str) -> Any:
         """The next run, as Ray Tune asks for it."""
         if not self._waiting and self._study is not None:
             self._ask()

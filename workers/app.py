@@ -60,11 +60,12 @@ def connect_redis(settings: Settings) -> Any:
 
     A `redis.Redis`; typed as Any, because its own types leave open whether answers are bytes, text or awaitable.
     """
+    is_local = settings.redis_url.startswith("unix://")  # such a connection knows no keep-alive
+    of_network = {} if is_local else {"socket_keepalive": True, "socket_connect_timeout": 5}
     return redis.Redis.from_url(
         settings.redis_url,
         decode_responses=True,
-        socket_keepalive=True,
-        socket_connect_timeout=5,
+        **of_network,
         health_check_interval=15,
         retry=Retry(ExponentialBackoff(cap=1.0, base=0.05), retries=8),
         retry_on_error=[redis.ConnectionError, redis.TimeoutError, redis.exceptions.BusyLoadingError],

@@ -33,6 +33,7 @@ from workers.messages import (
 )
 from workers.metrics import HTTP_SECONDS, exposition
 from workers.settings import Settings
+from workers.training import Trainings
 
 # For the portal, which sees this module alone: its log and its request ids are like the workers'.
 configure_logging = logs.configure
@@ -110,6 +111,7 @@ class Client:
         self._redis = connect_redis(settings)
         self._app = make_app(settings)
         self.jobs = Jobs(self._redis)
+        self.trainings = Trainings(settings, self.jobs)
 
     # Searching and looking
 

@@ -216,6 +216,10 @@ class Jobs:
         """Says that the filler of an unsealed job lives."""
         self._redis.hset(_key(job), "touched_at", time.time())
 
+    def silent_s(self, job: str) -> float:
+        """Seconds since the last `touch`."""
+        return time.time() - float(self._redis.hget(_key(job), "touched_at") or 0)
+
     def watch(self, job: str, interval_s: float = 0.1) -> Iterator[JobStatus]:
         """The status again and again, the last one finished."""
         while not (status := self.status(job)).is_finished:
