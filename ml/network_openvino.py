@@ -80,7 +80,8 @@ class OpenVinoNetwork:
     def _load(cls, core: ov.Core, bundle: Bundle, kept: Path, processor: str) -> "OpenVinoNetwork":
         if not (kept / _IR).exists():
             log.info("compiling model %s for this processor", bundle.name)
-            isolated.run("ml.network_openvino:convert", str(bundle.directory), str(kept))
+            # The child runs in another folder, where a relative path would lead elsewhere.
+            isolated.run("ml.network_openvino:convert", str(bundle.directory.resolve()), str(kept.resolve()))
         # Read into memory, not mapped: the cache may be emptied while the network is in use.
         network = core.read_model((kept / _IR).read_bytes(), (kept / _IR).with_suffix(".bin").read_bytes())
         choice = _read_choice(kept / _CHOICE)

@@ -107,6 +107,7 @@ class Registry:
         """
         if self._storage.exists(f"{DEFAULT_MODEL}/{MODEL_JSON}"):
             return DEFAULT_MODEL
+        work_dir = work_dir.resolve()  # the child runs in another folder
         work_dir.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=work_dir) as folder:
             bundle_dir = Path(folder) / DEFAULT_MODEL

@@ -1,13 +1,18 @@
-"""Small labelled sets and quick settings for tests of training."""
+"""The default model, compiled once; an S3 server; small labelled sets and quick settings for tests of training."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from moto.server import ThreadedMotoServer
 from PIL import Image
 
-from ml import datasets
+from ml import bundle, datasets, embedder
+from ml.bundle import Bundle
 from ml.datasets import Dataset
+from ml.embedder import Embedder
+from ml.model import pretrained
 from ml.train import TrainConfig, preset_config
 
 
@@ -17,6 +22,45 @@ def write_picture(path: Path, seed: int = 0, size: tuple[int, int] = (40, 32)) -
     noise = np.random.default_rng(seed).integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)
     Image.fromarray(noise).resize(size).save(path, quality=90)
     return path
+
+
+@pytest.fixture(scope="session")
+def default_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The untrained default model."""
+    return bundle.save(pretrained()[0], tmp_path_factory.mktemp("models") / "default", name="default")
+
+
+@pytest.fixture(scope="session")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where compiled networks are kept from one test to the next."""
+    return tmp_path_factory.mktemp("compiled")
+
+
+@pytest.fixture(scope="session")
+def default_embedder(default_bundle: Bundle, compiled: Path) -> Embedder:
+    """The default model on this machine's processor."""
+    return embedder.load(default_bundle.directory, device="cpu", cache_dir=compiled)
+
+
+@pytest.fixture(scope="session")
+def bucket() -> Iterator[str]:
+    """A bucket of a real S3 server on this machine."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        }.items():
+            patch.setenv(name, value)
+        import boto3
+
+        boto3.client("s3").create_bucket(Bucket="models")
+        yield "s3://models"
+    server.stop()
 
 
 @pytest.fixture(scope="session")

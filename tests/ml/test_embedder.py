@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -25,30 +26,27 @@ from ml.network_torch import TorchNetwork
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture(scope="module")
-def default(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """The untrained default model."""
-    return bundle.save(pretrained()[0], tmp_path_factory.mktemp("models") / "default", name="default")
-
-
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("compiled")
+@pytest.fixture
+def cache(default_embedder: Embedder, compiled: Path, tmp_path: Path) -> Path:
+    """A copy of the cache that loading the default model filled, to be spoiled."""
+    return Path(shutil.copytree(compiled, tmp_path / "compiled"))
 
 
 @pytest.fixture(scope="module")
 def photos(demo_photos: Path) -> list[Image.Image]:
-    return [images.decode(path.read_bytes(), min_side=256) for path in sorted(demo_photos.rglob("*_0[123].jpg"))]
+    return [images.decode(path.read_bytes(), min_side=256) for path in sorted(demo_photos.rglob("*_01.jpg"))]
 
 
-@pytest.fixture(scope="module", params=["openvino", "torch", "cuda"])
-def loaded(request: pytest.FixtureRequest, default: Bundle, cache: Path) -> Embedder:
+@pytest.fixture(scope="module", params=["openvino", "torch", pytest.param("cuda", marks=pytest.mark.cuda)])
+def loaded(request: pytest.FixtureRequest, default_bundle: Bundle) -> Embedder:
     """The same model on each kind of network."""
+    if request.param == "openvino":
+        return request.getfixturevalue("default_embedder")
     if request.param == "torch":
-        return Embedder(default, TorchNetwork.on_cpu(default, "asked for"))
-    if request.param == "cuda" and not torch.cuda.is_available():
-        pytest.skip("needs an NVIDIA GPU")
-    return embedder.load(default.directory, device="cuda" if request.param == "cuda" else "cpu", cache_dir=cache)
+        return Embedder(default_bundle, TorchNetwork.on_cpu(default_bundle, "asked for"))
+    if not torch.cuda.is_available():
+        pytest.skip("needs an NVIDIA GPU: torch finds none")
+    return embedder.load(default_bundle.directory, device="cuda")
 
 
 class TestEveryNetwork:
@@ -67,7 +65,7 @@ class TestEveryNetwork:
 
     def test_a_picture_gets_the_same_vector_alone_and_in_any_batch(self, loaded, photos):
         together = loaded.embed(photos)
-        for count in (1, 2, 5):
+        for count in (1, 5):
             apart = np.concatenate([loaded.embed(photos[i : i + count]) for i in range(0, len(photos), count)])
             np.testing.assert_allclose(apart, together, atol=1e-3)
             assert (apart * together).sum(axis=1).min() >= 0.9995
@@ -78,9 +76,9 @@ class TestEveryNetwork:
     def test_threads_may_share_it(self, loaded, photos):
         expected = loaded.embed(photos)
         with ThreadPoolExecutor(4) as threads:
-            results = list(threads.map(lambda part: loaded.embed(photos[part : part + 6]), [0, 6, 12, 18] * 3))
-        for part, vectors in zip([0, 6, 12, 18] * 3, results, strict=True):
-            np.testing.assert_allclose(vectors, expected[part : part + 6], atol=1e-3)
+            results = list(threads.map(lambda part: loaded.embed(photos[part : part + 2]), [0, 2, 4, 6] * 3))
+        for part, vectors in zip([0, 2, 4, 6] * 3, results, strict=True):
+            np.testing.assert_allclose(vectors, expected[part : part + 2], atol=1e-3)
 
     def test_nothing_gives_nothing(self, loaded):
         assert loaded.embed([]).shape == loaded.embed_arrays(np.empty((0, 224, 224, 3), np.uint8)).shape == (0, 1280)
@@ -94,82 +92,69 @@ class TestEveryNetwork:
         assert loaded.why.startswith(("openvino ", "torch ")) and loaded.precision in loaded.why.split(":")[0]
 
 
-def test_openvino_gives_bit_identical_vectors_whatever_the_batch(default, cache, photos):
-    network = embedder.load(default.directory, device="cpu", cache_dir=cache)
-    together = network.embed(photos)
-    apart = np.concatenate([network.embed([photo]) for photo in photos])
+def test_openvino_gives_bit_identical_vectors_whatever_the_batch(default_embedder, photos):
+    together = default_embedder.embed(photos)
+    apart = np.concatenate([default_embedder.embed([photo]) for photo in photos])
     assert np.array_equal(apart, together)
 
 
-def test_low_precision_is_taken_only_when_it_agrees(default, cache, monkeypatch):
-    loaded = embedder.load(default.directory, device="cpu", cache_dir=cache)
-    if loaded.precision == "f32":
-        pytest.skip(f"no low precision here: {loaded.why}")
-    assert "mean cosine with f32 is 0.999" in loaded.why
+def test_low_precision_is_taken_only_when_it_agrees(default_embedder, default_bundle, cache, monkeypatch):
+    if default_embedder.precision == "f32":
+        pytest.skip(f"no low precision here: {default_embedder.why}")
+    cosine = re.search(r"mean cosine with f32 is (\S+)", default_embedder.why)
+    assert cosine and 0.999 <= float(cosine[1]) <= 1
     monkeypatch.setattr(network_openvino, "MIN_MEAN_COSINE", 1.1)
-    strict = embedder.load(default.directory, device="cpu")
+    next(cache.rglob("choice.json")).unlink()
+    strict = embedder.load(default_bundle.directory, device="cpu", cache_dir=cache)
     assert strict.precision == "f32" and "below 1.1" in strict.why
 
 
-def test_the_choice_is_made_again_on_another_processor(default, cache, tmp_path):
-    embedder.load(default.directory, device="cpu", cache_dir=cache)
-    moved = Path(shutil.copytree(cache, tmp_path / "moved"))
-    (choice,) = moved.rglob("choice.json")
+def test_the_choice_is_made_again_on_another_processor(default_bundle, cache):
+    (choice,) = cache.rglob("choice.json")
     choice.write_text(json.dumps({"processor": "another", "precision": "f32", "why": "made elsewhere"}))
-    assert embedder.load(default.directory, device="cpu", cache_dir=moved).why != "made elsewhere"
+    assert embedder.load(default_bundle.directory, device="cpu", cache_dir=cache).why != "made elsewhere"
     choice.write_text("damaged")
-    assert embedder.load(default.directory, device="cpu", cache_dir=moved).why.startswith("openvino")
+    assert embedder.load(default_bundle.directory, device="cpu", cache_dir=cache).why.startswith("openvino")
 
 
-def test_a_start_from_the_cache_imports_no_torch(default, cache):
-    embedder.load(default.directory, device="cpu", cache_dir=cache)
+def test_a_start_from_the_cache_imports_no_torch(default_bundle, cache):
     code = (
         "import sys; from pathlib import Path; from ml import embedder;"
-        f"e = embedder.load(Path({str(default.directory)!r}), device='cpu', cache_dir=Path({str(cache)!r}));"
+        f"e = embedder.load(Path({str(default_bundle.directory)!r}), device='cpu', cache_dir=Path({str(cache)!r}));"
         "assert e.why.startswith('openvino'), e.why;"
         "found = {'torch', 'timm', 'torchvision'} & set(sys.modules); assert not found, found"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
-def test_a_first_start_leaves_torch_to_a_child_process(default, tmp_path):
-    code = (
-        "import sys; from pathlib import Path; from ml import embedder;"
-        f"embedder.load(Path({str(default.directory)!r}), device='cpu', cache_dir=Path({str(tmp_path)!r}));"
-        "assert 'torch' not in sys.modules"
-    )
-    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
-    assert len(list(tmp_path.rglob("network.xml"))) == 1
-
-
-def test_without_openvino_torch_computes(default, monkeypatch):
+def test_without_openvino_torch_computes(default_bundle, monkeypatch):
     monkeypatch.setitem(sys.modules, "ml.network_openvino", None)
     monkeypatch.delattr("ml.network_openvino", raising=False)
-    loaded = embedder.load(default.directory, device="cpu")
+    loaded = embedder.load(default_bundle.directory, device="cpu")
     assert loaded.why == "torch f32: openvino is not installed"
 
 
-def test_a_network_that_openvino_refuses_goes_to_torch(default, monkeypatch):
+def test_a_network_that_openvino_refuses_goes_to_torch(default_bundle, monkeypatch):
     def refuse(*_):
         raise RuntimeError("Check failed:\nno such operation")
 
     monkeypatch.setattr(OpenVinoNetwork, "load", refuse)
-    loaded = embedder.load(default.directory, device="cpu")
+    loaded = embedder.load(default_bundle.directory, device="cpu")
     assert loaded.why == "torch f32: openvino does not take this model (no such operation)"
 
 
-def test_cuda_that_is_not_there_is_an_error(default):
+def test_cuda_that_is_not_there_is_an_error(default_bundle):
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
     with pytest.raises(LookalikeError, match="torch finds no CUDA device"):
-        embedder.load(default.directory, device="cuda")
+        embedder.load(default_bundle.directory, device="cuda")
 
 
-def test_a_model_that_gives_other_vectors_than_when_saved_is_refused(default, cache, monkeypatch):
-    pixels, _, vector = default.golden()
+def test_a_model_that_gives_other_vectors_than_when_saved_is_refused(default_bundle, cache, monkeypatch):
+    pixels, _, vector = default_bundle.golden()
     monkeypatch.setattr(Bundle, "golden", lambda _: (pixels, pixels, np.roll(vector, 1)))
     with pytest.raises(BadBundle, match="gives another vector for its golden picture"):
-        embedder.load(default.directory, device="cpu", cache_dir=cache)
+        embedder.load(default_bundle.directory, device="cpu", cache_dir=cache)
 
 
 def test_cores_are_those_that_the_process_may_use():
@@ -177,8 +162,8 @@ def test_cores_are_those_that_the_process_may_use():
 
 
 @pytest.mark.photos
-def test_every_odd_picture_is_found_as_itself(default, cache, odd):
-    loaded = embedder.load(default.directory, device="cpu", cache_dir=cache)
+def test_every_odd_picture_is_found_as_itself(default_embedder, odd):
+    loaded = default_embedder
     names = [path for path in sorted(odd.iterdir()) if not path.name.startswith("bad")]
     pictures = [images.decode(path.read_bytes(), min_side=loaded.preprocessing.min_side) for path in names]
     vectors = loaded.embed(pictures)
@@ -188,8 +173,8 @@ def test_every_odd_picture_is_found_as_itself(default, cache, odd):
 
 
 @pytest.mark.photos
-def test_nine_of_ten_nearest_neighbours_are_of_the_same_class_untrained(default, cache, grocery):
-    loaded = embedder.load(default.directory, device="cpu", cache_dir=cache)
+def test_nine_of_ten_nearest_neighbours_are_of_the_same_class_untrained(default_embedder, grocery):
+    loaded = default_embedder
     paths = sorted((grocery / "test").rglob("*.jpg"))
     with ThreadPoolExecutor(2) as threads:
         pixels = list(
@@ -208,9 +193,9 @@ def test_nine_of_ten_nearest_neighbours_are_of_the_same_class_untrained(default,
     assert (labels[similarities.argmax(axis=1)] == labels).mean() >= 0.90
 
 
-def test_a_bundle_of_another_size_and_with_a_mirror_is_compiled_as_such(default, tmp_path, photos):
+def test_a_bundle_of_another_size_and_with_a_mirror_is_compiled_as_such(default_bundle, tmp_path, photos):
     model, preprocessing = pretrained(
-        preprocessing=dataclasses.replace(default.preprocessing, size_px=96, resize_px=96, mirror=True), dim=64
+        preprocessing=dataclasses.replace(default_bundle.preprocessing, size_px=96, resize_px=96, mirror=True), dim=64
     )
     saved = bundle.save(model, tmp_path / "small", name="small")
     loaded = embedder.load(saved.directory, device="cpu")

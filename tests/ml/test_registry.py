@@ -1,14 +1,15 @@
 """Published models, on this machine and in a bucket: what is registered, active, and was before."""
 
 import json
+import os
 import shutil
-from collections.abc import Iterator
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import torch
-from moto.server import ThreadedMotoServer
 
 from ml.bundle import BadBundle, Bundle, Preprocessing, save
 from ml.errors import LookalikeError
@@ -16,28 +17,6 @@ from ml.model import EmbeddingModel
 from ml.registry import DEFAULT_MODEL, Building, Registry, UnknownModel
 
 TINY = Preprocessing(32, 32, "squash", "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), False)
-
-
-@pytest.fixture(scope="session")
-def bucket() -> Iterator[str]:
-    """A bucket of a real S3 server on this machine."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    patch = pytest.MonkeyPatch()
-    for name, value in {
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-    }.items():
-        patch.setenv(name, value)
-    import boto3
-
-    boto3.client("s3").create_bucket(Bucket="models")
-    yield "s3://models"
-    patch.undo()
-    server.stop()
 
 
 @pytest.fixture(params=["file", "s3"])
@@ -63,40 +42,49 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return folders
 
 
+@pytest.fixture(scope="session")
+def tiny_compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Registering compiles a network to check it, and these tests register the same few again and again."""
+    return tmp_path_factory.mktemp("compiled_tiny")
+
+
 class TestModels:
-    def test_a_registered_model_is_listed_and_comes_back_whole(self, registry, bundles, tmp_path):
-        name = registry.register(bundles[1])
+    def test_a_registered_model_is_listed_and_comes_back_whole(self, registry, bundles, tiny_compiled, tmp_path):
+        name = registry.register(bundles[1], cache_dir=tiny_compiled)
         (record,) = registry.models()
         assert (name, record.name, record.dim, record.metrics) == ("tiny", "tiny", 8, {"map@r": 0.1})
         fetched = Bundle.load(registry.fetch(name, tmp_path / "cache"))
         assert fetched.sha256 == Bundle.load(bundles[1]).sha256 == record.sha256
 
-    def test_the_same_model_is_registered_once_and_another_gets_a_version(self, registry, bundles):
-        assert [registry.register(folder) for folder in (*bundles, *bundles)] == ["tiny", "tiny-v2", "tiny-v3"] * 2
+    def test_the_same_model_is_registered_once_and_another_gets_a_version(self, registry, bundles, tiny_compiled):
+        names = [registry.register(folder, cache_dir=tiny_compiled) for folder in (*bundles, *bundles)]
+        assert names == ["tiny", "tiny-v2", "tiny-v3"] * 2
         assert [record.name for record in registry.models()] == ["tiny", "tiny-v2", "tiny-v3"]
 
-    def test_a_model_carries_the_name_that_it_is_registered_under(self, registry, bundles, tmp_path):
-        registry.register(bundles[0], "best")
+    def test_a_model_carries_the_name_that_it_is_registered_under(self, registry, bundles, tiny_compiled, tmp_path):
+        registry.register(bundles[0], "best", cache_dir=tiny_compiled)
         assert Bundle.load(registry.fetch("best", tmp_path)).name == "best"
 
-    def test_a_damaged_bundle_is_not_registered(self, registry, bundles, tmp_path):
+    def test_a_damaged_bundle_is_not_registered(self, registry, bundles, tiny_compiled, tmp_path):
         damaged = Path(shutil.copytree(bundles[0], tmp_path / "damaged"))
         (damaged / "model.safetensors").write_bytes(b"")
         with pytest.raises(BadBundle):
-            registry.register(damaged)
+            registry.register(damaged, cache_dir=tiny_compiled)
         assert registry.models() == []
 
-    def test_a_model_that_gives_another_golden_vector_is_not_registered(self, registry, bundles, tmp_path):
+    def test_a_model_that_gives_another_golden_vector_is_not_registered(
+        self, registry, bundles, tiny_compiled, tmp_path
+    ):
         # Intact by its checksums, but preprocessed otherwise than its golden vector was.
         changed = Path(shutil.copytree(bundles[0], tmp_path / "changed"))
         facts = json.loads((changed / "model.json").read_text())
         facts["preprocessing"]["mean"] = [0.1, 0.9, 0.5]
         (changed / "model.json").write_text(json.dumps(facts))
         with pytest.raises(BadBundle, match="gives another vector"):
-            registry.register(changed)
+            registry.register(changed, cache_dir=tiny_compiled)
         assert registry.models() == []
 
-    def test_a_half_written_model_does_not_count(self, registry, bundles, monkeypatch):
+    def test_a_half_written_model_does_not_count(self, registry, bundles, tiny_compiled, monkeypatch):
         put = registry._storage.put
 
         def fail_at_the_end(key, data):
@@ -107,9 +95,9 @@ class TestModels:
         with monkeypatch.context() as patch:
             patch.setattr(registry._storage, "put", fail_at_the_end)
             with pytest.raises(KeyboardInterrupt):
-                registry.register(bundles[0])
+                registry.register(bundles[0], cache_dir=tiny_compiled)
         assert registry.models() == []
-        assert registry.register(bundles[0]) == "tiny"
+        assert registry.register(bundles[0], cache_dir=tiny_compiled) == "tiny"
 
     @pytest.mark.parametrize("name", ["", "missing", "../secrets", "a/b", ".hidden", "active.json"])
     def test_a_name_that_is_not_there_is_an_error(self, registry, name, tmp_path):
@@ -118,16 +106,16 @@ class TestModels:
         with pytest.raises(UnknownModel):
             registry.fetch(name, tmp_path)
 
-    def test_workers_may_fetch_at_once(self, registry, bundles, tmp_path):
-        registry.register(bundles[0])
+    def test_workers_may_fetch_at_once(self, registry, bundles, tiny_compiled, tmp_path):
+        registry.register(bundles[0], cache_dir=tiny_compiled)
         with ThreadPoolExecutor(4) as threads:
             folders = set(threads.map(lambda _: registry.fetch("tiny", tmp_path / "cache"), range(4)))
         assert len(folders) == 1
         Bundle.load(folders.pop())
 
-    def test_a_model_in_use_stays_and_another_goes(self, registry, bundles):
+    def test_a_model_in_use_stays_and_another_goes(self, registry, bundles, tiny_compiled):
         for folder in bundles:
-            registry.register(folder)
+            registry.register(folder, cache_dir=tiny_compiled)
         registry.activate("tiny", "one")
         registry.activate("tiny-v2", "two")
         for name in ("tiny", "tiny-v2"):
@@ -173,6 +161,21 @@ class TestActive:
         assert Registry(root).building() == [Building("a", "one", "job-1")]
         registry.set_building([])
         assert registry.building() == []
+
+
+def test_a_child_converts_the_network_wherever_relative_paths_lead_from(bundles, tmp_path):
+    # The child, which keeps torch out of this process, runs in another folder.
+    shutil.copytree(bundles[0], tmp_path / "exported")
+    code = (
+        "import sys; from pathlib import Path; from ml.registry import Registry\n"
+        "registry = Registry('file://' + str(Path('models').absolute()))\n"
+        "registry.register(Path('exported'), cache_dir=Path('compiled'))\n"
+        "assert 'torch' not in sys.modules"
+    )
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True)
+    assert [record.name for record in Registry(f"file://{tmp_path}/models").models()] == ["tiny"]
+    assert len(list((tmp_path / "compiled").rglob("network.xml"))) == 1
 
 
 def test_the_default_model_is_made_once(tmp_path):
