@@ -46,8 +46,11 @@ class Storage(Protocol):
 
 
 def open_storage(url: str) -> Storage:
-    """Storage at a URL: `file:///folder`, `s3://bucket/prefix`, or whatever else fsspec has a driver for."""
-    if url.startswith("file://"):
+    """Storage at a URL: `file:///folder`, `s3://bucket/prefix`, or whatever else fsspec has a driver for.
+
+    What is no URL is a folder.
+    """
+    if url.startswith("file://") or "://" not in url:
         return LocalStorage(Path(url.removeprefix("file://")))
     return ObjectStorage(url)
 
@@ -85,12 +88,8 @@ class LocalStorage:
         (self.root / key).unlink(missing_ok=True)
 
     def keys(self, prefix: str) -> Iterator[str]:
-        folder = self.root / prefix
-        for directory, folders, files in os.walk(folder):
-            folders.sort()
-            for name in sorted(files):
-                if not name.startswith("."):
-                    yield (Path(directory) / name).relative_to(self.root).as_posix()
+        for path in _files_below(self.root / prefix):
+            yield path.relative_to(self.root).as_posix()
 
     def local_path(self, key: str) -> Path | None:
         return self.root / key
@@ -135,7 +134,10 @@ class ObjectStorage:
 
     def put(self, key: str, data: bytes) -> None:
         with self._failing():
-            self._files.pipe_file(self._path(key), data)
+            try:
+                self._files.pipe_file(self._path(key), data)
+            except FileNotFoundError as error:  # the bucket, not the file
+                raise StorageFailed(f"the storage {self.url} fails: {error}", hint="check its address") from error
 
     def adopt(self, key: str, source: Path) -> None:
         self.put(key, source.read_bytes())
@@ -168,10 +170,24 @@ class ObjectStorage:
     def _failing(self) -> Iterator[None]:
         try:
             yield
-        except FileNotFoundError:
+        except (FileNotFoundError, StorageFailed):
             raise
         except Exception as error:  # each driver has its own family
             raise StorageFailed(f"the storage {self.url} fails: {error}", hint="check its address and keys") from error
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    """In the order of their paths as text, as object stores list them. Hidden files are drafts."""
+    try:
+        with os.scandir(folder) as listing:
+            entries = [(entry.is_dir(follow_symlinks=False), entry) for entry in listing]
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    for is_folder, entry in sorted(entries, key=lambda each: each[1].name + "/" * each[0]):
+        if is_folder:
+            yield from _files_below(Path(entry.path))
+        elif not entry.name.startswith("."):
+            yield Path(entry.path)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -1,0 +1,208 @@
+"""Files that are whole or absent: one contract for a folder, a bucket and fsspec's memory."""
+
+import os
+import subprocess
+import sys
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ml.storage import LocalStorage, Storage, StorageFailed, open_storage
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(params=["file", "memory", "s3"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "file":
+        return f"file://{tmp_path}/storage"
+    if request.param == "memory":
+        return f"memory://{uuid.uuid4().hex}"
+    return f"{request.getfixturevalue('bucket')}/{uuid.uuid4().hex}"
+
+
+@pytest.fixture
+def storage(url: str) -> Storage:
+    return open_storage(url)
+
+
+class TestEveryStorage:
+    def test_what_was_put_comes_back(self, storage):
+        storage.put("originals/ab/abc", b"\x00\xffpixels")
+        assert storage.get("originals/ab/abc") == b"\x00\xffpixels"
+        assert storage.exists("originals/ab/abc")
+
+    def test_another_process_sees_it_at_once(self, storage, url):
+        assert list(storage.keys("")) == []
+        open_storage(url).put("a/new", b"1")
+        assert list(storage.keys("")) == ["a/new"]
+        assert storage.exists("a/new")
+
+    def test_a_second_put_replaces_the_first(self, storage):
+        storage.put("active.json", b"a longer value")
+        storage.put("active.json", b"short")
+        assert storage.get("active.json") == b"short"
+        assert list(storage.keys("")) == ["active.json"]
+
+    def test_an_empty_file_is_a_file(self, storage):
+        storage.put("empty", b"")
+        assert storage.get("empty") == b"" and storage.exists("empty")
+
+    @pytest.mark.parametrize("key", ["missing", "no/such/folder/missing"])
+    def test_what_is_not_there_is_said_by_one_error(self, storage, key):
+        assert not storage.exists(key)
+        with pytest.raises(FileNotFoundError):
+            storage.get(key)
+        storage.delete(key)
+
+    def test_what_was_deleted_is_gone(self, storage):
+        storage.put("a/one", b"1")
+        storage.put("a/two", b"2")
+        storage.delete("a/one")
+        assert not storage.exists("a/one")
+        assert list(storage.keys("a")) == ["a/two"]
+
+    def test_a_local_file_is_adopted_and_stays_where_it_is(self, storage, tmp_path):
+        source = tmp_path / "photo.jpg"
+        source.write_bytes(b"jpeg")
+        storage.adopt("originals/photo", source)
+        storage.adopt("originals/photo", source)
+        assert storage.get("originals/photo") == source.read_bytes() == b"jpeg"
+
+    def test_a_local_file_that_is_not_there_is_an_error_and_leaves_nothing(self, storage, tmp_path):
+        with pytest.raises(FileNotFoundError):
+            storage.adopt("originals/photo", tmp_path / "missing.jpg")
+        assert list(storage.keys("")) == []
+
+    def test_keys_come_in_order_and_from_below_the_folder_alone(self, storage):
+        keys = ["a-b/x", "a.json", "a/b/c", "a/b.txt", "a/z", "ab/x", "z"]
+        for key in reversed(keys):
+            storage.put(key, b"")
+        assert list(storage.keys("")) == sorted(keys)
+        assert list(storage.keys("a")) == ["a/b.txt", "a/b/c", "a/z"]
+        assert list(storage.keys("missing")) == []
+
+    def test_keys_may_hold_what_names_hold(self, storage):
+        for key in ("with space/ä ö", "per%20cent", "hash#1", "question?"):
+            storage.put(key, key.encode())
+            assert storage.get(key) == key.encode()
+            assert storage.exists(key)
+        assert len(list(storage.keys(""))) == 4
+
+    def test_readers_see_the_old_content_or_the_new(self, storage):
+        contents = [bytes([letter]) * 50_000 for letter in b"ab"]
+        storage.put("file", contents[0])
+
+        def write(turn: int) -> None:
+            storage.put("file", contents[turn % 2])
+
+        with ThreadPoolExecutor(4) as threads:
+            writing = [threads.submit(write, turn) for turn in range(20)]
+            reading = [threads.submit(storage.get, "file") for _ in range(40)]
+        assert all(future.exception() is None for future in writing)
+        assert all(future.result() in contents for future in reading)
+
+
+class TestLocalStorage:
+    @pytest.fixture
+    def storage(self, tmp_path: Path) -> LocalStorage:
+        return LocalStorage(tmp_path / "storage")
+
+    def test_a_file_lies_where_its_key_says(self, storage):
+        storage.put("a/b", b"1")
+        assert storage.local_path("a/b").read_bytes() == b"1"
+
+    def test_a_path_without_a_scheme_is_a_folder(self, tmp_path):
+        open_storage(str(tmp_path / "storage")).put("a/b", b"1")
+        assert open_storage(f"file://{tmp_path}/storage").get("a/b") == b"1"
+
+    def test_an_adopted_file_is_shared_and_its_link_followed(self, storage, tmp_path):
+        (tmp_path / "photo.jpg").write_bytes(b"jpeg")
+        (tmp_path / "link.jpg").symlink_to(tmp_path / "photo.jpg")
+        storage.adopt("kept", tmp_path / "link.jpg")
+        kept = storage.local_path("kept")
+        assert not kept.is_symlink() and kept.samefile(tmp_path / "photo.jpg")
+        (tmp_path / "photo.jpg").unlink()
+        assert storage.get("kept") == b"jpeg"
+
+    def test_where_links_are_impossible_an_adopted_file_is_copied(self, storage, tmp_path, monkeypatch):
+        def refuse(*_):
+            raise OSError("Invalid cross-device link")
+
+        (tmp_path / "photo.jpg").write_bytes(b"jpeg")
+        monkeypatch.setattr(os, "link", refuse)
+        storage.adopt("kept", tmp_path / "photo.jpg")
+        assert storage.get("kept") == b"jpeg"
+        assert not storage.local_path("kept").samefile(tmp_path / "photo.jpg")
+
+    def test_replacing_an_adopted_file_leaves_its_source_alone(self, storage, tmp_path):
+        (tmp_path / "photo.jpg").write_bytes(b"jpeg")
+        storage.adopt("kept", tmp_path / "photo.jpg")
+        storage.put("kept", b"other")
+        assert (tmp_path / "photo.jpg").read_bytes() == b"jpeg"
+
+    def test_a_write_that_fails_keeps_the_old_file_and_leaves_no_draft(self, storage, monkeypatch):
+        storage.put("folder/file", b"old")
+
+        def full(_):
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(os, "fsync", full)
+        with pytest.raises(StorageFailed, match=r"cannot write to .*: No space left on device") as caught:
+            storage.put("folder/file", b"new")
+        assert caught.value.hint
+        assert storage.get("folder/file") == b"old"
+        assert [path.name for path in (storage.root / "folder").iterdir()] == ["file"]
+
+    def test_a_file_in_the_place_of_a_folder_is_an_error(self, storage):
+        storage.put("a", b"a file")
+        with pytest.raises(StorageFailed):
+            storage.put("a/b", b"1")
+
+    def test_drafts_and_other_hidden_files_are_no_keys(self, storage):
+        storage.put("a/file", b"1")
+        (storage.root / "a" / ".draft").write_bytes(b"half")
+        assert list(storage.keys("")) == ["a/file"]
+
+    def test_a_writer_that_is_killed_leaves_the_old_file(self, storage):
+        storage.put("file", b"old")
+        code = (
+            "import os, signal, sys; from pathlib import Path; from ml.storage import LocalStorage\n"
+            "os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)\n"
+            "LocalStorage(Path(sys.argv[1])).put('file', b'new')"
+        )
+        child = subprocess.run([sys.executable, "-c", code, str(storage.root)], cwd=ROOT)
+        assert child.returncode == -9
+        assert storage.get("file") == b"old"
+        assert list(storage.keys("")) == ["file"]
+
+
+_NAMES = st.text("ab-./0", min_size=1, max_size=3).filter(lambda name: "/" not in name and not name.startswith("."))
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.sets(st.lists(_NAMES, min_size=1, max_size=3).map("/".join), max_size=8))
+def test_a_folder_lists_keys_in_the_order_of_an_object_store(tmp_path_factory, keys):
+    storage, kept = LocalStorage(tmp_path_factory.mktemp("storage")), set()
+    for key in keys:
+        if not any(key.startswith(f"{other}/") or other.startswith(f"{key}/") for other in kept):
+            storage.put(key, b"")
+            kept.add(key)
+    assert list(storage.keys("")) == sorted(kept)
+
+
+class TestObjectStorage:
+    def test_a_bucket_that_is_not_there_is_an_error_with_its_address(self, bucket):
+        with pytest.raises(StorageFailed, match="the storage s3://no-such-bucket fails"):
+            open_storage("s3://no-such-bucket").put("a", b"1")
+
+    def test_an_address_of_no_known_kind_is_an_error(self):
+        with pytest.raises(StorageFailed, match="cannot open the storage"):
+            open_storage("nonsense://somewhere")
+
+    def test_it_lies_on_no_machine_of_ours(self, bucket):
+        assert open_storage(bucket).local_path("a") is None
