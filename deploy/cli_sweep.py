@@ -83,7 +83,7 @@ def sweep(
     with reporting_to(current, job) as tell, Phases(console) as phases:
         plan, record, sources = _planned(current, data, resume, options)
         console.say(f"sweep {record.directory.name}: {plan.search} search, in {record.directory}")
-        sets = [training_data.read(source, current, on_progress=phases.show) for source in sources]
+        sets = _apart([training_data.read(source, current, on_progress=phases.show) for source in sources])
         measured = None if test is None else training_data.read_test(test, test, current, on_progress=phases.show)
         phases.close()
         _same_data(record, sets)
@@ -166,6 +166,17 @@ def _new_plan(options: dict[str, Any]) -> "SweepPlan":
         workers=options["workers"],
         gpus=options["gpus"],
     )
+
+
+def _apart(sets: list["Dataset"]) -> list["Dataset"]:
+    """With names that differ: `a/train` and `b/train` are both called train."""
+    import dataclasses
+
+    names = [one.name for one in sets]
+    return [
+        dataclasses.replace(one, name=f"{one.name}-{number}") if names.count(one.name) > 1 else one
+        for number, one in enumerate(sets, 1)
+    ]
 
 
 def _same_data(record: "Record", sets: list["Dataset"]) -> None:

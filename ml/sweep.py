@@ -8,7 +8,6 @@ behind early. Every result is on disk at once: a killed sweep goes on without re
 import contextlib
 import dataclasses
 import logging
-import math
 import os
 import shutil
 import time
@@ -19,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import ray
-import torch
 from ray import tune
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
 
@@ -28,13 +26,13 @@ from ml.augment import Augmentation
 from ml.checkpoints import TrainingFailed
 from ml.datasets import BadDataset, Dataset
 from ml.errors import LookalikeError
-from ml.finetune import EpochReport, entry
 from ml.ray_session import session
 from ml.search_space import BadSearchSpace, Choice, Range, Space
-from ml.sharing import SharedCache, open_shelf
-from ml.sweep_record import Record, Setting, Trial, trial_id
+from ml.sharing import open_shelf
+from ml.sweep_record import Record, Setting
 from ml.sweep_search import METRIC, Questions
-from ml.train import TrainConfig, train
+from ml.sweep_trial import Job, Notes, run
+from ml.train import TrainConfig
 
 log = logging.getLogger(__name__)
 
@@ -194,11 +192,11 @@ def _tune(
         if plan.scheduler == "asha" and longest > 1
         else FIFOScheduler()
     )
-    job = _Job(plan, data, record.directory, shelf)
+    job = Job(plan.base, plan.workers, data, record.directory, shelf)
     state = record.directory / ".tune"
     with _quietly():
         tuner = tune.Tuner(
-            tune.with_resources(tune.with_parameters(_run, job=job), resources),
+            tune.with_resources(tune.with_parameters(run, job=job), resources),
             tune_config=tune.TuneConfig(
                 metric=METRIC,
                 mode="max",
@@ -211,7 +209,7 @@ def _tune(
             run_config=tune.RunConfig(
                 name=f"{record.directory.name}-{uuid.uuid4().hex[:8]}",
                 storage_path=str(state),
-                callbacks=[_Notes(record, data, on_change)],
+                callbacks=[Notes(record, data, on_change)],
                 failure_config=tune.FailureConfig(max_failures=_RETRIES),
                 verbose=0,
             ),
@@ -220,121 +218,6 @@ def _tune(
             tuner.fit()
         finally:
             shutil.rmtree(state, ignore_errors=True)
-
-
-@dataclass(frozen=True)
-class _Job:
-    """What every trial is given."""
-
-    plan: SweepPlan
-    data: Dataset
-    directory: Path
-    shelf: Any
-
-
-def _run(config: dict[str, Any], job: _Job) -> None:
-    """One trial, in a process of its own."""
-    log_file = job.directory / "logs" / f"{trial_id(config['settings'], config['seed'], job.data.fingerprint)}.log"
-    torch.set_num_threads(max(1, int(ray.get_runtime_context().get_assigned_resources().get("CPU", 1))))
-    began = time.monotonic()
-
-    def on_epoch(report: EpochReport) -> None:
-        log.info("epoch %d: loss %.4f, mAP@R %.4f", report.epoch, report.loss, report.map_at_r)
-        tune.report({METRIC: report.map_at_r, "epoch": report.epoch, "report": entry(report)})
-
-    with _logged_to(log_file):
-        try:
-            found = dataclasses.replace(job.plan.base, **config["settings"], seed=config["seed"])
-            result = _train(found, job, on_epoch)
-        except LookalikeError as error:
-            log.exception("failed")
-            tune.report({METRIC: -1.0, "epoch": 0, "failed": error.message})
-            return
-        except Exception as error:
-            log.exception("failed")
-            tune.report({METRIC: -1.0, "epoch": 0, "failed": f"{type(error).__name__}: {error}"})
-            return
-        value = result.metrics.get("held_out_map@r", math.nan)
-        log.info("done: mAP@R %.4f", value)
-        tune.report(
-            {
-                METRIC: value,
-                "epoch": found.epochs + 1,
-                "done": True,
-                "final": value,
-                "model": str(result.bundle.directory.relative_to(job.directory)),
-                "seconds": time.monotonic() - began,
-            }
-        )
-
-
-def _train(config: TrainConfig, job: _Job, on_epoch: Callable[[EpochReport], None]) -> Any:
-    runs = job.directory / "runs"
-    if job.plan.workers > 1:
-        from ml.distributed import train_distributed
-
-        return train_distributed(
-            config,
-            job.data,
-            runs,
-            workers=job.plan.workers,
-            cpus_each=1,
-            resume=True,
-            shelf=job.shelf,
-            on_epoch=on_epoch,
-        )
-    # Resuming: a trial whose process died goes on from its last epoch.
-    return train(config, job.data, runs, resume=True, cache=SharedCache(job.shelf), on_epoch=on_epoch)
-
-
-class _Notes(tune.Callback):
-    """Writes into the record what trials report, in the process that runs the sweep."""
-
-    def __init__(self, record: Record, data: Dataset, on_change: Callable[[Record], None] | None) -> None:
-        self._record, self._data, self._on_change = record, data, on_change
-        self._began: dict[str, float] = {}
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {}  # Ray Tune pickles what it is given, for a restoration that we do without
-
-    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        mine = self._of(trial)
-        mine.state, mine.reason = "running", ""
-        self._began.setdefault(mine.id, time.monotonic() - mine.seconds)
-        self._changed()
-
-    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
-        mine = self._of(trial)
-        mine.seconds = round(time.monotonic() - self._began.get(mine.id, time.monotonic()), 1)
-        if "failed" in result:
-            mine.state, mine.reason = "failed", str(result["failed"])
-        elif "final" in result:
-            mine.state, mine.map_at_r, mine.model = "done", result["final"], result["model"]
-        elif "report" in result:
-            kept = [item for item in mine.history if item["epoch"] < result["epoch"]]
-            report = {key: result["report"][key] for key in ("epoch", "loss", "map_at_r")}
-            mine.history = [*kept, report | {"seconds": mine.seconds}]
-        self._changed()
-
-    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        mine = self._of(trial)
-        if mine.state == "running":
-            mine.state = "cut"
-        self._changed()
-
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        mine = self._of(trial)
-        mine.state, mine.reason = "failed", "its process died, see its log"
-        self._changed()
-
-    def _of(self, trial: Any) -> Trial:
-        config = trial.config
-        return self._record.begin(config["settings"], config["seed"], self._data.name, self._data.fingerprint)
-
-    def _changed(self) -> None:
-        self._record.save()
-        if self._on_change:
-            self._on_change(self._record)
 
 
 def _room(plan: SweepPlan, runs: int) -> tuple[dict[str, float], int]:
@@ -368,21 +251,6 @@ def _clear(record: Record) -> None:
     for folder in (record.directory / "runs").glob("*"):
         if folder not in kept:
             shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def _logged_to(file: Path) -> Iterator[None]:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(file, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(name)s: %(message)s"))
-    root = logging.getLogger()
-    root.addHandler(handler)
-    root.setLevel(logging.INFO)
-    try:
-        yield
-    finally:
-        root.removeHandler(handler)
-        handler.close()
 
 
 @contextlib.contextmanager
