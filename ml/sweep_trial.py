@@ -20,7 +20,7 @@ from ml.finetune import EpochReport, entry
 from ml.sharing import SharedCache
 from ml.sweep_record import Record, Trial, trial_id
 from ml.sweep_search import METRIC
-from ml.train import TrainConfig, train
+from ml.train import TrainConfig, TrainResult, train
 
 log = logging.getLogger(__name__)
 
