@@ -7,15 +7,13 @@ on from there. Pictures are decoded once, where they are, and shared.
 """
 
 import contextlib
-import dataclasses
 import logging
 import os
 import shutil
 import tempfile
-import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,11 +23,12 @@ import torch
 from torch import Tensor, distributed
 
 from ml import checkpoints, datasets, train
+from ml.board import Board, listening, teller
 from ml.bundle import Bundle
 from ml.checkpoints import TrainingFailed
 from ml.datasets import Dataset, Progress
 from ml.errors import LookalikeError
-from ml.finetune import EpochReport
+from ml.finetune import EpochReport, entry, report_of
 from ml.ray_session import cores, session
 from ml.sharing import SharedCache, open_shelf
 from ml.train import Run, TrainConfig, TrainResult
@@ -40,7 +39,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 RETRIES = 3
-_POLL_S = 0.3
 
 
 class TorchPeers:
@@ -74,27 +72,6 @@ class _Job:
     shelf: Any
     board: Any
     is_gpu: bool
-
-
-class _Board:
-    """The actor through which processes tell what happens, because only they know."""
-
-    def __init__(self) -> None:
-        self._events: list[tuple[str, Any]] = []
-        self._failure: tuple[str, str] | None = None
-
-    def tell(self, kind: str, event: Any) -> None:
-        self._events.append((kind, event))
-
-    def take(self) -> list[tuple[str, Any]]:
-        events, self._events = self._events, []
-        return events
-
-    def fail(self, message: str, hint: str) -> None:
-        self._failure = self._failure or (message, hint)
-
-    def failure(self) -> tuple[str, str] | None:
-        return self._failure
 
 
 def train_distributed(
@@ -144,7 +121,7 @@ def train_distributed(
     if not (run.directory / "model" / "model.json").exists():
         with session(cpus=max(workers, cores())):
             wanted = _gpus(workers, gpus)
-            board = ray.remote(_Board).options(num_cpus=0).remote()
+            board = ray.remote(Board).options(num_cpus=0).remote()
             job = _Job(
                 config,
                 data,
@@ -156,10 +133,11 @@ def train_distributed(
                 board,
                 wanted > 0,
             )
-            with _listening(board, on_progress, on_epoch, on_workers):
+            told = (lambda event: on_epoch(report_of(event))) if on_epoch else None
+            with listening(board, on_progress, told, on_workers):
                 _fit(job, run, workers, wanted, cpus_each, storage)
     finished = Bundle.load(run.directory / "model")
-    history = [train.report_of(item) for item in checkpoints.read_history(run.directory)]
+    history = [report_of(item) for item in checkpoints.read_history(run.directory)]
     return TrainResult(finished, finished.metrics, history, time.monotonic() - began, remarks, run.directory)
 
 
@@ -232,19 +210,23 @@ def _work(given: dict[str, Any]) -> None:
                 cache=SharedCache(job.shelf),
                 peers=peers,
                 device="cuda" if job.is_gpu else "cpu",
-                on_progress=_teller(job.board) if is_first else None,
+                on_progress=teller(job.board) if is_first else None,
                 on_epoch=lambda report: _report_epoch(job.board, report, is_first=is_first),
             )
         except LookalikeError as error:
             # Trying again would fail again; the other processes see the group end and come back to the first lines.
             ray.get(job.board.fail.remote(error.message, error.hint))
             return
+        except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
+            log.exception("training failed")
+            ray.get(job.board.fail.remote(f"{type(error).__name__}: {error}", "run it with --workers 1 --debug"))
+            return
         _report_model(run.directory, is_first=is_first)
 
 
 def _report_epoch(board: Any, report: EpochReport, *, is_first: bool) -> None:
     if is_first:
-        ray.get(board.tell.remote("epoch", dataclasses.replace(report, checkpoint=None)))
+        ray.get(board.tell.remote("epoch", entry(report)))
     checkpoint = None
     if report.checkpoint is not None:
         checkpoint = ray.train.Checkpoint.from_directory(report.checkpoint)
@@ -275,54 +257,6 @@ def _packed(checkpoint: checkpoints.Checkpoint | None) -> dict[str, bytes] | Non
     if checkpoint is None:
         return None
     return {path.name: path.read_bytes() for path in checkpoint.directory.iterdir()}
-
-
-def _teller(board: Any) -> Progress:
-    last = 0.0
-
-    def tell(what: str, done: int, total: int) -> None:
-        nonlocal last
-        if time.monotonic() - last > _POLL_S or done == total:
-            last = time.monotonic()
-            board.tell.remote("progress", (what, done, total))
-
-    return tell
-
-
-@contextlib.contextmanager
-def _listening(
-    board: Any,
-    on_progress: Progress | None,
-    on_epoch: Callable[[EpochReport], None] | None,
-    on_workers: Callable[[list[int]], None] | None,
-) -> Iterator[None]:
-    """Passes on, from a thread, what the processes tell."""
-    ended = threading.Event()
-    pids: dict[int, int] = {}
-
-    def pass_on() -> None:
-        for kind, event in ray.get(board.take.remote()):
-            if kind == "progress" and on_progress:
-                on_progress(*event)
-            elif kind == "epoch" and on_epoch:
-                on_epoch(event)
-            elif kind == "worker":
-                pids[event[0]] = event[1]
-                if on_workers:
-                    on_workers(list(pids.values()))
-
-    def listen() -> None:
-        while not ended.wait(_POLL_S):
-            pass_on()
-
-    thread = threading.Thread(target=listen, name="training-events", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
-        pass_on()
 
 
 def _gpus(workers: int, wanted: int | None) -> int:

@@ -42,7 +42,7 @@ def test_a_killed_process_is_replaced_and_training_goes_on_from_the_last_checkpo
             os.kill(started[-1][-1], signal.SIGKILL)
 
     found = train_distributed(
-        quick(head="none", epochs=40),
+        quick(head="none", epochs=12),
         products,
         tmp_path,
         workers=2,
@@ -51,12 +51,12 @@ def test_a_killed_process_is_replaced_and_training_goes_on_from_the_last_checkpo
         on_epoch=on_epoch,
         on_workers=started.append,
     )
-    assert [report.epoch for report in found.history] == list(range(1, 41))
+    assert [report.epoch for report in found.history] == list(range(1, 13))
     assert len({pid for pids in started for pid in pids}) >= 3, "no process was replaced"
     assert epochs.count(1) == 1, "training began anew"
     assert not list((tmp_path / ".ray").glob("*")), "checkpoints of a finished run are kept"
 
 
 def test_a_run_that_cannot_work_says_why_and_is_not_tried_again(products, tmp_path):
-    with pytest.raises(TrainingFailed, match="not a number"):
+    with pytest.raises(TrainingFailed, match="not finite|not a number"):
         train_distributed(quick(head="none", lr=1e30), products, tmp_path, workers=2, gpus=0, cpus_each=1)
