@@ -85,7 +85,7 @@ def test_optuna_and_seeds_on_two_data_sets(ray_here, products, tmp_path):
 def test_a_sweep_whose_every_trial_fails_says_why_and_keeps_the_logs(ray_here, products, tmp_path):
     plan = _plan("loss=nonsense,rubbish")
     record = _record(tmp_path, plan)
-    with pytest.raises(TrainingFailed, match="all 2 trials failed, the first because loss is '(nonsense|rubbish)'"):
+    with pytest.raises(TrainingFailed, match=r"all 2 trials failed, the first because loss is '(nonsense|rubbish)'"):
         sweep(plan, [products], record)
     assert all("Traceback" in record.log_file(id).read_text() for id in record.trials)
 
