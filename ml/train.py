@@ -71,7 +71,7 @@ class TrainConfig:
     loss: str = "normsoftmax"
     dim: int = 512
     head: str = "closed_form"
-    epochs: int = 12
+    epochs: int = 20
     head_epochs: int = 0
     train_px: int = 128
     test_px: int = 224
