@@ -217,7 +217,7 @@ class TestDemo:
 @pytest.mark.photos
 def test_search_of_a_real_photo_finds_itself_and_its_kind(lookalike: Program, grocery: Path) -> None:
     limes = grocery / "test" / "Lime"
-    lookalike("index", limes, grocery / "test" / "Kiwi")
+    lookalike("index", limes, grocery / "test" / "Papaya")
     query = photos(limes)[3]
     results = lookalike("search", query, "-k", "6", "--json").report["results"]
     assert results[0]["path"] == str(query)

