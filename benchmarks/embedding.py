@@ -1,6 +1,8 @@
 """Photos to vectors on this machine: our embedder and its peers in the same run, and what the processor could do.
 
     python benchmarks/embedding.py [--photos DIR] [--rounds 5] [--json]
+    python benchmarks/embedding.py --compile    with torch.compile, which takes minutes to get ready
+    python benchmarks/embedding.py --quick      a few photos, one round: whether it runs, not how fast
 
 All compute EfficientNet-Lite0 at 224 px. Contestants take turns in every round, so that what else the machine does
 hits all alike; figures are medians over rounds, and ratios are medians of each round's ratio to ours.
@@ -9,7 +11,7 @@ hits all alike; figures are medians over rounds, and ratios are medians of each 
     end to end   JPEG bytes to vectors; "seed" is one picture at a time through torchvision's transforms and torch
                  eager, as the notebooks that this project carries on do it
     decode       JPEG bytes to the 224 px square
-    limit        bf16 multiplications of large matrices, the most that the arithmetic units give, over the network's
+    limit        multiplications of large matrices, the most that the arithmetic units give, over the network's
                  multiplications: no network of this size gets there, as most of its layers wait for memory
 """
 
@@ -23,7 +25,9 @@ import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import openvino as ov
@@ -45,25 +49,40 @@ def main() -> None:
     parser.add_argument("--photos", type=Path, help="folder of JPEGs; the real groceries, or else the demo photos")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--compile", action="store_true")
     options = parser.parse_args()
+    size = Size(photos=8, alone=2, large=1, matrix=256, rounds=1) if options.quick else Size(rounds=options.rounds)
     torch.set_num_threads(available_cores())
     with tempfile.TemporaryDirectory() as scratch:
-        report = measure(read(options.photos, Path(scratch)), Path(scratch), options.rounds)
+        photos = read(options.photos, Path(scratch), size.photos)
+        report = measure(photos, Path(scratch), size, with_compile=options.compile)
     print(json.dumps(report, indent=2) if options.json else table(report))
 
 
-def read(folder: Path | None, scratch: Path) -> list[bytes]:
-    """128 photos as they lie on disk."""
+@dataclass(frozen=True)
+class Size:
+    """How much is measured: photos in all and of those that go one at a time, large photos, side of the matrices."""
+
+    photos: int = 128
+    alone: int = 32
+    large: int = 8
+    matrix: int = 2048
+    rounds: int = 5
+
+
+def read(folder: Path | None, scratch: Path, count: int) -> list[bytes]:
+    """That many photos as they lie on disk."""
     if folder is None:
         folder = GROCERY
     if not folder.is_dir():
         folder = scratch / "photos"
         demo_photos.make(folder, products=16, views=8)
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg"))
-    return [path.read_bytes() for path in paths[:: max(1, len(paths) // 128)][:128]]
+    return [path.read_bytes() for path in paths[:: max(1, len(paths) // count)][:count]]
 
 
-def measure(photos: list[bytes], scratch: Path, rounds: int) -> dict[str, object]:
+def measure(photos: list[bytes], scratch: Path, size: Size, *, with_compile: bool) -> dict[str, Any]:
     model, preprocessing = pretrained()
     saved = bundle.save(model, scratch / "bundle", name="lite0")
     began = time.perf_counter()
@@ -90,34 +109,37 @@ def measure(photos: list[bytes], scratch: Path, rounds: int) -> dict[str, object
     groups: dict[str, dict[str, tuple[int, Step]]] = {
         "forward": {
             "ours": (len(pixels), lambda: ours.embed_arrays(pixels)),
-            "ours, one at a time": (32, lambda: [ours.embed_arrays(pixels[i : i + 1]) for i in range(32)]),
-            **{name: (64, step) for name, step in forward_peers(model, pixels[:64], scratch).items()},
+            "ours, one at a time": (size.alone, lambda: [ours.embed_arrays(pixels[[i]]) for i in range(size.alone)]),
+            **{
+                name: (len(pixels[:64]), step)
+                for name, step in forward_peers(model, pixels[:64], scratch, with_compile=with_compile).items()
+            },
         },
         "end to end": {
             "ours": (len(photos), end_to_end),
-            "seed: torchvision, torch eager": (32, lambda: as_the_seed(model, photos[:32])),
+            "seed: torchvision, torch eager": (size.alone, lambda: as_the_seed(model, photos[: size.alone])),
         },
         "decode": {
             "ours": (len(photos), lambda: [prepared(data) for data in photos]),
             "ours, two threads": (len(photos), lambda: list(decoders.map(prepared, photos))),
         },
         "decode of 12 megapixels": {
-            "ours": (8, lambda: [prepared(large) for _ in range(8)]),
-            "Pillow, whole": (2, lambda: [seed_transform(Image.open(io.BytesIO(large)).convert("RGB")) for _ in "ab"]),
+            "ours": (size.large, lambda: [prepared(large) for _ in range(size.large)]),
+            "Pillow, whole": (1, lambda: seed_transform(Image.open(io.BytesIO(large)).convert("RGB"))),
         },
     }
-    limit = bf16_gflops()
+    gflops = {"bf16": matrix_gflops(torch.bfloat16, size.matrix), "f32": matrix_gflops(torch.float32, size.matrix)}
     multiplications = count_multiplications(model, pixels[:1])
     processor = ov.Core().get_property("CPU", "FULL_DEVICE_NAME")
     return {
         "machine": f"{processor}, {available_cores()} cores, {platform.system()}",
         "embedder": ours.why,
         "start s": {"first": round(cold_s, 2), "from the cache": round(warm_s, 2)},
-        "images/s": {group: race(contestants, rounds) for group, contestants in groups.items()},
+        "images/s": {group: race(contestants, size.rounds) for group, contestants in groups.items()},
         "limit": {
-            "bf16 GFLOP/s": round(limit),
             "GFLOP an image": round(2 * multiplications / 1e9, 3),
-            "images/s": round(limit * 1e9 / (2 * multiplications)),
+            "GFLOP/s": {precision: round(rate) for precision, rate in gflops.items()},
+            "images/s": {precision: round(rate * 1e9 / (2 * multiplications)) for precision, rate in gflops.items()},
         },
     }
 
@@ -142,7 +164,7 @@ def race(contestants: dict[str, tuple[int, Step]], rounds: int) -> dict[str, dic
     }
 
 
-def forward_peers(model: EmbeddingModel, pixels: np.ndarray, scratch: Path) -> dict[str, Step]:
+def forward_peers(model: EmbeddingModel, pixels: np.ndarray, scratch: Path, *, with_compile: bool) -> dict[str, Step]:
     tensors = torch.from_numpy(pixels).split(32)
     eager, last = model, pretrained()[0].to(memory_format=torch.channels_last)
 
@@ -159,6 +181,9 @@ def forward_peers(model: EmbeddingModel, pixels: np.ndarray, scratch: Path) -> d
         "torch channels_last, batches of 32": run(last, bf16=False),
         "torch channels_last bf16, batches of 32": run(last, bf16=True),
     }
+    if with_compile:
+        peers["torch.compile channels_last, batches of 32"] = run(torch.compile(last), bf16=False)
+        peers["torch.compile channels_last bf16, batches of 32"] = run(torch.compile(last), bf16=True)
     (ir,) = (scratch / "compiled").rglob("network.xml")
     core = ov.Core()
     for precision in ("bf16", "f32"):
@@ -209,15 +234,16 @@ def large_jpeg() -> bytes:
     return buffer.getvalue()
 
 
-def bf16_gflops(size: int = 2048) -> float:
-    left, right = torch.randn(size, size).bfloat16(), torch.randn(size, size).bfloat16()
+def matrix_gflops(dtype: torch.dtype, side: int) -> float:
+    """The best of a few products of square matrices."""
+    left, right = torch.randn(side, side).to(dtype), torch.randn(side, side).to(dtype)
     left @ right
     took = []
     for _ in range(7):
         began = time.perf_counter()
         left @ right
         took.append(time.perf_counter() - began)
-    return 2 * size**3 / min(took) / 1e9
+    return 2 * side**3 / min(took) / 1e9
 
 
 def count_multiplications(model: EmbeddingModel, pixels: np.ndarray) -> int:
@@ -238,14 +264,23 @@ def count_multiplications(model: EmbeddingModel, pixels: np.ndarray) -> int:
     return total
 
 
-def table(report: dict[str, object]) -> str:
-    start, limit = report["start s"], report["limit"]
-    lines = [str(report["machine"]), str(report["embedder"]), f"start: {start}"]
-    for group, contestants in report["images/s"].items():  # type: ignore[attr-defined]
-        lines += ["", f"{group:<42}{'images/s':>10}{'ours is':>12}"]
+def table(report: dict[str, Any]) -> str:
+    """The report in columns, with each group's best peer in words."""
+    lines = [report["machine"], report["embedder"], f"start: {report['start s']} s"]
+    for group, contestants in report["images/s"].items():
+        lines += ["", f"{group:<50}{'images/s':>10}{'ours is':>12}"]
         for name, figures in contestants.items():
-            lines.append(f"  {name:<40}{figures['images/s']:>10.1f}{figures['ours is times as fast']:>10.2f} x")
-    return "\n".join([*lines, "", f"limit: {limit}"])
+            lines.append(f"  {name:<48}{figures['images/s']:>10.1f}{figures['ours is times as fast']:>10.2f} x")
+        peers = {name: figures for name, figures in contestants.items() if not name.startswith("ours")}
+        if peers:
+            best = max(peers, key=lambda name: peers[name]["images/s"])
+            lines.append(f"  {peers[best]['ours is times as fast']:.2f} times the best peer, {best}")
+    limit = report["limit"]
+    lines += ["", f"limit ({limit['GFLOP an image']} GFLOP an image){'GFLOP/s':>18}{'images/s':>16}"]
+    lines += [
+        f"  {precision:<32}{rate:>14}{limit['images/s'][precision]:>16}" for precision, rate in limit["GFLOP/s"].items()
+    ]
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,44 @@
+"""Benchmarks run, and report what the documents quote. How fast this machine is fails no test."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+
+
+def report_of(script: str, *arguments: str) -> dict[str, Any]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("LOOKALIKE_")}
+    child = subprocess.run(
+        [sys.executable, "-P", f"benchmarks/{script}", "--quick", *arguments],
+        cwd=ROOT,
+        env=environment | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        timeout=280,
+    )
+    return json.loads(child.stdout)
+
+
+def test_the_embedder_is_measured_beside_its_peers():
+    report = report_of("embedding.py", "--json")
+    for group in ("forward", "end to end", "decode"):
+        figures = report["images/s"][group]
+        assert next(iter(figures)) == "ours" and figures["ours"]["ours is times as fast"] == 1
+        assert all(each["images/s"] > 0 for each in figures.values())
+    assert "seed: torchvision, torch eager" in report["images/s"]["end to end"]
+    assert set(report["limit"]["GFLOP/s"]) == {"bf16", "f32"}
+    # 0.4 billion multiplications, says the network's own publication.
+    assert 0.7 < report["limit"]["GFLOP an image"] < 0.9
+
+
+def test_indexing_is_measured_and_finds_every_photo_again():
+    report = report_of("indexing.py")
+    assert report["index"]["added"] == report["index again"]["unchanged"] == 12
+    assert report["index"]["failed"] == 0
+    assert report["search"]["queries"] == report["search"]["found themselves first"] == 12
+    assert report["search"]["lowest similarity to themselves"] >= 0.999
