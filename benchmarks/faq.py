@@ -1,6 +1,6 @@
 """The numbers of docs/faq.md: what images per class, image size, dimension and backbone do to mAP@R and to speed.
 
-    python benchmarks/faq.py [--quick] [--train DIR --test DIR] [--json FILE]
+    python benchmarks/faq.py [--quick] [--train DIR --test DIR] [--json FILE] [--write]
 
 Without folders, photos of made-up products are drawn; half of the products are the test. Every model is the preset
 `fast`: a head in closed form on the untouched network. Training pictures are drawn three times. --quick draws once,
@@ -29,6 +29,7 @@ from ml.train import TrainConfig, preset_config, train
 
 PER_CLASS = (2, 4, 8, 16)
 SIZES = (96, 128, 160, 224)
+FAQ = Path(__file__).parents[1] / "docs" / "faq.md"
 # Speed alone where the weights cannot be had without a download.
 BACKBONES = ("efficientnet_lite0", "resnet18", "mobilenetv3_large_100", "resnet50")
 
@@ -173,11 +174,24 @@ def mean(what: str, rows: list[Row]) -> Row:
 
 def table(title: str, rows: list[Row]) -> str:
     """Markdown."""
-    lines = [f"### {title}\n", "| | mAP@R | recall@1 | pictures/s |", "|---|---|---|---|"]
+    return f"### {title}\n\n{lines(rows)}"
+
+
+def lines(rows: list[Row]) -> str:
+    """The rows of a table with its head."""
+    found = ["| | mAP@R | recall@1 | pictures/s |", "|---|---|---|---|"]
     for row in rows:
         cells = ["–" if value is None else f"{value:g}" for value in (row.map_at_r, row.recall_at_1, row.images_per_s)]
-        lines.append(f"| {row.what} | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+        found.append(f"| {row.what} | {' | '.join(cells)} |")
+    return "\n".join(found) + "\n"
+
+
+def write(title: str, rows: list[Row]) -> None:
+    """Replaces what stands in docs/faq.md between this table's comments."""
+    text = FAQ.read_text("utf-8")
+    before, mark, rest = text.partition(f"<!-- measured: {title} -->")
+    _, end, after = rest.partition("<!-- end -->")
+    FAQ.write_text(f"{before}{mark}\n{lines(rows)}{end}{after}", "utf-8")
 
 
 def main() -> None:
@@ -185,6 +199,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="one draw instead of three")
     parser.add_argument("--train", type=Path, help="a folder for each class")
     parser.add_argument("--test", type=Path, help="the same, of other classes")
+    parser.add_argument("--write", action="store_true", help="put the tables into docs/faq.md")
     parser.add_argument("--json", type=Path, help="write the figures here too")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -213,6 +228,8 @@ def main() -> None:
             rows = make()
             found[title] = [asdict(row) for row in rows]
             print(table(title, rows), flush=True)
+            if given.write:
+                write(title, rows)
         print(memory(), flush=True)
         if given.json:
             given.json.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
