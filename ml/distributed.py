@@ -214,13 +214,13 @@ def _work(given: dict[str, Any]) -> None:
                 on_epoch=lambda report: _report_epoch(job.board, report, is_first=is_first),
             )
         except LookalikeError as error:
-            # Trying again would fail again; the other processes see the group end and come back to the first lines.
+            # Raised, so that Ray ends the other processes, which may be waiting for this one. Those that it starts
+            # again come back to the first lines of this function, and end.
             ray.get(job.board.fail.remote(error.message, error.hint))
-            return
+            raise
         except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
-            log.exception("training failed")
             ray.get(job.board.fail.remote(f"{type(error).__name__}: {error}", "run it with --workers 1 --debug"))
-            return
+            raise
         _report_model(run.directory, is_first=is_first)
 
 
