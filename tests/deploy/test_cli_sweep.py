@@ -58,10 +58,11 @@ def _living(pids: set[int]) -> set[int]:
     return {pid for pid in pids if is_living(pid)}
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for processes in /proc")
 def test_a_killed_sweep_goes_on_and_repeats_no_finished_trial(demo_photos, tmp_path):
     first = _command(tmp_path, str(demo_photos), *QUICK, *GRID, "--json")
-    deadline = time.monotonic() + 200
+    deadline = time.monotonic() + 250
     while not (done := {id: t for id, t in _trials(tmp_path).items() if t["state"] == "done"}):
         assert first.poll() is None, first.communicate()[1]
         assert time.monotonic() < deadline
@@ -75,7 +76,7 @@ def test_a_killed_sweep_goes_on_and_repeats_no_finished_trial(demo_photos, tmp_p
 
     (name,) = [path.name for path in (tmp_path / "sweeps").iterdir()]
     again = _command(tmp_path, "--resume", name, "--json")
-    out, err = again.communicate(timeout=200)
+    out, err = again.communicate(timeout=250)
     assert again.returncode == 0, err
     found = json.loads(out)
     assert {trial["state"] for trial in found["trials"]} == {"done"} and len(found["trials"]) == 4
