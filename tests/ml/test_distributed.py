@@ -58,5 +58,5 @@ def test_a_killed_process_is_replaced_and_training_goes_on_from_the_last_checkpo
 
 
 def test_a_run_that_cannot_work_says_why_and_is_not_tried_again(products, tmp_path):
-    with pytest.raises(TrainingFailed, match="not finite|not a number"):
+    with pytest.raises(TrainingFailed, match=r"not finite|not a number"):
         train_distributed(quick(head="none", lr=1e30), products, tmp_path, workers=2, gpus=0, cpus_each=1)
