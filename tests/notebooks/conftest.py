@@ -3,7 +3,8 @@
 import json
 import os
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ Execute = Callable[[str, dict[str, str]], dict[str, Any]]
 
 
 @pytest.fixture
-def execute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Execute:
+def execute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Execute]:
     """`execute(name, {"x": "an expression"})` gives what the expressions are at the end of the notebook, as JSON."""
     nbformat = pytest.importorskip("nbformat")
     nbclient = pytest.importorskip("nbclient")
@@ -23,7 +24,9 @@ def execute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Execute:
     for name in [name for name in os.environ if name.startswith("LOOKALIKE_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    monkeypatch.setenv("TMPDIR", str(tmp_path))  # what a notebook makes is thrown away
+    # What a notebook makes is thrown away. Not in tmp_path: Ray's sockets need short paths.
+    scratch = tempfile.TemporaryDirectory(prefix="nb-", ignore_cleanup_errors=True)
+    monkeypatch.setenv("TMPDIR", scratch.name)
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
 
     def execute(name: str, wanted: dict[str, str]) -> dict[str, Any]:
@@ -40,4 +43,5 @@ def execute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Execute:
         found: dict[str, Any] = json.loads(notebook.cells[-1].outputs[-1].text)
         return found
 
-    return execute
+    with scratch:
+        yield execute
