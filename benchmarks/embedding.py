@@ -67,7 +67,7 @@ def main() -> None:
 
 @dataclass(frozen=True)
 class Size:
-    """How much is measured: photos in all and of those that go one at a time, large photos, seconds of matrix products."""
+    """How much is measured: photos in all and one at a time, large photos, seconds of matrix products, rounds."""
 
     photos: int = 128
     alone: int = 32
