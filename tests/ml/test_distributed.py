@@ -38,7 +38,8 @@ def test_a_killed_process_is_replaced_and_training_goes_on_from_the_last_checkpo
 
     def on_epoch(report):
         epochs.append(report.epoch)
-        if report.epoch == 2 and epochs.count(2) == 1:
+        # By then an early checkpoint lies in storage, however busy the machine is.
+        if report.epoch == 7 and epochs.count(7) == 1:
             os.kill(started[-1][-1], signal.SIGKILL)
 
     found = train_distributed(
