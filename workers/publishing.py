@@ -14,6 +14,7 @@ The job's `detail` holds the phase, so that any worker can take the next step af
 import json
 import logging
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ KEPT_COLLECTIONS = 2
 MAX_PASSES = 5
 _PROBES = 50  # pictures that are looked up in the new collection
 _SAMPLE = 2000  # labelled pictures that mAP@R is compared on
+_AT_ONCE = 10  # vectors that are fetched between two searches
 _TOLERANCE = 0.005  # of mAP@R: less is the noise of a sample
 
 
@@ -172,13 +174,12 @@ def _compare_quality(serving: Serving, new: Live) -> dict[str, float]:
         if count < 2:
             continue
         ids = [point.id for point in serving.store.points(new.collection, label=label, limit=100)]
-        before = serving.store.fetch(active.collection, ids, with_vectors=True)
-        after = serving.store.fetch(new.collection, ids, with_vectors=True)
+        before, after = (_vectors(serving, live.collection, ids) for live in (active, new))
         for id in ids:
             old, fresh = before.get(id), after.get(id)
-            if old and fresh and old.vector is not None and fresh.vector is not None:
-                vectors["active"].append(old.vector)
-                vectors["new"].append(fresh.vector)
+            if old is not None and fresh is not None:
+                vectors["active"].append(old)
+                vectors["new"].append(fresh)
                 labels.append(label)
         if len(labels) >= _SAMPLE:
             break
@@ -190,3 +191,13 @@ def _compare_quality(serving: Serving, new: Live) -> dict[str, float]:
         np.savez(Path(folder) / "vectors.npz", labels=codes, **arrays)  # type: ignore[arg-type]
         isolated.run("workers.quality:measure", folder)
         return json.loads((Path(folder) / "map_at_r.json").read_text())
+
+
+def _vectors(serving: Serving, collection: str, ids: list[str]) -> dict[str, np.ndarray]:
+    """id -> stored vector; a few at a time, because turning them into arrays keeps searches from running."""
+    found: dict[str, np.ndarray] = {}
+    for start in range(0, len(ids), _AT_ONCE):
+        stored = serving.store.fetch(collection, ids[start : start + _AT_ONCE], with_vectors=True)
+        found |= {id: point.vector for id, point in stored.items() if point.vector is not None}
+        time.sleep(0.005)
+    return found

@@ -14,6 +14,9 @@ import numpy as np
 from ml.errors import LookalikeError
 from workers.settings import Settings
 
+# Listings grow their pages from here: whoever wants a few points does not pay for a thousand.
+FIRST_PAGE = 32
+
 
 class StoreBusy(LookalikeError):
     """An embedded store that another process owns."""

@@ -20,7 +20,7 @@ from typing import IO, Any
 import numpy as np
 import qdrant_edge as edge
 
-from workers.store import Hit, Payload, Point, Store, StoreBusy, Stored, StoreFailed
+from workers.store import FIRST_PAGE, Hit, Payload, Point, Store, StoreBusy, Stored, StoreFailed
 from workers.store.optimize import optimise
 from workers.store.shard import Shard, hex_id
 
@@ -108,9 +108,10 @@ class EdgeStore(Store):
         self, collection: str, *, label: str | None = None, after: str | None = None, limit: int | None = None
     ) -> Iterator[Stored]:
         offset = uuid.UUID(int=min(uuid.UUID(after).int + 1, 2**128 - 1)) if after else None
-        left = limit
+        left, page = limit, FIRST_PAGE
         while left is None or left > 0:
-            size = _PAGE if left is None else min(left, _PAGE)
+            size = page if left is None else min(left, page)
+            page = min(2 * page, _PAGE)
             request = edge.ScrollRequest(offset=offset, limit=size, filter=_label_filter(label), with_payload=True)
             records, offset = self._shard(collection).engine.scroll(request)
             for record in records:

@@ -16,7 +16,7 @@ import numpy as np
 from qdrant_client import QdrantClient, models
 from qdrant_client.http.exceptions import ApiException, UnexpectedResponse
 
-from workers.store import Hit, Payload, Point, Store, Stored, StoreFailed
+from workers.store import FIRST_PAGE, Hit, Payload, Point, Store, Stored, StoreFailed
 
 _PAGE = 1000
 _BATCH = 256  # points a request: 512-d float32 with payload is about 0.6 MB
@@ -119,9 +119,10 @@ class ServerStore(Store):
         self, collection: str, *, label: str | None = None, after: str | None = None, limit: int | None = None
     ) -> Iterator[Stored]:
         offset: Any = _uuid(f"{min(int(after, 16) + 1, 2**128 - 1):032x}") if after else None
-        left = limit
+        left, page = limit, FIRST_PAGE
         while left is None or left > 0:
-            size = _PAGE if left is None else min(left, _PAGE)
+            size = page if left is None else min(left, page)
+            page = min(2 * page, _PAGE)
             records, offset = self._do(
                 self._client.scroll,
                 collection,
