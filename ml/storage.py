@@ -75,8 +75,7 @@ class LocalStorage:
             except OSError:  # another file system, or one without links
                 with source.open("rb") as reader, draft.open("xb") as writer:
                     shutil.copyfileobj(reader, writer)
-                    writer.flush()
-                    os.fsync(writer.fileno())
+            _sync(draft)  # a linked file may have been written a moment ago
 
     def get(self, key: str) -> bytes:
         return (self.root / key).read_bytes()
@@ -103,7 +102,7 @@ class LocalStorage:
             try:
                 yield draft
                 draft.replace(target)
-                _sync_folder(target.parent)
+                _sync(target.parent)
             finally:
                 draft.unlink(missing_ok=True)
         except FileNotFoundError:
@@ -190,8 +189,8 @@ def _files_below(folder: Path) -> Iterator[Path]:
             yield Path(entry.path)
 
 
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
