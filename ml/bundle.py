@@ -14,7 +14,6 @@ Nothing in this module imports torch until a bundle is saved, so that a worker w
 import dataclasses
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -28,6 +27,7 @@ from safetensors.numpy import load_file, save_file
 
 from ml import images
 from ml.errors import LookalikeError
+from ml.storage import sync
 
 if TYPE_CHECKING:
     from ml.model import EmbeddingModel
@@ -292,15 +292,6 @@ def save(
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     return Bundle.load(directory)
-
-
-def sync(path: Path) -> None:
-    """Makes sure that a file, or a folder's list of names, is on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _sha256_of(path: Path) -> str:

@@ -20,8 +20,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from ml.bundle import sync
 from ml.errors import LookalikeError
+from ml.storage import sync
 
 KEPT = 2
 _STATE, _PROGRESS, _HISTORY = "state.safetensors", "progress.json", "history.json"

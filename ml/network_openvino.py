@@ -19,7 +19,8 @@ import numpy as np
 import openvino as ov
 
 from ml import isolated
-from ml.bundle import Bundle, sync
+from ml.bundle import Bundle
+from ml.storage import sync
 
 log = logging.getLogger(__name__)
 

@@ -75,7 +75,7 @@ class LocalStorage:
             except OSError:  # another file system, or one without links
                 with source.open("rb") as reader, draft.open("xb") as writer:
                     shutil.copyfileobj(reader, writer)
-            _sync(draft)  # a linked file may have been written a moment ago
+            sync(draft)  # a linked file may have been written a moment ago
 
     def get(self, key: str) -> bytes:
         return (self.root / key).read_bytes()
@@ -102,7 +102,7 @@ class LocalStorage:
             try:
                 yield draft
                 draft.replace(target)
-                _sync(target.parent)
+                sync(target.parent)
             finally:
                 draft.unlink(missing_ok=True)
         except FileNotFoundError:
@@ -189,7 +189,8 @@ def _files_below(folder: Path) -> Iterator[Path]:
             yield Path(entry.path)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Makes sure that a file, or a folder's list of names, is on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
