@@ -45,7 +45,7 @@ def run(settings: Settings) -> int:
     jobs = Jobs(server)
     app = make_app(settings)
     presence = Presence(app, server, jobs, serving)
-    register(Context(app, server, jobs, serving, presence.worker))
+    register(Context(app, server, jobs, serving, presence))
     if settings.is_embedded_qdrant:
         presence.forget_others()
     presence.start()

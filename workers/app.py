@@ -91,7 +91,7 @@ def living_workers(server: Any, within_s: float = 10.0) -> int:
 
 
 def living(server: Any) -> list[WorkerStatus]:
-    """Every worker that gave a sign of life lately, as it described itself."""
+    """Every worker that gave a sign of life lately, as it described itself; the latest sign last."""
     beats = dict(server.zrange("lookalike:workers", 0, -1, withscores=True))
     records = server.mget([worker_key(name) for name in beats]) if beats else []
     return [

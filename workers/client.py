@@ -41,6 +41,7 @@ logged_as = logs.request
 
 _PATIENCE_S = 10.0  # a worker may be starting; then its absence is reported
 _LONGEST_QUEUE = 200  # searches waiting; more would only wait longer
+_FOLLOWED_S = 5.0  # workers follow a switch in a quarter of a second; one that hangs is not waited for
 
 
 class Unavailable(LookalikeError):
@@ -272,7 +273,9 @@ class Client:
         return job
 
     def rollback(self) -> tuple[Active, str]:
-        """Switches back to what was active before, at once, and starts a job that adds what has been indexed since.
+        """Switches back to what was active before and starts a job that adds what has been indexed since.
+
+        Returns when the workers have followed, which takes less than a second.
 
         Returns:
             What is active now, and the job's id.
@@ -284,6 +287,7 @@ class Client:
         if previous is None:
             raise LookalikeError("there is nothing to roll back to", hint="only one model has been active so far")
         active = self.registry.activate(previous.model, previous.collection)
+        self._await_followers(active)
         return active, self.verify(repair=True)
 
     # Moving
@@ -441,17 +445,26 @@ class Client:
                 problems.append(f"no task of queue {queue} was finished for {silent_s:.0f} s: restart its workers")
         if queues["search"] > _LONGEST_QUEUE:
             problems.append(f"{queues['search']} searches are waiting: add workers")
-        newest = max(workers, key=lambda worker: worker.started_at, default=None)
+        latest = workers[-1] if workers else None
         return SystemStatus(
             healthy=not problems,
             problems=tuple(problems),
-            model=newest.model if newest else None,
-            collection=newest.collection if newest else None,
-            pictures=newest.pictures if newest else 0,
+            model=latest.model if latest else None,
+            collection=latest.collection if latest else None,
+            pictures=latest.pictures if latest else 0,
             queues=queues,
             workers=workers,
             settings=self.settings.shown(),
         )
+
+    def _await_followers(self, active: Active) -> None:
+        """Returns when every living worker answers from what is active, or when one takes too long to."""
+        with self.reporting():
+            deadline = time.monotonic() + _FOLLOWED_S
+            while any(worker.collection != active.collection for worker in living(self._redis)):
+                if time.monotonic() > deadline:
+                    return
+                time.sleep(0.02)
 
     def _reconcile(self, kind: str, ids: Sequence[str]) -> JobStatus:
         with self.reporting():

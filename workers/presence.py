@@ -1,6 +1,6 @@
 """A worker's signs of life, and the housekeeping that every worker does beside its tasks.
 
-Each worker writes what it is and what it serves every two seconds. Whoever holds the housekeeping lock enqueues what is
+Each worker writes what it is and what it serves every two seconds, and at once when that changes. Whoever holds the housekeeping lock enqueues what is
 due of every running job, so that no job waits for its client or for a worker that died.
 """
 
@@ -22,7 +22,7 @@ from workers.jobs import Jobs, worker_key
 from workers.messages import WorkerStatus
 from workers.metrics import observe_model
 from workers.publishing import abandon
-from workers.serving import Serving
+from workers.serving import Live, Serving
 
 logger = logging.getLogger(__name__)
 
@@ -40,15 +40,17 @@ class Presence:
         self._started_at = time.time()
         self._probed_at = 0.0
         self._closed = threading.Event()
+        self._in_turn = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="presence", daemon=True)
 
     def start(self) -> None:
-        self._beat()
+        self.beat()
         self._thread.start()
 
     def close(self) -> None:
         """Says goodbye: what this worker still claimed is due at once."""
         self._closed.set()
+        self._serving.changed.set()
         self._thread.join()
         self._redis.delete(worker_key(self.worker))
         self._redis.zrem("lookalike:workers", self.worker)
@@ -60,19 +62,34 @@ class Presence:
         self._redis.delete("lookalike:workers")
 
     def _run(self) -> None:
-        while not self._closed.wait(BEAT_S):
+        while True:
+            self._serving.changed.wait(BEAT_S)
+            self._serving.changed.clear()
+            if self._closed.is_set():
+                return
             try:
-                self._beat()
+                self.beat()
                 self._keep_house()
             except redis.RedisError as error:
                 logger.warning("Redis does not answer: %s", error)
             except Exception:  # a worker that stops beating counts as dead, though it works
                 logger.exception("housekeeping failed")
 
-    def _beat(self) -> None:
-        live = self._serving.active()
-        observe_model(live.model, live.collection, live.embedder.device, live.embedder.precision)
-        status = WorkerStatus(
+    def beat(self) -> None:
+        """Writes what this worker is and serves now. Who changed the collection calls it before saying so."""
+        with self._in_turn:
+            now = time.time()
+            live = self._serving.active()
+            observe_model(live.model, live.collection, live.embedder.device, live.embedder.precision)
+            status = self._status(live)
+            with self._redis.pipeline() as pipe:
+                pipe.set(worker_key(self.worker), json.dumps(status.to_json()), ex=_LIFETIME_S)
+                pipe.zadd("lookalike:workers", {self.worker: now})
+                pipe.zremrangebyscore("lookalike:workers", "-inf", now - 3600)
+                pipe.execute()
+
+    def _status(self, live: Live) -> WorkerStatus:
+        return WorkerStatus(
             id=self.worker,
             host=socket.gethostname(),
             pid=os.getpid(),
@@ -88,11 +105,6 @@ class Presence:
             rss_mb=round(_resident_mb()),
             holds=tuple(target.collection for target in self._serving.targets()),
         )
-        with self._redis.pipeline() as pipe:
-            pipe.set(worker_key(self.worker), json.dumps(status.to_json()), ex=_LIFETIME_S)
-            pipe.zadd("lookalike:workers", {self.worker: time.time()})
-            pipe.zremrangebyscore("lookalike:workers", "-inf", time.time() - 3600)
-            pipe.execute()
 
     def _keep_house(self) -> None:
         if not self._redis.set("lookalike:housekeeping", self.worker, nx=True, px=int(BEAT_S * 900)):

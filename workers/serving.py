@@ -49,6 +49,7 @@ class Serving:
         self.decoders = ThreadPoolExecutor(os.cpu_count(), "decode", initializer=_yield_to_searches)
         self._embedders: dict[str, Embedder] = {}
         self._loading = threading.Lock()
+        self.changed = threading.Event()  # set when what this worker serves is no longer what it last said
         self._active = self._first()
         self._building: tuple[Live, ...] = ()
         self._retained: tuple[str, ...] = ()
@@ -84,6 +85,7 @@ class Serving:
     def refresh(self) -> None:
         """Looks at what is active, being built and retained now, and follows it."""
         # Loaded first, so that the switch finds the model here: no search waits for it.
+        before = self.targets()
         building = tuple(self.live(entry.model, entry.collection) for entry in self.registry.building())
         named = self.registry.active()
         if named is not None and (named.model, named.collection) != (self._active.model, self._active.collection):
@@ -93,6 +95,8 @@ class Serving:
         self._retained = tuple(
             entry.collection for entry in self.registry.history() if entry.collection != self._active.collection
         )
+        if self.targets() != before:
+            self.changed.set()
 
     def close(self) -> None:
         self._closed.set()

@@ -17,6 +17,7 @@ from workers.gallery import NotFound
 from workers.jobs import COUNTERS, MAX_ATTEMPTS, Chunk, Jobs
 from workers.messages import Failure
 from workers.metrics import FAILURES, PICTURES, TASK_SECONDS
+from workers.presence import Presence
 from workers.publishing import advance
 from workers.reconcile import Outcome, reconcile
 from workers.searching import search
@@ -35,7 +36,7 @@ class Context:
     redis: Any
     jobs: Jobs
     serving: Serving
-    worker: str
+    presence: Presence
 
 
 def register(context: Context) -> None:
@@ -79,7 +80,7 @@ def register(context: Context) -> None:
     @app.task(name="work_on_chunk")
     def work_on_chunk(job: str, number: int) -> None:
         """Brings one chunk of pictures in line. Safe to run twice: ids come from content."""
-        chunk = context.jobs.claim(job, number, context.worker)
+        chunk = context.jobs.claim(job, number, context.presence.worker)
         if chunk is not None:
             _work(context, chunk)
             nudge(app, context.jobs, job, living_workers(context.redis))
@@ -133,6 +134,7 @@ def _work(context: Context, chunk: Chunk) -> None:
                 target = context.serving.live(chunk.params["model"], chunk.params["collection"])
             outcome = reconcile(context.serving, chunk.items, target, renew=lambda: context.jobs.renew(chunk))
             outcome.counts |= {"done": len(chunk.items), "failed": len(outcome.failures)}
+            context.presence.beat()
     except LookalikeError as error:  # storage or store are away: nobody's fault, so it does not count
         logger.warning("chunk %d of %s waits: %s", chunk.number, chunk.job, error.message)
         FAILURES.labels(type(error).__name__).inc()

@@ -21,6 +21,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ml.errors import LookalikeError
+from workers.gallery import NotFound
 from workers.jobs import Jobs
 from workers.messages import JobStatus
 from workers.settings import Settings
@@ -109,6 +110,10 @@ class Trainings:
     def _watch(self, job: str, process: subprocess.Popen[bytes]) -> None:
         """Says so when a run's process ended without saying so itself, for example by kill -9."""
         ended = process.wait()
+        with contextlib.suppress(NotFound):  # records are forgotten after a week
+            self._end_silent(job, ended)
+
+    def _end_silent(self, job: str, ended: int) -> None:
         status = self._jobs.status(job)
         if not status.is_finished:
             lines = self.log(job).read_text("utf-8", "replace").strip().splitlines()

@@ -30,7 +30,8 @@ def context(queue: redis.Redis) -> Context:
 
     gallery = SimpleNamespace(picture=picture, forget=lambda id: None, sweep=lambda id: None)
     serving: Any = SimpleNamespace(gallery=gallery)
-    return Context(Celery(set_as_current=False), queue, Jobs(queue), serving, "w")
+    presence: Any = SimpleNamespace(worker="w", beat=lambda: None)
+    return Context(Celery(set_as_current=False), queue, Jobs(queue), serving, presence)
 
 
 def start(jobs: Jobs, ids: list[str]) -> str:
@@ -46,7 +47,7 @@ def run(context: Context, job: str) -> None:
         if context.jobs.status(job).is_finished:
             return
         for number in context.jobs.due(job, width=2):
-            chunk = context.jobs.claim(job, number, context.worker)
+            chunk = context.jobs.claim(job, number, context.presence.worker)
             assert chunk is not None
             try:
                 tasks._work(context, chunk)
