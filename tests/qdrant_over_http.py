@@ -20,6 +20,8 @@ from workers.store.edge import EdgeStore
 def make_app(store: EdgeStore) -> Flask:
     """The server's application over an open store."""
     app = Flask(__name__)
+    created: dict[str, dict[str, Any]] = {}
+    aliases: dict[str, str] = {}
 
     def answer(result: Any) -> dict[str, Any]:
         return {"result": result, "status": "ok", "time": 0.0}
@@ -46,10 +48,15 @@ def make_app(store: EdgeStore) -> Flask:
 
     @app.get("/collections/<name>")
     def describe(name: str) -> dict[str, Any]:
-        vectors = {"size": store.dim(name), "distance": "Cosine"}
+        asked = created.get(name, {})
+        vectors = asked.get("vectors", {}) | {"size": store.dim(name), "distance": "Cosine"}
+        laid_out = {
+            k: asked[k] for k in ("shard_number", "replication_factor", "write_consistency_factor") if k in asked
+        }
         optimizer = {"deleted_threshold": 0.2, "vacuum_min_vector_number": 1000, "default_segment_number": 0}
         config = {
-            "params": {"vectors": vectors},
+            "params": {"vectors": vectors} | laid_out,
+            "quantization_config": asked.get("quantization_config"),
             "hnsw_config": {"m": 16, "ef_construct": 100, "full_scan_threshold": 10000},
             "optimizer_config": optimizer | {"flush_interval_sec": 5},
         }
@@ -66,8 +73,22 @@ def make_app(store: EdgeStore) -> Flask:
 
     @app.put("/collections/<name>")
     def create(name: str) -> dict[str, Any]:
-        store.ensure(name, request.get_json()["vectors"]["size"])
+        created[name] = request.get_json()
+        store.ensure(name, created[name]["vectors"]["size"])
         return answer(True)
+
+    @app.post("/collections/aliases")
+    def change_aliases() -> dict[str, Any]:
+        for action in request.get_json()["actions"]:
+            if "delete_alias" in action:
+                aliases.pop(action["delete_alias"]["alias_name"], None)
+            else:
+                aliases[action["create_alias"]["alias_name"]] = action["create_alias"]["collection_name"]
+        return answer(True)
+
+    @app.get("/aliases")
+    def list_aliases() -> dict[str, Any]:
+        return answer({"aliases": [{"alias_name": a, "collection_name": c} for a, c in aliases.items()]})
 
     @app.delete("/collections/<name>")
     def drop(name: str) -> dict[str, Any]:

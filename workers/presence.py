@@ -1,7 +1,8 @@
 """A worker's signs of life, and the housekeeping that every worker does beside its tasks.
 
-Each worker writes what it is and what it serves every two seconds, and at once when that changes. Whoever holds the housekeeping lock enqueues what is
-due of every running job, so that no job waits for its client or for a worker that died.
+Each worker writes what it is and what it serves every two seconds, and at once when that changes. Whoever holds the
+housekeeping lock enqueues what is due of every running job, so that no job waits for its client or for a worker that
+died.
 """
 
 import json

@@ -53,6 +53,7 @@ class Serving:
         self._active = self._first()
         self._building: tuple[Live, ...] = ()
         self._retained: tuple[str, ...] = ()
+        self._announced = ""
         self.refresh()
         self._closed = threading.Event()
         self._poller = threading.Thread(target=self._poll, name="active-model", daemon=True)
@@ -97,6 +98,9 @@ class Serving:
         )
         if self.targets() != before:
             self.changed.set()
+        if self._announced != self._active.collection:
+            self.store.announce(self._active.collection)
+            self._announced = self._active.collection
 
     def close(self) -> None:
         self._closed.set()

@@ -34,6 +34,20 @@ class Settings:
         "", "LOOKALIKE_REDIS_URL", "queue and job records; empty: an embedded Valkey server", in_file=True
     )
     qdrant_url: str = _setting("", "LOOKALIKE_QDRANT_URL", "vector database; empty: Qdrant Edge in the worker")
+    qdrant_shards: int = _setting(1, "LOOKALIKE_QDRANT_SHARDS", "shards of a new collection on a Qdrant server")
+    qdrant_replicas: int = _setting(
+        1, "LOOKALIKE_QDRANT_REPLICAS", "copies of every shard; a write counts when most of them have it"
+    )
+    qdrant_vectors: str = _setting(
+        "memory",
+        "LOOKALIKE_QDRANT_VECTORS",
+        "where the server keeps float32 vectors of new collections: memory or disk",
+    )
+    qdrant_quantization: str = _setting(
+        "none",
+        "LOOKALIKE_QDRANT_QUANTIZATION",
+        "codes that new collections are searched by before the best are compared exactly: none, int8 or binary",
+    )
     qdrant_api_key: str = _setting("", "LOOKALIKE_QDRANT_API_KEY", "key of the Qdrant server", secret=True)
     storage: str = _setting("", "LOOKALIKE_STORAGE", "originals, metadata and models; empty: <home>/storage")
     ray_address: str = _setting("", "RAY_ADDRESS", "Ray cluster to train on; empty: Ray on this machine")
@@ -136,6 +150,15 @@ def _parse(env: str, default: Any, raw: Any) -> Any:
     return Path(raw) if isinstance(default, Path) else str(raw)
 
 
+_CHOICES = {
+    "device": ("auto", "cuda", "cpu"),
+    "qdrant_vectors": ("memory", "disk"),
+    "qdrant_quantization": ("none", "int8", "binary"),
+    "log_level": ("debug", "info", "warning", "error"),
+    "log_format": ("text", "json"),
+}
+
+
 def _validated(settings: Settings) -> Settings:
     if settings.redis_url and not settings.redis_url.startswith(
         ("redis://", "rediss://", "redis+socket://", "unix://")
@@ -145,22 +168,21 @@ def _validated(settings: Settings) -> Settings:
         )
     if settings.qdrant_url and not settings.qdrant_url.startswith(("http://", "https://")):
         raise BadSettings("LOOKALIKE_QDRANT_URL does not start with http://", hint="for example http://localhost:6333")
+    for name, allowed in _CHOICES.items():
+        if getattr(settings, name) not in allowed:
+            (env,) = (f.metadata["env"] for f in fields(settings) if f.name == name)
+            choices = f"{', '.join(allowed[:-1])} or {allowed[-1]}"
+            raise BadSettings(f"{env} is {getattr(settings, name)!r}", hint=f"use {choices}")
     if settings.storage and "://" not in settings.storage:
         raise BadSettings(
             "LOOKALIKE_STORAGE is no URL", hint="for example file:///data/lookalike or s3://bucket/prefix"
         )
-    if settings.device not in ("auto", "cuda", "cpu"):
-        raise BadSettings(f"LOOKALIKE_DEVICE is {settings.device!r}", hint="use auto, cuda or cpu")
     unknown = set(settings.queues) - {"search", "index", "maintenance"}
     if unknown:
         raise BadSettings(f"LOOKALIKE_QUEUES names {sorted(unknown)[0]!r}", hint="use search, index, maintenance")
     for f in fields(settings):
         if isinstance(f.default, int) and getattr(settings, f.name) < min(1, f.default):
             raise BadSettings(f"{f.metadata['env']} must be at least 1", hint=f"the default is {f.default}")
-    if settings.log_level not in ("debug", "info", "warning", "error"):
-        raise BadSettings(f"LOOKALIKE_LOG_LEVEL is {settings.log_level!r}", hint="use debug, info, warning or error")
-    if settings.log_format not in ("text", "json"):
-        raise BadSettings(f"LOOKALIKE_LOG_FORMAT is {settings.log_format!r}", hint="use text or json")
     return settings
 
 

@@ -16,9 +16,10 @@ from qdrant_client import QdrantClient
 from werkzeug.serving import make_server
 
 from tests import qdrant_over_http
-from workers.store import Payload, Point, Store, StoreBusy, StoreFailed
+from workers import settings as settings_of
+from workers.store import Payload, Point, Store, StoreBusy, StoreFailed, open_store
 from workers.store.edge import EdgeStore
-from workers.store.server import ServerStore
+from workers.store.server import Layout, ServerStore
 
 DIM = 16
 
@@ -54,6 +55,21 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
         if not url:
             pytest.skip("LOOKALIKE_QDRANT_URL names no Qdrant server")
         made = ServerStore.connect(url, os.environ.get("LOOKALIKE_QDRANT_API_KEY", ""))
+    yield made
+    made.close()
+
+
+@pytest.fixture(params=["local", "http", "server"])
+def client(request: pytest.FixtureRequest) -> Iterator[QdrantClient]:
+    """What another program would read the vector database with."""
+    if request.param == "local":
+        made = QdrantClient(":memory:")
+    else:
+        url = os.environ.get("LOOKALIKE_QDRANT_URL") if request.param == "server" else None
+        if request.param == "server" and not url:
+            pytest.skip("LOOKALIKE_QDRANT_URL names no Qdrant server")
+        key = os.environ.get("LOOKALIKE_QDRANT_API_KEY") if url else None
+        made = QdrantClient(url=url or request.getfixturevalue("http_url"), api_key=key, check_compatibility=False)
     yield made
     made.close()
 
@@ -147,6 +163,52 @@ class TestStore:
         store.drop(collection)
         assert collection not in store.collections()
         store.drop(collection)
+
+
+class TestServer:
+    def test_outsiders_find_the_active_collection_under_one_name(self, client: QdrantClient) -> None:
+        store = ServerStore(client)
+        first, second = (f"test-{uuid.uuid4().hex}" for _ in range(2))
+        for collection in (first, second):
+            store.ensure(collection, DIM)
+            store.announce(collection)
+            store.announce(collection)
+            assert {a.alias_name: a.collection_name for a in client.get_aliases().aliases}["gallery"] == collection
+        store.drop(second)
+        store.announce(first)
+        store.drop(first)
+
+    @pytest.mark.parametrize("quantization", ["none", "int8", "binary"])
+    def test_searches_by_codes_find_what_exact_ones_do(self, client: QdrantClient, quantization: str) -> None:
+        store = ServerStore(client, Layout(on_disk=True, quantization=quantization))
+        collection = f"test-{uuid.uuid4().hex}"
+        store.ensure(collection, DIM)
+        store.upsert(collection, points(50))
+        hits = store.query(collection, unit_vectors(50)[7], 3)
+        assert hits[0].id == ids(50)[7]
+        assert hits[0].similarity == pytest.approx(1.0, abs=1e-5)
+        store.drop(collection)
+
+    def test_collections_are_laid_out_as_the_settings_say(self, http_url: str) -> None:
+        settings = settings_of.load(
+            {
+                "LOOKALIKE_QDRANT_URL": http_url,
+                "LOOKALIKE_QDRANT_SHARDS": "6",
+                "LOOKALIKE_QDRANT_REPLICAS": "3",
+                "LOOKALIKE_QDRANT_VECTORS": "disk",
+                "LOOKALIKE_QDRANT_QUANTIZATION": "int8",
+            }
+        )
+        store = open_store(settings)
+        collection = f"test-{uuid.uuid4().hex}"
+        store.ensure(collection, DIM)
+        config = QdrantClient(url=http_url, check_compatibility=False).get_collection(collection).config
+        assert (config.params.shard_number, config.params.replication_factor) == (6, 3)
+        assert config.params.write_consistency_factor == 2
+        assert config.params.vectors.on_disk
+        assert config.quantization_config.scalar.always_ram
+        store.drop(collection)
+        store.close()
 
 
 class TestEdge:

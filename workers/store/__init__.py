@@ -111,6 +111,9 @@ class Store(Protocol):
     def labels(self, collection: str) -> dict[str, int]:
         """label -> number of points, most frequent first."""
 
+    def announce(self, collection: str) -> None:
+        """Names the collection that answers searches, for programs that read the vector database beside us."""
+
     def close(self) -> None: ...
 
 
@@ -120,6 +123,12 @@ def open_store(settings: Settings) -> Store:
         from workers.store.edge import EdgeStore
 
         return EdgeStore(settings.home / "qdrant")
-    from workers.store.server import ServerStore
+    from workers.store.server import Layout, ServerStore
 
-    return ServerStore.connect(settings.qdrant_url, settings.qdrant_api_key)
+    layout = Layout(
+        settings.qdrant_shards,
+        settings.qdrant_replicas,
+        on_disk=settings.qdrant_vectors == "disk",
+        quantization=settings.qdrant_quantization,
+    )
+    return ServerStore.connect(settings.qdrant_url, settings.qdrant_api_key, layout)

@@ -128,6 +128,9 @@ class EdgeStore(Store):
         used = [hit for hit in hits if hit.count]  # labels of deleted points linger with a count of 0
         return {str(hit.value): hit.count for hit in sorted(used, key=lambda hit: (-hit.count, str(hit.value)))}
 
+    def announce(self, collection: str) -> None:
+        """Nobody else can read an embedded store."""
+
     def close(self) -> None:
         self._closed.set()
         self._optimiser.join()

@@ -7,6 +7,7 @@ writes are tried again with growing, jittered pauses while the server is away; a
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -21,16 +22,60 @@ from workers.store import FIRST_PAGE, Hit, Payload, Point, Store, Stored, StoreF
 _PAGE = 1000
 _BATCH = 256  # points a request: 512-d float32 with payload is about 0.6 MB
 _TRIES = 5
+_ALIAS = "gallery"
+# How many times more candidates than asked for are compared exactly, by kind of code.
+_OVERSAMPLING = {"int8": 2.0, "binary": 4.0}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the server keeps collections made from now on; those that exist stay as they are.
+
+    Attributes:
+        shards: parts that it may spread over its nodes.
+        replicas: copies of every shard. A write is acknowledged when most of them have it.
+        on_disk: whether float32 vectors lie on disk, and only what searches need first in memory.
+        quantization: codes to search by, always in memory: none, int8 (a quarter of the bytes) or binary (a 32nd). The
+            best candidates are compared by their float32 vectors.
+    """
+
+    shards: int = 1
+    replicas: int = 1
+    on_disk: bool = False
+    quantization: str = "none"
+
+    def options(self) -> dict[str, Any]:
+        """As `create_collection` takes it."""
+        codes: Any = None
+        if self.quantization == "int8":
+            scalar = models.ScalarQuantizationConfig(type=models.ScalarType.INT8, quantile=0.99, always_ram=True)
+            codes = models.ScalarQuantization(scalar=scalar)
+        elif self.quantization == "binary":
+            codes = models.BinaryQuantization(binary=models.BinaryQuantizationConfig(always_ram=True))
+        return {
+            "shard_number": self.shards,
+            "replication_factor": self.replicas,
+            "write_consistency_factor": self.replicas // 2 + 1,
+            "quantization_config": codes,
+        }
+
+    def search_params(self) -> models.SearchParams | None:
+        """How a search uses the codes; a collection without them ignores it."""
+        if self.quantization == "none":
+            return None
+        how = models.QuantizationSearchParams(rescore=True, oversampling=_OVERSAMPLING[self.quantization])
+        return models.SearchParams(quantization=how)
 
 
 class ServerStore(Store):
     """Collections of one Qdrant server, or of qdrant-client's local mode, which makes the same calls."""
 
-    def __init__(self, client: QdrantClient) -> None:
+    def __init__(self, client: QdrantClient, layout: Layout | None = None) -> None:
         self._client = client
+        self._layout = layout or Layout()
 
     @classmethod
-    def connect(cls, url: str, api_key: str = "") -> "ServerStore":
+    def connect(cls, url: str, api_key: str = "", layout: Layout | None = None) -> "ServerStore":
         """Raises StoreFailed when nothing answers at the address."""
         # Qdrant's gRPC port is the one behind its HTTP port: 6333 and 6334.
         grpc_port = (urlsplit(url).port or 6333) + 1
@@ -45,7 +90,7 @@ class ServerStore(Store):
             )
             try:
                 client.get_collections()
-                return cls(client)
+                return cls(client, layout)
             except (grpc.RpcError, ApiException, httpx.HTTPError) as error:
                 failure = error
         raise StoreFailed(f"no Qdrant server answers at {url}: {failure}", hint="check LOOKALIKE_QDRANT_URL")
@@ -59,9 +104,10 @@ class ServerStore(Store):
                     hint="publish the model again: it makes a collection of its own",
                 )
             return
-        vectors = models.VectorParams(size=dim, distance=models.Distance.COSINE)
+        on_disk = self._layout.on_disk
+        vectors = models.VectorParams(size=dim, distance=models.Distance.COSINE, on_disk=on_disk)
         try:
-            self._client.create_collection(collection, vectors_config=vectors)
+            self._client.create_collection(collection, vectors_config=vectors, **self._layout.options())
         except (UnexpectedResponse, grpc.RpcError, ValueError):
             if not self._do(self._client.collection_exists, collection):  # another worker was faster
                 raise
@@ -105,6 +151,7 @@ class ServerStore(Store):
             query=vector.tolist(),
             limit=limit,
             query_filter=_label_filter(label),
+            search_params=self._layout.search_params(),
             with_payload=True,
             with_vectors=with_vectors,
         ).points
@@ -144,6 +191,14 @@ class ServerStore(Store):
         hits = self._do(self._client.facet, collection, "label", limit=100_000, exact=True).hits
         used = [hit for hit in hits if hit.count]  # labels of deleted points linger with a count of 0
         return {str(hit.value): hit.count for hit in sorted(used, key=lambda hit: (-hit.count, str(hit.value)))}
+
+    def announce(self, collection: str) -> None:
+        """Points the alias `gallery` at it, in one step."""
+        changes = [
+            models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name=_ALIAS)),
+            models.CreateAliasOperation(create_alias=models.CreateAlias(collection_name=collection, alias_name=_ALIAS)),
+        ]
+        self._do(self._client.update_collection_aliases, changes)
 
     def close(self) -> None:
         self._client.close()
