@@ -18,7 +18,7 @@ def backup(console: Console, to: str) -> None:
     """Copy everything to an archive: originals, labels, vectors, models.
 
     FOLDER must be reachable by the workers; a URL such as s3://bucket/prefix works too. A second backup to the same
-    place copies what is new. Searches go on meanwhile.
+    place copies what is new and removes what has been deleted here. Searches go on meanwhile.
     """
     from deploy.connection import connect
     from workers import settings

@@ -293,10 +293,18 @@ class Client:
     # Moving
 
     def backup(self, to: str) -> str:
-        """Starts a job that copies everything to an archive at a URL; again only what is new. Returns its id.
+        """Starts a job that makes an archive at a URL hold what is here; again only what changed. Returns its id.
 
         When it is done, `seal_backup` makes the archive one that can be restored.
+
+        Raises:
+            LookalikeError: nothing is here, but the archive holds something.
         """
+        if next(self.gallery.ids(), None) is None and open_storage(to).exists("backup.json"):
+            raise LookalikeError(
+                f"the gallery is empty, and {to} holds a backup that it would empty, too",
+                hint="choose another place, or restore that backup: lookalike restore",
+            )
         return self._transfer("backup", {"to": to})
 
     def seal_backup(self, to: str, status: JobStatus) -> None:

@@ -85,6 +85,9 @@ def transfer(serving: Serving, chunk: Chunk, renew: Callable[[], None]) -> dict[
     for item in chunk.items:
         prefix = item.removeprefix("prefix:")
         counts["files"] += sum(copy_files(source, target, f"{folder}/{prefix}", renew) for folder in _FOLDERS)
+        if "to" in chunk.params:
+            for folder in reversed(_FOLDERS):
+                remove_others(source, target, f"{folder}/{prefix}")
         for collection in source_points.collections():
             points = source_points.read(collection, prefix)
             target_points.ensure(collection, source_points.dim(collection))
@@ -108,9 +111,10 @@ def places(serving: Serving, params: dict[str, Any]) -> tuple[tuple[Storage, Poi
     storage = open_storage(params["to_storage"]) if params.get("to_storage") else serving.storage
     if not params.get("to_qdrant"):
         return here, (storage, here[1])
-    from workers.store.server import ServerStore
+    from workers.store.server import Layout, ServerStore
 
-    server = ServerStore.connect(params["to_qdrant"], serving.settings.qdrant_api_key)
+    settings = serving.settings
+    server = ServerStore.connect(params["to_qdrant"], settings.qdrant_api_key, Layout.of(settings))
     return here, (storage, StorePoints(server))
 
 
@@ -131,6 +135,13 @@ def copy_files(source: Storage, target: Storage, folder: str, renew: Callable[[]
         if count % 20 == 0:
             renew()
     return count
+
+
+def remove_others(source: Storage, target: Storage, folder: str) -> None:
+    """Removes the target's files that the source has no longer, so that no restore brings back what was deleted."""
+    if source.url != target.url:
+        for key in sorted(set(target.keys(folder)) - set(source.keys(folder))):
+            target.delete(key)
 
 
 def checksum(points: Iterable[Point]) -> str:

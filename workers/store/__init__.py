@@ -125,10 +125,4 @@ def open_store(settings: Settings) -> Store:
         return EdgeStore(settings.home / "qdrant")
     from workers.store.server import Layout, ServerStore
 
-    layout = Layout(
-        settings.qdrant_shards,
-        settings.qdrant_replicas,
-        on_disk=settings.qdrant_vectors == "disk",
-        quantization=settings.qdrant_quantization,
-    )
-    return ServerStore.connect(settings.qdrant_url, settings.qdrant_api_key, layout)
+    return ServerStore.connect(settings.qdrant_url, settings.qdrant_api_key, Layout.of(settings))

@@ -17,6 +17,7 @@ import numpy as np
 from qdrant_client import QdrantClient, models
 from qdrant_client.http.exceptions import ApiException, UnexpectedResponse
 
+from workers.settings import Settings
 from workers.store import FIRST_PAGE, Hit, Payload, Point, Store, Stored, StoreFailed
 
 _PAGE = 1000
@@ -43,6 +44,11 @@ class Layout:
     replicas: int = 1
     on_disk: bool = False
     quantization: str = "none"
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Layout":
+        on_disk = settings.qdrant_vectors == "disk"
+        return cls(settings.qdrant_shards, settings.qdrant_replicas, on_disk, settings.qdrant_quantization)
 
     def options(self) -> dict[str, Any]:
         """As `create_collection` takes it."""
