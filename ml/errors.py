@@ -9,6 +9,8 @@ LookalikeError            anything that a person can do something about; the com
 ├── StorageFailed         storage that refuses: no bucket, no permission, disk full      (ml.storage)
 ├── BadSettings           a setting with a value that makes no sense                (workers.settings)
 ├── Unavailable           a part of the system that does not answer                 (workers.client)
+├── Busy                  something that can happen once at a time is happening     (workers.client)
+├── Refused               what makes no sense as things are now                     (workers.client)
 ├── NotFound              a picture, job or label that does not exist               (workers.gallery, workers.jobs)
 └── StoreBusy             an embedded store that another process owns               (workers.store)
 

@@ -12,7 +12,16 @@ from flask_wtf.csrf import CSRFError
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge, SecurityError
 from werkzeug.http import HTTP_STATUS_CODES
 
-from workers.client import Busy, LookalikeError, NotFound, StorageFailed, Unavailable, UnreadableImage
+from workers.client import (
+    Busy,
+    LookalikeError,
+    NotFound,
+    Refused,
+    StorageFailed,
+    Unavailable,
+    UnknownModel,
+    UnreadableImage,
+)
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +30,9 @@ MIMETYPE = "application/problem+json"
 _TITLES: dict[type[LookalikeError], tuple[int, str]] = {
     UnreadableImage: (422, "Unreadable picture"),
     NotFound: (404, "Not found"),
+    UnknownModel: (404, "Not found"),
     Busy: (409, "Busy"),
+    Refused: (409, "Not possible now"),
     Unavailable: (503, "Temporarily unavailable"),
     StorageFailed: (503, "The storage refuses"),
 }

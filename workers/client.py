@@ -16,7 +16,7 @@ import redis
 
 from ml.errors import LookalikeError
 from ml.images import UnreadableImage
-from ml.registry import Active, ModelRecord, Registry
+from ml.registry import Active, ModelRecord, Registry, UnknownModel
 from ml.storage import Storage, StorageFailed, open_storage
 from workers import logs, photos, replies
 from workers.app import QUEUES, canary_key, connect_redis, living, living_workers, make_app, nudge
@@ -33,9 +33,10 @@ from workers.messages import (
 )
 from workers.metrics import HTTP_SECONDS, exposition
 from workers.settings import Settings
-from workers.training import Trainings
+from workers.training import KINDS, Trainings
 
 # For the portal, which sees this module alone: its log and its request ids are like the workers'.
+__all__ = ["UnknownModel", "configure_logging"]
 configure_logging = logs.configure
 logged_as = logs.request
 
@@ -50,6 +51,10 @@ class Unavailable(LookalikeError):
 
 class Busy(LookalikeError):
     """Something that can happen once at a time is happening."""
+
+
+class Refused(LookalikeError):
+    """What was asked for makes no sense as things are now."""
 
 
 class Overloaded(Unavailable):
@@ -254,12 +259,12 @@ class Client:
         Raises:
             UnknownModel: it is not registered.
             Busy: another publish is running.
-            LookalikeError: it is active already.
+            Refused: it is active already.
         """
         self.registry.record(model)
         active = self.registry.active()
         if active and active.model == model and not force:
-            raise LookalikeError(f"model {model} is active already", hint="add --force to build its collection anew")
+            raise Refused(f"model {model} is active already", hint="add --force to build its collection anew")
         with self.reporting(), self._redis.lock("lookalike:publishing", timeout=10):
             running = [job for job in self.jobs.running() if job.startswith("publish-")]
             if running:
@@ -281,11 +286,11 @@ class Client:
             What is active now, and the job's id.
 
         Raises:
-            LookalikeError: nothing was active before.
+            Refused: nothing was active before.
         """
         previous = self.registry.previous()
         if previous is None:
-            raise LookalikeError("there is nothing to roll back to", hint="only one model has been active so far")
+            raise Refused("there is nothing to roll back to", hint="only one model has been active so far")
         active = self.registry.activate(previous.model, previous.collection)
         self._await_followers(active)
         return active, self.verify(repair=True)
@@ -298,10 +303,10 @@ class Client:
         When it is done, `seal_backup` makes the archive one that can be restored.
 
         Raises:
-            LookalikeError: nothing is here, but the archive holds something.
+            Refused: nothing is here, but the archive holds something.
         """
         if next(self.gallery.ids(), None) is None and open_storage(to).exists("backup.json"):
-            raise LookalikeError(
+            raise Refused(
                 f"the gallery is empty, and {to} holds a backup that it would empty, too",
                 hint="choose another place, or restore that backup: lookalike restore",
             )
@@ -355,7 +360,13 @@ class Client:
     def job(self, job: str) -> JobStatus:
         """How far a job is. Raises NotFound."""
         with self.reporting():
-            return self.jobs.status(job)
+            return self.trainings.status(job) if job.startswith(KINDS) else self.jobs.status(job)
+
+    def running(self) -> list[JobStatus]:
+        """Jobs that have not ended, the longest running first."""
+        with self.reporting():
+            found = [self.job(job) for job in self.jobs.running()]
+        return sorted(found, key=lambda status: -status.seconds)
 
     def follow(self, job: str, timeout_s: float | None = None) -> Iterator[JobStatus]:
         """The status again and again, the last one finished. Enqueues what is due: no job depends on one worker.

@@ -3,10 +3,12 @@
 No task waits for them. On one machine each is a child process that runs the command line's `train` or `sweep`; where
 RAY_ADDRESS names a cluster it is a job of that cluster. Either way the process itself reports to a job record, which
 the portal shows like every other job: how far it is, how it ended, and that it was silent too long. Ending the record
-stops the process, wherever it runs.
+stops the process, wherever it runs; so does a queue that stays away, because nobody could know of the run any more.
 """
 
 import contextlib
+import importlib.util
+import logging
 import os
 import shlex
 import signal
@@ -20,11 +22,15 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import redis
+
 from ml.errors import LookalikeError
 from workers.gallery import NotFound
 from workers.jobs import Jobs
 from workers.messages import JobStatus
 from workers.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 KINDS = ("train", "sweep")
 _BEAT_S = 2.0
@@ -48,12 +54,18 @@ class Trainings:
             arguments: of the command, as a person would type them: `["gallery", "--preset", "fast", "--publish"]`.
 
         Raises:
-            LookalikeError: there is no such kind, an argument is ours to set, or the cluster does not answer.
+            LookalikeError: there is no such kind, an argument is ours to set, PyTorch is missing, or the cluster does not
+                answer.
         """
         if kind not in KINDS:
             raise LookalikeError(f"there is no {kind!r} to start", hint="use train or sweep")
         if any(argument.split("=")[0] in ("--job", "--json", "--debug") for argument in arguments):
             raise LookalikeError("--job, --json and --debug cannot be given", hint="leave them out")
+        if not self.can_start():
+            raise LookalikeError(
+                "this machine has no PyTorch to train with",
+                hint="start trainings where workers run, or set RAY_ADDRESS to a cluster that trains",
+            )
         job = self._jobs.create(kind, {"arguments": list(arguments)}, conducted=True)
         self._jobs.describe(job, {"phase": "starting"})
         command = ["-m", "deploy.cli", kind, *arguments, "--json", "--job", job]
@@ -66,6 +78,10 @@ class Trainings:
             self._jobs.end(job, "failed", {"reason": str(error)})
             raise
         return job
+
+    def can_start(self) -> bool:
+        """Whether a run can be started from here: on a cluster, or because PyTorch is installed."""
+        return bool(self._settings.ray_address) or importlib.util.find_spec("torch") is not None
 
     def status(self, job: str) -> JobStatus:
         """How far a run is; one that has been silent too long has failed. Raises NotFound."""
@@ -105,6 +121,9 @@ class Trainings:
                 env=os.environ | self._settings.environment() | {"TERM": "dumb"},
                 start_new_session=True,  # Ctrl-C in the terminal of the system is not meant for it
             )
+        # Its threads come later and inherit this: searches go first.
+        with contextlib.suppress(OSError, AttributeError):
+            os.setpriority(os.PRIO_PROCESS, process.pid, 10)
         threading.Thread(target=self._watch, args=(job, process), name=f"watch-{job}", daemon=True).start()
 
     def _watch(self, job: str, process: subprocess.Popen[bytes]) -> None:
@@ -167,16 +186,24 @@ def reporting_to(settings: Settings, job: str | None) -> Iterator[Tell]:
     def tell(news: dict[str, Any]) -> None:
         detail.update(news)
         counters = {name: int(news[name]) for name in ("done", "total") if name in news}
-        if not jobs.status(job).is_finished:
-            jobs.describe(job, {k: v for k, v in detail.items() if k not in counters}, **counters)
+        try:
+            if not jobs.status(job).is_finished:
+                jobs.describe(job, {k: v for k, v in detail.items() if k not in counters}, **counters)
+        except redis.RedisError as error:  # the queue may be restarting
+            logger.warning("the job record cannot be written: %s", error)
 
     def beat() -> None:
+        heard_at = time.monotonic()
         while not ended.wait(_BEAT_S):
-            with contextlib.suppress(OSError, ConnectionError):  # the queue may be restarting
+            try:
                 jobs.touch(job)
-                if jobs.status(job).is_finished:
-                    os.kill(os.getpid(), signal.SIGINT)
-                    return
+                is_wanted = not jobs.status(job).is_finished
+                heard_at = time.monotonic()
+            except redis.RedisError:
+                is_wanted = time.monotonic() - heard_at < SILENT_S
+            if not is_wanted:
+                os.kill(os.getpid(), signal.SIGINT)
+                return
 
     jobs.touch(job)
     tell({})
@@ -198,5 +225,8 @@ def reporting_to(settings: Settings, job: str | None) -> Iterator[Tell]:
 
 def _end(jobs: Jobs, job: str, state: str, detail: dict[str, Any]) -> None:
     """Ends a record that nobody has ended before."""
-    if not jobs.status(job).is_finished:
-        jobs.end(job, state, {k: v for k, v in detail.items() if k not in ("done", "total")})
+    try:
+        if not jobs.status(job).is_finished:
+            jobs.end(job, state, {k: v for k, v in detail.items() if k not in ("done", "total")})
+    except redis.RedisError as error:
+        logger.warning("the job record cannot be closed: %s", error)

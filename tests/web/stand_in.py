@@ -3,15 +3,18 @@
 The portal is tested against it for what the portal itself does; tests/e2e runs the same pages over the real system.
 """
 
+import dataclasses
 import io
 from collections.abc import Iterable, Iterator, Sequence
+from types import SimpleNamespace
 
 import numpy as np
 from PIL import Image
 from prometheus_client import generate_latest
 
 from ml.images import decode, thumbnail
-from workers.client import Unavailable
+from ml.registry import Active, ModelRecord, UnknownModel
+from workers.client import Refused, Unavailable
 from workers.gallery import Added, Gallery, NotFound
 from workers.messages import Failure, JobStatus, LabelCount, Picture, Result, SearchResult, SystemStatus, WorkerStatus
 from workers.metrics import REGISTRY
@@ -37,6 +40,12 @@ class StandInClient:
         self.is_slow = False
         self.unindexable: dict[str, str] = {}  # path -> why its job leaves it out
         self.asked: list[dict] = []
+        self.registry = SimpleNamespace(previous=lambda: self.earlier)
+        self.trainings = SimpleNamespace(can_start=lambda: self.has_torch, start=self._train)
+        self.has_torch = True
+        self.earlier: Active | None = None
+        self.known = [_model("untrained", {}), _model("better", {"map@r": 0.805, "recall@1": 0.988})]
+        self.now = Active("untrained", "gallery-untrained", 1_795_500_000.0)
         self._jobs: dict[str, JobStatus] = {}
         self._indexed: set[str] = set()
 
@@ -111,6 +120,37 @@ class StandInClient:
             self._indexed.discard(id)
         return self._jobs[self._note("delete", len(ids), 0, [])]
 
+    def models(self) -> list[ModelRecord]:
+        return self.known
+
+    def active(self) -> Active:
+        return self.now
+
+    def publish(self, model: str) -> str:
+        if model not in {record.name for record in self.known}:
+            raise UnknownModel(f"there is no model {model}")
+        if model == self.now.model:
+            raise Refused(f"model {model} is active already")
+        self.earlier, self.now = self.now, Active(model, f"gallery-{model}", 1_795_500_001.0)
+        return self._note("publish", 1, 0, [])
+
+    def rollback(self) -> None:
+        if self.earlier is None:
+            raise Refused("there is nothing to roll back to")
+        self.now, self.earlier = self.earlier, self.now
+
+    def _train(self, kind: str, arguments: Sequence[str]) -> str:
+        self._answering()
+        self.asked.append({"kind": kind, "arguments": list(arguments)})
+        return self._note(kind, 12, 0, [])
+
+    def running(self) -> list[JobStatus]:
+        self._answering()
+        return [job for job in self._jobs.values() if job.state == "running"]
+
+    def stop(self, job: str) -> None:
+        self._jobs[job] = dataclasses.replace(self.job(job), state="stopped")
+
     def job(self, job: str) -> JobStatus:
         self._answering()
         if job not in self._jobs:
@@ -171,6 +211,10 @@ class StandInClient:
             failures=tuple(failures),
         )
         return job
+
+
+def _model(name: str, metrics: dict[str, float]) -> ModelRecord:
+    return ModelRecord(name, "efficientnet_lite0", 512, metrics, {"registered_at": 1_795_500_000.0}, None, "")
 
 
 def _vector(data: bytes) -> np.ndarray:

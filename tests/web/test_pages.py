@@ -201,3 +201,76 @@ class TestOtherPages:
         answer = browser.get("/gallery")
         assert (answer.status_code, answer.mimetype) == (500, "text/html")
         assert "division" not in answer.text
+
+
+class TestModels:
+    @pytest.fixture
+    def labelled(self, workers_side):
+        for shade in (10, 60, 110):
+            keep(workers_side, (200, shade, 0), f"reds/{shade}.jpg", "red")
+            keep(workers_side, (0, shade, 200), f"blues/{shade}.jpg", "blue")
+
+    def test_it_lists_models_with_their_quality_and_which_answers(self, browser):
+        page = browser.get("/models").text
+        assert "80.5 %" in page and "98.8 %" in page
+        assert 'aria-label="Publish better"' in page
+        assert 'aria-label="Publish untrained"' not in page
+        assert "Go back to" not in page
+
+    def test_without_labels_it_says_what_training_needs(self, browser, workers_side):
+        keep(workers_side, (200, 0, 0), "reds/1.jpg", "red")
+        page = browser.get("/models").text
+        assert "at least two labels with two photos each" in page
+        assert "1 labelled photo under 1 label." in page
+        assert 'name="how"' not in page
+
+    def test_a_machine_that_cannot_train_says_where_to(self, browser, workers_side, labelled):
+        workers_side.has_torch = False
+        page = browser.get("/models").text
+        assert "lookalike train gallery" in page
+        assert 'name="how"' not in page
+
+    @pytest.mark.parametrize(
+        "fields, kind, arguments",
+        [
+            ({"how": "accurate"}, "train", ["gallery", "--preset", "accurate"]),
+            ({"how": "fast", "publish": "1"}, "train", ["gallery", "--preset", "fast", "--publish"]),
+            ({"how": "sweep", "trials": "5"}, "sweep", ["gallery", "--trials", "5"]),
+            ({"how": "sweep", "trials": "1000000"}, "sweep", ["gallery", "--trials", "200"]),
+            ({"how": "sweep", "trials": "many"}, "sweep", ["gallery", "--trials", "12"]),
+        ],
+    )
+    def test_the_form_starts_a_run_and_shows_its_job(self, browser, workers_side, labelled, fields, kind, arguments):
+        answer = post(browser, "/models/train", **fields)
+        assert answer.status_code == 302
+        assert workers_side.asked[-1] == {"kind": kind, "arguments": arguments}
+        assert kind.capitalize() in browser.get(answer.headers["Location"]).text
+
+    def test_another_way_to_train_is_refused(self, browser, workers_side, labelled):
+        assert post(browser, "/models/train", how="--resume").status_code == 409
+        assert not [asked for asked in workers_side.asked if "kind" in asked]
+
+    def test_a_model_is_published_and_rolled_back(self, browser, workers_side):
+        assert post(browser, "/models/publish", model="better").status_code == 302
+        assert workers_side.now.model == "better"
+        assert "Go back to untrained" in browser.get("/models").text
+        assert post(browser, "/models/rollback").headers["Location"] == "/models"
+        assert workers_side.now.model == "untrained"
+
+    @pytest.mark.parametrize("model, status", [("../active", 404), ("untrained", 409)])
+    def test_what_cannot_be_published_is_refused(self, browser, model, status):
+        assert post(browser, "/models/publish", model=model).status_code == status
+
+    def test_without_an_earlier_model_there_is_no_way_back(self, browser):
+        answer = post(browser, "/models/rollback")
+        assert answer.status_code == 409
+        assert "nothing to roll back to" in answer.text
+
+    def test_what_runs_is_shown_and_can_be_stopped(self, browser, workers_side, labelled):
+        workers_side.is_slow = True
+        job = post(browser, "/models/train", how="accurate").headers["Location"]
+        assert f'href="{job}"' in browser.get("/models").text
+        assert "0 of 12 epochs" in browser.get(job).text
+        assert post(browser, f"{job}/stop").headers["Location"] == job
+        assert "stopped" in browser.get(job).text
+        assert f'href="{job}"' not in browser.get("/models").text

@@ -3,17 +3,18 @@
 search.py     the search page: the product's face
 gallery.py    browse, relabel and delete pictures; one picture's page
 adding.py     add photos
+models.py     models: train, publish, roll back
 system.py     a job's progress, the system's status
 formats.py    numbers and times as people read them
 """
 
 from flask import Flask
 
-from web.pages import adding, formats, gallery, search, system
+from web.pages import adding, formats, gallery, models, search, system
 
 
 def init_app(app: Flask) -> None:
-    """Registers the pages. A new page (training, say) is a module here and a line in templates/base.html."""
+    """Registers the pages. A new page is a module here and a line in templates/base.html."""
     formats.init_app(app)
-    for module in (search, gallery, adding, system):
+    for module in (search, gallery, adding, models, system):
         app.register_blueprint(module.blueprint)

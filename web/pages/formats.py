@@ -41,6 +41,20 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes} min"
 
 
+def percent(share: float | None) -> str:
+    """0.8053 -> 80.5 %."""
+    return "–" if share is None else f"{100 * share:.1f} %"
+
+
+def told(value: object) -> str:
+    """What a job tells in its details, whatever it is."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {told(each)}" for name, each in value.items()) or "–"
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    return "–" if value in (None, "") else str(value)
+
+
 def bar(similarity: float) -> str:
     """A cosine as the filled share of a bar, in percent. Below 0 nothing is alike, so the bar starts there."""
     return f"{100 * min(1.0, max(0.0, similarity)):.1f}"
@@ -48,5 +62,5 @@ def bar(similarity: float) -> str:
 
 def init_app(app: Flask) -> None:
     """Makes the functions filters of the same names."""
-    for each in (size, number, moment, duration, bar):
+    for each in (size, number, moment, duration, percent, told, bar):
         app.jinja_env.filters[each.__name__] = each

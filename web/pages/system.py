@@ -1,17 +1,26 @@
 """Pages on what the system is doing: one job's progress, and the state of the whole."""
 
-from flask import Blueprint, render_template
+from flask import Blueprint, redirect, render_template, url_for
 from flask.typing import ResponseReturnValue
 
 from web.backend import client
 
 blueprint = Blueprint("system", __name__)
 
+_UNITS = {"train": "epochs", "sweep": "trials"}  # what a job counts; the others: photos
+
 
 @blueprint.get("/jobs/<job_id>")
 def job(job_id: str) -> ResponseReturnValue:
     """How far a job is, and which files it had to leave out."""
-    return render_template("job.html", job=client().job(job_id))
+    return render_template("job.html", job=client().job(job_id), units=_UNITS)
+
+
+@blueprint.post("/jobs/<job_id>/stop")
+def stop(job_id: str) -> ResponseReturnValue:
+    """Ends a job; what it did stays."""
+    client().stop(job_id)
+    return redirect(url_for("system.job", job_id=job_id))
 
 
 @blueprint.get("/status")

@@ -89,7 +89,7 @@ def until(browser: WebDriver, condition: str, timeout_s: float = 20) -> None:
     deadline = time.monotonic() + timeout_s
     while not browser.execute_script(f"return Boolean({condition})"):
         if time.monotonic() > deadline:
-            raise AssertionError(f"{condition} did not become true; the console: {browser.get_log('browser')}")
+            raise AssertionError(f"{condition} did not become true; the console: {browser.get_log('browser')[-3:]}")
         time.sleep(0.02)
 
 

@@ -6,7 +6,7 @@ from tests.e2e.pages.conftest import until
 
 pytestmark = pytest.mark.browser
 
-PAGES = ("/", "/?picture={id}", "/gallery", "/pictures/{id}", "/add", "/status", "/nothing")
+PAGES = ("/", "/?picture={id}", "/gallery", "/pictures/{id}", "/add", "/models", "/status", "/nothing")
 
 # Text against the nearest opaque background behind it, by WCAG 2.2's formula. Text over photos has its own plate.
 FAINT_TEXT = """

@@ -219,7 +219,7 @@ def test_everything_can_be_done_with_the_keyboard(portal, browser):
 def test_on_a_phone_nothing_is_wider_than_the_screen(portal, open_browser, dark):
     browser = open_browser(360, 780, dark=dark, phone=True)
     id = portal.client.pictures(limit=1)[0][0].id
-    for path in ("/", f"/?picture={id}", "/gallery", f"/pictures/{id}", "/add", "/status"):
+    for path in ("/", f"/?picture={id}", "/gallery", f"/pictures/{id}", "/add", "/models", "/status"):
         browser.get(portal.address + path)
         until(browser, "document.readyState === 'complete'")
         width = browser.execute_script("return document.documentElement.scrollWidth")

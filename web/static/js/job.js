@@ -1,35 +1,35 @@
-// A job's page: asks once a second how far it is, and loads the page anew when it has ended.
+// A job's page: takes over what changed once a second, and loads the page anew when the job has ended.
 
-import { job } from "./api.js";
+const state = document.querySelector("[data-field=state]").textContent;
 
-const box = document.getElementById("job");
-const bar = box.querySelector("progress");
-const format = (count) => count.toLocaleString("en");
+/** This page as it is now; null when there is no answer. The browser parses it, and runs none of its scripts. */
+function again() {
+  return new Promise((resolve) => {
+    const request = new XMLHttpRequest();
+    request.responseType = "document";
+    request.onload = () => resolve(request.status === 200 ? request.response : null);
+    request.onerror = () => resolve(null);
+    request.open("GET", location.href);
+    request.send();
+  });
+}
 
 async function look() {
-  let status;
-  try {
-    status = await job(box.dataset.job);
-  } catch {
-    return; // the next look tells
-  }
-  if (status.state !== "running") {
+  const page = await again();
+  if (!page) return; // the next look tells
+  if (page.querySelector("[data-field=state]")?.textContent !== state) {
     location.reload();
     return;
   }
-  bar.max = status.total || 1;
-  bar.value = status.done;
-  const counts = ["added", "updated", "unchanged", "removed", "failed"]
-    .filter((name) => status[name])
-    .map((name) => `${format(status[name])} ${name === "failed" ? "left out" : name}`);
-  box.querySelector("[data-field=counts]").textContent =
-    `${format(status.done)} of ${format(status.total)} done${counts.length ? ": " : ""}${counts.join(", ")}`;
-  box.querySelector("[data-field=seconds]").textContent = `${status.seconds.toFixed(0)} s`;
+  for (const part of document.querySelectorAll("[data-live]")) {
+    const now = page.querySelector(`[data-live=${part.dataset.live}]`);
+    if (now && !now.isEqualNode(part)) part.replaceChildren(...now.childNodes);
+  }
 }
 
 (async () => {
   for (;;) {
-    if (!document.hidden) await look();
     await new Promise((resolve) => setTimeout(resolve, 1000));
+    if (!document.hidden) await look();
   }
 })();

@@ -1,0 +1,60 @@
+"""Models: which there are, which one answers, and how to get a better one out of the gallery's labels."""
+
+from flask import Blueprint, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+
+from web.backend import client
+from workers.client import Refused
+
+blueprint = Blueprint("models", __name__)
+
+PRESETS = ("fast", "accurate")
+KINDS = ("train", "sweep", "publish")
+MAX_TRIALS = 200
+
+
+@blueprint.get("/models")
+def page() -> ResponseReturnValue:
+    """Every model with its quality, what runs now, and the form that trains."""
+    ours = client()
+    counts = [each.count for each in ours.labels()]
+    return render_template(
+        "models.html",
+        models=ours.models()[::-1],
+        active=ours.active(),
+        previous=ours.registry.previous(),
+        running=[job for job in ours.running() if job.kind in KINDS],
+        labelled=sum(counts),
+        labels=len(counts),
+        can_train=ours.trainings.can_start(),
+        is_enough=sum(count >= 2 for count in counts) >= 2,
+        max_trials=MAX_TRIALS,
+    )
+
+
+@blueprint.post("/models/train")
+def train() -> ResponseReturnValue:
+    """Starts a training or a sweep on the labelled gallery, and shows its job."""
+    how = request.form.get("how", "")
+    publish = ["--publish"] if request.form.get("publish") else []
+    if how == "sweep":
+        trials = request.form.get("trials", 12, type=int)
+        job = client().trainings.start("sweep", ["gallery", "--trials", str(min(max(2, trials), MAX_TRIALS)), *publish])
+    elif how in PRESETS:
+        job = client().trainings.start("train", ["gallery", "--preset", how, *publish])
+    else:
+        raise Refused("there is no such way to train", hint="choose fast, accurate or sweep")
+    return redirect(url_for("system.job", job_id=job))
+
+
+@blueprint.post("/models/publish")
+def publish() -> ResponseReturnValue:
+    """Starts to publish a model, and shows the job."""
+    return redirect(url_for("system.job", job_id=client().publish(request.form.get("model", ""))))
+
+
+@blueprint.post("/models/rollback")
+def rollback() -> ResponseReturnValue:
+    """Switches back to the model before; photos that are newer follow in a job."""
+    client().rollback()
+    return redirect(url_for("models.page"))
