@@ -23,11 +23,13 @@ def backup(console: Console, to: str) -> None:
     from deploy.connection import connect
     from workers import settings
     from workers.client import Client
+    from workers.moving import Moving
 
     with connect(settings.load(), say=console.step) as connected:
         client, url = Client(connected), _url(to)
-        now = _follow(console, client, client.backup(url), "copying")
-        client.seal_backup(url, now)
+        moving = Moving(client)
+        now = _follow(console, client, moving.backup(url), "copying")
+        moving.seal_backup(url, now)
     console.result({"job": now.job, "to": url, **_counts(now)})
     console.show(f"backed up {_words(now)} to {to}")
 
@@ -42,11 +44,13 @@ def restore(console: Console, source: str) -> None:
     from deploy.connection import connect
     from workers import settings
     from workers.client import Client
+    from workers.moving import Moving
 
     with connect(settings.load(), say=console.step) as connected:
         client, url = Client(connected), _url(source)
-        now = _follow(console, client, client.restore(url), "restoring")
-        client.finish_restore(url)
+        moving = Moving(client)
+        now = _follow(console, client, moving.restore(url), "restoring")
+        moving.finish_restore(url)
         repair = _follow(console, client, client.verify(repair=True), "checking")
     console.result({"job": now.job, "from": url, **_counts(now), "repaired": repair.added + repair.removed})
     console.show(f"restored {_words(now)} from {source}")
@@ -64,12 +68,14 @@ def migrate(console: Console, to_qdrant: str, to_storage: str) -> None:
     from deploy.connection import connect
     from workers import settings
     from workers.client import Client
+    from workers.moving import Moving
 
     if not to_qdrant and not to_storage:
         raise click.UsageError("name a target: --to-qdrant, --to-storage, or both")
     with connect(settings.load(), say=console.step) as connected:
         client = Client(connected)
-        now = _follow(console, client, client.migrate(to_storage and _url(to_storage), to_qdrant), "copying")
+        moving = Moving(client)
+        now = _follow(console, client, moving.migrate(to_storage and _url(to_storage), to_qdrant), "copying")
     console.result({"job": now.job, "to_qdrant": to_qdrant, "to_storage": to_storage, **_counts(now)})
     console.show(f"copied and compared {_words(now)}")
     for name, value in (("LOOKALIKE_QDRANT_URL", to_qdrant), ("LOOKALIKE_STORAGE", to_storage)):

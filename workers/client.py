@@ -5,7 +5,6 @@ in line. A call that needs a worker raises Unavailable when none answers.
 """
 
 import contextlib
-import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -17,10 +16,11 @@ import redis
 from ml.errors import LookalikeError
 from ml.images import UnreadableImage
 from ml.registry import Active, ModelRecord, Registry, UnknownModel
-from ml.storage import Storage, StorageFailed, open_storage
+from ml.storage import StorageFailed
 from workers import logs, photos, replies
-from workers.app import QUEUES, canary_key, connect_redis, living, living_workers, make_app, nudge
+from workers.app import connect_redis, living, living_workers, make_app, nudge
 from workers.gallery import Added, Gallery, NotFound
+from workers.health import LONGEST_QUEUE, status_of, without_password
 from workers.jobs import CHUNK, PREFIXES, Jobs
 from workers.messages import (
     Failure,
@@ -41,7 +41,6 @@ configure_logging = logs.configure
 logged_as = logs.request
 
 _PATIENCE_S = 10.0  # a worker may be starting; then its absence is reported
-_LONGEST_QUEUE = 200  # searches waiting; more would only wait longer
 _FOLLOWED_S = 5.0  # workers follow a switch in a quarter of a second; one that hangs is not waited for
 
 
@@ -295,66 +294,6 @@ class Client:
         self._await_followers(active)
         return active, self.verify(repair=True)
 
-    # Moving
-
-    def backup(self, to: str) -> str:
-        """Starts a job that makes an archive at a URL hold what is here; again only what changed. Returns its id.
-
-        When it is done, `seal_backup` makes the archive one that can be restored.
-
-        Raises:
-            Refused: nothing is here, but the archive holds something.
-        """
-        if next(self.gallery.ids(), None) is None and open_storage(to).exists("backup.json"):
-            raise Refused(
-                f"the gallery is empty, and {to} holds a backup that it would empty, too",
-                hint="choose another place, or restore that backup: lookalike restore",
-            )
-        return self._transfer("backup", {"to": to})
-
-    def seal_backup(self, to: str, status: JobStatus) -> None:
-        """Copies models and state, and writes the manifest, which says that the archive is whole."""
-        archive = open_storage(to)
-        self._copy_models(open_storage(self.settings.storage_url), archive)
-        archive.put("backup.json", json.dumps({"made_at": time.time(), **status.detail}).encode())
-
-    def restore(self, source: str) -> str:
-        """Starts a job that brings an archive's pictures, points and models here. Returns its id.
-
-        Raises:
-            NotFound: there is no whole archive.
-        """
-        archive = open_storage(source)
-        if not archive.exists("backup.json"):
-            raise NotFound(f"there is no complete backup at {source}", hint="lookalike backup makes one")
-        self._copy_models(archive, open_storage(self.settings.storage_url), but=("active.json",))
-        return self._transfer("restore", {"from": source})
-
-    def finish_restore(self, source: str) -> None:
-        """Makes the model and collection active that were when the backup was made."""
-        named = json.loads(open_storage(source).get("models/active.json"))
-        self.registry.activate(named["model"], named["collection"])
-
-    def migrate(self, to_storage: str, to_qdrant: str) -> str:
-        """Starts a job that copies everything to another storage, another Qdrant server, or both. Returns its id."""
-        if to_storage:
-            self._copy_models(open_storage(self.settings.storage_url), open_storage(to_storage))
-        return self._transfer("migrate", {"to_storage": to_storage, "to_qdrant": to_qdrant})
-
-    def _transfer(self, kind: str, params: dict[str, str]) -> str:
-        with self.reporting():
-            job = self.jobs.create(kind, params)
-            self.jobs.append(job, PREFIXES, size=4)
-            self.jobs.seal(job)
-            self.push(job)
-        return job
-
-    @staticmethod
-    def _copy_models(source: Storage, target: Storage, but: tuple[str, ...] = ()) -> None:
-        for key in source.keys("models"):
-            if not key.endswith(("building.json", *but)):
-                target.put(key, source.get(key))
-
     # Following
 
     def job(self, job: str) -> JobStatus:
@@ -405,19 +344,7 @@ class Client:
 
     def status(self) -> SystemStatus:
         """The whole system in one object. Raises nothing: what does not answer is among the problems."""
-        try:
-            return self._status()
-        except redis.RedisError as error:
-            return SystemStatus(
-                healthy=False,
-                problems=(f"the queue at {_without_password(self.settings.redis_url)} does not answer: {error}",),
-                model=None,
-                collection=None,
-                pictures=0,
-                queues={},
-                workers=(),
-                settings=self.settings.shown(),
-            )
+        return status_of(self.settings, self._redis)
 
     def metrics(self) -> bytes:
         """What Prometheus may know of this process and of the queue, in its text format.
@@ -438,43 +365,10 @@ class Client:
         try:
             yield
         except (redis.RedisError, kombu.exceptions.OperationalError) as error:
-            where = _without_password(self.settings.redis_url) or "an address that is not set"
+            where = without_password(self.settings.redis_url) or "an address that is not set"
             raise Unavailable(
                 f"the queue at {where} does not answer", hint="start the system with: lookalike up"
             ) from error
-
-    def _status(self) -> SystemStatus:
-        workers = tuple(living(self._redis))
-        queues = {queue: int(self._redis.llen(queue)) for queue in QUEUES}
-        problems = []
-        if not workers:
-            problems.append(
-                "no worker is running: start one with `lookalike worker`, or everything with `lookalike up`"
-            )
-        served = {queue for worker in workers for queue in worker.queues}
-        problems += [
-            f"no worker takes tasks from the queue {queue}: add it to LOOKALIKE_QUEUES of one"
-            for queue in queues
-            if workers and queue not in served
-        ]
-        for queue in served:
-            probe = self._redis.get(canary_key(queue))
-            silent_s = time.time() - json.loads(probe)["finished_at"] if probe else 0.0
-            if silent_s > 45:
-                problems.append(f"no task of queue {queue} was finished for {silent_s:.0f} s: restart its workers")
-        if queues["search"] > _LONGEST_QUEUE:
-            problems.append(f"{queues['search']} searches are waiting: add workers")
-        latest = workers[-1] if workers else None
-        return SystemStatus(
-            healthy=not problems,
-            problems=tuple(problems),
-            model=latest.model if latest else None,
-            collection=latest.collection if latest else None,
-            pictures=latest.pictures if latest else 0,
-            queues=queues,
-            workers=workers,
-            settings=self.settings.shown(),
-        )
 
     def _await_followers(self, active: Active) -> None:
         """Returns when every living worker answers from what is active, or when one takes too long to."""
@@ -496,7 +390,7 @@ class Client:
     def _ask(self, task: str, question: dict[str, Any], timeout_s: float) -> Any:
         """Enqueues a question for some worker and waits for its answer."""
         with self.reporting():
-            if self._redis.llen("search") > _LONGEST_QUEUE:
+            if self._redis.llen("search") > LONGEST_QUEUE:
                 raise Overloaded("too many searches are waiting", hint="try again in a moment")
             address = replies.new_address()
             body = self._await(lambda: self._send(task, question, address, timeout_s), address, timeout_s)
@@ -525,8 +419,3 @@ class Client:
         raise Unavailable(
             f"no answer within {timeout_s:.0f} s", hint="see `lookalike status`; add workers if queues are long"
         )
-
-
-def _without_password(url: str) -> str:
-    head, at, tail = url.rpartition("@")
-    return f"{head.split('://')[0]}://…@{tail}" if at else url
