@@ -30,6 +30,7 @@ _PAGE = 1000
 # Below it, exact search takes a few milliseconds and a graph gains nothing: benchmarks/store.py.
 _UNINDEXED_BYTES = 40 * 2**20
 _QUIET_S = 10.0
+_FLUSHED_S = 60.0
 
 
 class EdgeStore(Store):
@@ -143,10 +144,14 @@ class EdgeStore(Store):
     def _keep_optimised(self) -> None:
         while not self._closed.wait(_QUIET_S):
             for shard in list(self._shards.values()):
-                waiting = shard.unindexed * shard.dim * 4
-                is_quiet = time.monotonic() - shard.written_at > _QUIET_S
-                if waiting > _UNINDEXED_BYTES * (1 if is_quiet else 4):
-                    self._optimise(shard)
+                try:
+                    shard.flush_if_due(_FLUSHED_S)
+                    waiting = shard.unindexed * shard.dim * 4
+                    is_quiet = time.monotonic() - shard.written_at > _QUIET_S
+                    if waiting > _UNINDEXED_BYTES * (1 if is_quiet else 4):
+                        self._optimise(shard)
+                except Exception:  # dropped meanwhile, or the disk is full: the next round tries again
+                    logger.exception("could not look after %s", shard)
 
     def _optimise(self, shard: Shard) -> None:
         try:

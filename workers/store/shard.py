@@ -3,8 +3,12 @@
 <folder>/collection.json   its dimension
 <folder>/current           the number of the folder that counts; others are left-overs of an interrupted exchange
 <folder>/0, 1, …           the engine's files
+
+A write is acknowledged when the engine's log has it on disk; opening replays the log. The engine's own `flush` keeps
+the interpreter for 30 to 300 ms, so it is called now and then only, when its files have been written back already.
 """
 
+import contextlib
 import json
 import os
 import shutil
@@ -16,6 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import qdrant_edge as edge
+
+from ml.storage import sync
 
 _REPLAYED = 100  # points a step: an engine call keeps the interpreter, and no search shall wait 100 ms
 
@@ -30,6 +36,8 @@ class Shard:
         self._writing = threading.Lock()
         self._changed: set[str] | None = None  # ids written while a copy is being optimised
         self.written_at = time.monotonic()
+        self._flushed_at = self.written_at
+        self._is_closed = False
         self.dim: int = json.loads((path / "collection.json").read_text())["dim"]
 
     def __str__(self) -> str:
@@ -74,7 +82,19 @@ class Shard:
                 self._changed.update(ids)
             for operation in operations:
                 self._shard.update(operation)
-            self._shard.flush()
+            _sync_below(self._path / str(self._generation) / "wal")
+
+    def flush_if_due(self, after_s: float) -> None:
+        """Shortens the log when it was last done long ago, so that opening stays quick."""
+        if self.written_at > self._flushed_at and time.monotonic() - self._flushed_at > after_s:
+            with self._writing:
+                if not self._is_closed:
+                    self._flush()
+
+    def _flush(self) -> None:
+        _sync_below(self._path / str(self._generation))
+        self._shard.flush()
+        self._flushed_at = time.monotonic()
 
     @property
     def unindexed(self) -> int:
@@ -86,7 +106,7 @@ class Shard:
         """A copy of the shard as it is now; from here on the changes are noted for `exchange`."""
         target = self._path / str(self._generation + 1)
         with self._writing:
-            self._shard.flush()
+            self._flush()
             shutil.rmtree(target, ignore_errors=True)
             shutil.copytree(self._path / str(self._generation), target)
             self._changed = set()
@@ -105,6 +125,7 @@ class Shard:
             self._changed = None
             for start in range(0, len(changed), _REPLAYED):
                 _replay(self._shard, copy, changed[start : start + _REPLAYED])
+            _sync_below(self._path / str(self._generation + 1))
             copy.flush()
             _name_current(self._path, self._generation + 1)
             old, self._shard = self._path / str(self._generation), copy
@@ -114,8 +135,16 @@ class Shard:
 
     def close(self) -> None:
         with self._writing:
-            self._shard.flush()
+            self._is_closed = True
+            self._flush()
             self._shard.close()
+
+
+def _sync_below(folder: Path) -> None:
+    """Waits until the files of a folder are on disk, without keeping the interpreter."""
+    for file in folder.rglob("*"):
+        with contextlib.suppress(FileNotFoundError, IsADirectoryError):  # the engine may remove what it needs no more
+            sync(file)
 
 
 def _replay(source: Any, target: Any, ids: list[str]) -> None:
