@@ -1,8 +1,8 @@
 """Many training runs, to find settings that do better: Ray Tune around `ml.train.train`.
 
 Settings are judged by mAP@R of classes held out of the training data, never by a test set. Several trials run side by
-side, as many as the machine has room for, and share decoded pictures. ASHA (Li et al., MLSys 2020) ends those that fall
-behind early. Every result is on disk at once: a killed sweep goes on without repeating a finished trial.
+side, as many as the machine has room for, and share decoded pictures. ASHA lets the best third go on at each mark
+(ml.sweep_rungs). Every result is on disk at once: a killed sweep goes on without repeating a finished trial.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from typing import Any
 
 import ray
 from ray import tune
-from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
+from ray.tune.schedulers import FIFOScheduler
 
 from ml import datasets
 from ml.augment import Augmentation
@@ -30,6 +30,7 @@ from ml.ray_session import session
 from ml.search_space import BadSearchSpace, Choice, Range, Space
 from ml.sharing import open_shelf
 from ml.sweep_record import Record, Setting
+from ml.sweep_rungs import Rungs, StopAtMarks
 from ml.sweep_search import METRIC, Questions
 from ml.sweep_trial import Job, Notes, run
 from ml.train import TrainConfig
@@ -48,7 +49,6 @@ DEFAULT_TRIALS = 12
 DEFAULT_EPOCHS = 6
 # More classes than a final training holds out: a handful of classes would be noise.
 DEFAULT_HOLDOUT = 0.25
-_REDUCTION = 4  # ASHA goes on with the best quarter at each rung
 _FIXED = {"holdout": "it decides what is measured", "seed": "use --repeats", "preset": "name it with --preset"}
 _RETRIES = 2  # of a trial whose process dies
 _SEARCHES = ("grid", "random", "optuna")
@@ -171,6 +171,9 @@ def _tune(
     plan: SweepPlan, data: Dataset, record: Record, shelf: Any, on_change: Callable[[Record], None] | None
 ) -> None:
     """All runs on one data set: ASHA compares like with like."""
+    epochs = plan.space.get("epochs", Choice((plan.base.epochs,)))
+    longest = int(max(epochs.values) if isinstance(epochs, Choice) else epochs.high)
+    rungs = Rungs(longest) if plan.scheduler == "asha" and longest > 1 else None
     questions = Questions(
         plan.space,
         plan.search,
@@ -180,18 +183,12 @@ def _tune(
         data=data.name,
         fingerprint=data.fingerprint,
         seed=plan.base.seed,
+        rungs=rungs,
     )
     if not questions.runs:
         return
     resources, side_by_side = _room(plan, questions.runs)
-    epochs = plan.space.get("epochs", Choice((plan.base.epochs,)))
-    longest = int(max(epochs.values) if isinstance(epochs, Choice) else epochs.high)
-    # The last report of a run comes after its last epoch, when the head is fitted: ASHA must not end it before.
-    scheduler = (
-        ASHAScheduler(time_attr="epoch", max_t=longest + 2, grace_period=1, reduction_factor=_REDUCTION)
-        if plan.scheduler == "asha" and longest > 1
-        else FIFOScheduler()
-    )
+    scheduler = StopAtMarks(rungs.marks, plan.base.epochs) if rungs else FIFOScheduler()
     job = Job(plan.base, plan.workers, data, record.directory, shelf)
     state = record.directory / ".tune"
     with _quietly():

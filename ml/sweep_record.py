@@ -31,7 +31,7 @@ class Trial:
         settings: the hyper-parameters that this trial tries.
         seed: of the run.
         data: name of the data set.
-        state: running, done, cut (by ASHA) or failed.
+        state: running, done, cut (by ASHA; it may go on later) or failed.
         map_at_r: of held-out classes through the finished head; None before it is done.
         history: epoch, loss, map_at_r and seconds of each epoch.
         seconds: of the run.

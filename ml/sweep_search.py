@@ -15,6 +15,7 @@ from ray.tune.search import Searcher
 from ml import search_space
 from ml.search_space import Choice, Dimension, Range, Space
 from ml.sweep_record import FINISHED, Record, trial_id
+from ml.sweep_rungs import Rungs
 
 METRIC = "map_at_r"
 _TRIES = 50  # of a search that proposes what is known already
@@ -32,6 +33,7 @@ class Questions(Searcher):
         data: name of the data set.
         fingerprint: of the data set.
         seed: of the choice of settings.
+        rungs: who goes on at which epoch; None when every trial runs to its end.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class Questions(Searcher):
         data: str,
         fingerprint: str,
         seed: int = 0,
+        rungs: Rungs | None = None,
     ) -> None:
         super().__init__(metric=METRIC, mode="max")
         self._seeds, self._record, self._fingerprint, self._data = seeds, record, fingerprint, data
@@ -52,7 +55,12 @@ class Questions(Searcher):
         self._count = count
         self._asked: dict[str, dict[str, Any]] = {}  # settings that were proposed, by their JSON
         self._waiting: list[dict[str, Any]] = []
-        self._under_way: dict[str, str] = {}
+        self._under_way: dict[str, dict[str, Any]] = {}
+        self._rungs = rungs
+        self._taken_up: set[str] = set()
+        self._runs: dict[str, dict[str, Any]] = {}  # those that stand at a mark, by their ids in the record
+        if rungs:
+            self._take_up(rungs)
         if self._study is None:
             chosen = search_space.grid(space) if search == "grid" else _different(space, count, seed)
             for settings in chosen:
@@ -66,27 +74,61 @@ class Questions(Searcher):
 
     @property
     def runs(self) -> int:
-        """Runs that are still to be made."""
-        return len(self._waiting) + (max(0, self._count - len(self._asked)) * len(self._seeds) if self._study else 0)
+        """At most so many runs are still to be made, counting one again each time that it goes on; 0: nothing is."""
+        new = len(self._waiting) + (max(0, self._count - len(self._asked)) * len(self._seeds) if self._study else 0)
+        return new if self._rungs is None else (new + len(self._runs)) * (len(self._rungs.marks) + 1)
 
     def suggest(self, trial_id: str) -> Any:
         """The next run, as Ray Tune asks for it."""
         if not self._waiting and self._study is not None:
             self._ask()
+        if not self._waiting and self._rungs is not None:
+            promoted = self._rungs.promote([run["start"] for run in self._under_way.values()])
+            if promoted is not None:
+                self._waiting.append(self._runs.pop(promoted[0]) | {"start": promoted[1]})
+            elif self._under_way:
+                return None  # who goes on is not known yet
         if not self._waiting:
             return Searcher.FINISHED
         run = self._waiting.pop(0)
-        self._under_way[trial_id] = json.dumps(run["settings"], sort_keys=True)
+        self._under_way[trial_id] = run
         return run
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Tells Optuna of a setting when the last of its runs has ended."""
-        key = self._under_way.pop(trial_id, None)
-        if key is None or self._study is None or key in self._under_way.values():
+        """Notes what a run reached, and tells Optuna of a setting when the last of its runs has ended or stands."""
+        run = self._under_way.pop(trial_id, None)
+        if run is None:
             return
-        settings = json.loads(key)
-        if not any(json.dumps(run["settings"], sort_keys=True) == key for run in self._waiting):
+        settings, found = run["settings"], result or {}
+        if self._rungs is not None and not error and found.get("epoch") in self._rungs.marks and "final" not in found:
+            self._stand(self._id(settings, run["seed"]), run, found["epoch"], found[METRIC])
+        others = [*self._under_way.values(), *self._waiting]
+        if self._study is not None and all(other["settings"] != settings for other in others):
             self._study.tell(settings, self._outcome(settings))
+
+    def _stand(self, id: str, run: dict[str, Any], mark: int, map_at_r: float) -> None:
+        assert self._rungs is not None
+        self._rungs.reach(id, mark, map_at_r)
+        self._runs[id] = run
+
+    def _take_up(self, rungs: Rungs) -> None:
+        """Puts what an interrupted sweep left where it was: at a mark, or on the way from one."""
+        for id, trial in self._record.trials.items():
+            if trial.data != self._data or trial.state == "failed" or not trial.history:
+                continue
+            figures = {int(item["epoch"]): item["map_at_r"] for item in trial.history}
+            passed = [mark for mark in rungs.marks if mark in figures]
+            last = max(figures)
+            run = {"settings": trial.settings, "seed": trial.seed, "start": passed[-1] if passed else 0}
+            for mark in passed:
+                stands = trial.state != "done" and mark == last
+                rungs.reach(id, mark, figures[mark], is_promoted=not stands)
+                if stands:
+                    self._runs[id] = run
+            if trial.state != "done" and last not in passed:
+                self._waiting.append(run)
+            self._taken_up.add(id)
+            self._asked[json.dumps(trial.settings, sort_keys=True)] = trial.settings
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the sweep's own record is what a resumed sweep reads."""
@@ -115,19 +157,25 @@ class Questions(Searcher):
     def _propose(self, settings: dict[str, Any]) -> None:
         self._asked[json.dumps(settings, sort_keys=True)] = settings
         self._waiting += [
-            {"settings": settings, "seed": seed} for seed in self._seeds if not self._is_finished(settings, seed)
+            {"settings": settings, "seed": seed, "start": 0}
+            for seed in self._seeds
+            if not self._is_finished(settings, seed)
         ]
 
     def _is_finished(self, settings: dict[str, Any], seed: int) -> bool:
-        known = self._record.trials.get(trial_id(settings, seed, self._fingerprint))
-        return known is not None and known.state in FINISHED
+        id = self._id(settings, seed)
+        known = self._record.trials.get(id)
+        return id in self._taken_up or (known is not None and known.state in FINISHED)
+
+    def _id(self, settings: dict[str, Any], seed: int) -> str:
+        return trial_id(settings, seed, self._fingerprint)
 
     def _is_open(self, settings: dict[str, Any]) -> bool:
         return any(not self._is_finished(settings, seed) for seed in self._seeds)
 
     def _outcome(self, settings: dict[str, Any]) -> tuple[str, float]:
         """How a setting ended: done with its mean, cut at its last figure, or failed."""
-        ids = [trial_id(settings, seed, self._fingerprint) for seed in self._seeds]
+        ids = [self._id(settings, seed) for seed in self._seeds]
         trials = [self._record.trials[id] for id in ids if id in self._record.trials]
         done = [trial.map_at_r for trial in trials if trial.state == "done" and trial.map_at_r is not None]
         if done:

@@ -106,7 +106,7 @@ class Notes(tune.Callback):
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         mine = self._of(trial)
         mine.state, mine.reason = "running", ""
-        self._began.setdefault(mine.id, time.monotonic() - mine.seconds)
+        self._began[mine.id] = time.monotonic() - mine.seconds
         self._changed()
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
