@@ -76,15 +76,17 @@ def pictures(count: int, seed: int) -> list[bytes]:
 
 
 @contextmanager
-def system(workers: int, delay_ms: float, home: Path) -> Iterator[tuple[Client, Settings]]:
-    """Redis, a vector database and some workers, each a process."""
+def system(
+    workers: int, delay_ms: float, home: Path, *, is_embedded: bool = False
+) -> Iterator[tuple[Client, Settings]]:
+    """Redis, a vector database and some workers, each a process; embedded: the store is in the one worker."""
     with ExitStack() as hold:
         redis_port, qdrant_port = _free_port(), _free_port()
         settings = settings_of.load(
             {
                 "LOOKALIKE_HOME": str(home),
                 "LOOKALIKE_REDIS_URL": f"redis://127.0.0.1:{redis_port}/0",
-                "LOOKALIKE_QDRANT_URL": f"http://127.0.0.1:{qdrant_port}",
+                "LOOKALIKE_QDRANT_URL": "" if is_embedded else f"http://127.0.0.1:{qdrant_port}",
                 "LOOKALIKE_STORAGE": f"file://{home}/storage-{workers}-{time.time():.0f}",
             }
         )
@@ -96,9 +98,9 @@ def system(workers: int, delay_ms: float, home: Path) -> Iterator[tuple[Client, 
             str(qdrant_port),
             f"{home}/qdrant-{workers}-{time.time()}",
         ]
-        for command in (server, store):
+        for command in (server,) if is_embedded else (server, store):
             hold.enter_context(_running(command, {}))
-        while not _listens(redis_port) or not _listens(qdrant_port):
+        while not _listens(redis_port) or not (is_embedded or _listens(qdrant_port)):
             time.sleep(0.05)
         client = Client(settings)
         for number in range(workers):
@@ -144,8 +146,8 @@ def throughput(workers: int, delay_ms: float, count: int, home: Path) -> float:
 
 
 def interference(home: Path) -> dict[str, float]:
-    """p99 of searches with real inference in one worker, idle and while it indexes as fast as it can."""
-    with system(1, 0.0, home) as (client, _):
+    """p99 of searches in one worker with real inference and its own store, idle and while it indexes at full speed."""
+    with system(1, 0.0, home, is_embedded=True) as (client, _):
         queries = pictures(64, seed=3)
         client.wait(client.index([client.add(data, path="q.jpg", label=None).id for data in queries]))
 
@@ -179,16 +181,18 @@ def interference(home: Path) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--delay-ms", type=float, default=25.0, help="pause a picture in place of the network; 0: none")
-    parser.add_argument("--pictures", type=int, default=400, help="pictures a worker")
+    parser.add_argument("--pictures", type=int, default=1200, help="a worker; few, and the last chunks decide")
+    parser.add_argument("--only", choices=["throughput", "searches"])
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2, 4])
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
         sys.exit(worker(options.delay_ms))
     with tempfile.TemporaryDirectory() as home:
-        rates = {n: throughput(n, options.delay_ms, options.pictures * n, Path(home)) for n in options.workers}
-        searches = interference(Path(home))
-    first = rates[options.workers[0]]
+        counts = options.workers if options.only != "searches" else []
+        rates = {n: throughput(n, options.delay_ms, options.pictures * n, Path(home)) for n in counts}
+        searches = interference(Path(home)) if options.only != "throughput" else {}
+    first = rates[options.workers[0]] if rates else 1.0
     report = {
         "machine": platform.processor() or platform.machine(),
         "delay ms": options.delay_ms,

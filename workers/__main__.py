@@ -34,6 +34,8 @@ def run(settings: Settings) -> int:
     from workers.tasks import Context, register
 
     logs.configure(settings)
+    # A search hands the interpreter on a dozen times. With Python's 5 ms each of these waits for indexing's threads.
+    sys.setswitchinterval(0.0005)
     if not settings.redis_url:
         raise BadSettings("LOOKALIKE_REDIS_URL is not set", hint="`lookalike up` starts a queue and a worker together")
     server = connect_redis(settings)

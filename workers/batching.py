@@ -2,7 +2,7 @@
 
 One thread owns the processor that models run on. It takes what is waiting and never waits for more, so a lone search
 pays nothing; under load the batch grows by itself. Bulk work goes in pieces of some 12 ms, whatever the model and the
-processor: a search waits for one at most.
+processor, and of 6 ms while people search: a search waits for one at most.
 """
 
 import threading
@@ -18,6 +18,8 @@ from workers.metrics import BATCH_PICTURES
 
 MAX_BATCH = 32
 PIECE_S = 0.012
+PIECE_BESIDE_SEARCHES_S = 0.006
+_BESIDE_S = 2.0  # after a search, the next one is expected
 
 
 @dataclass
@@ -36,6 +38,7 @@ class Batcher:
         self._bulk: deque[_Item] = deque()
         self._closed = False
         self._speed: dict[int, float] = {}  # pictures/s by embedder
+        self._searched_at = float("-inf")
         self._thread = threading.Thread(target=self._run, name="batcher", daemon=True)
         self._thread.start()
 
@@ -52,6 +55,8 @@ class Batcher:
         """
         if not len(pixels):
             return np.empty((0, embedder.dim), np.float32)
+        if urgent:
+            self._searched_at = time.monotonic()
         step = MAX_BATCH if urgent else self._piece(embedder)
         items = [_Item(embedder, pixels[start : start + step]) for start in range(0, len(pixels), step)]
         with self._wake:
@@ -66,8 +71,10 @@ class Batcher:
         self._thread.join()
 
     def _piece(self, embedder: Embedder) -> int:
-        """Pictures that take about PIECE_S; one, until a batch has been timed."""
-        return max(1, min(MAX_BATCH, round(PIECE_S * self._speed.get(id(embedder), 0.0))))
+        """Pictures that take about as long as a piece may; one, until a batch has been timed."""
+        are_searching = time.monotonic() - self._searched_at < _BESIDE_S
+        piece_s = PIECE_BESIDE_SEARCHES_S if are_searching else PIECE_S
+        return max(1, min(MAX_BATCH, round(piece_s * self._speed.get(id(embedder), 0.0))))
 
     def _run(self) -> None:
         while batch := self._take():
