@@ -9,6 +9,7 @@ import logging
 import os
 import platform
 import shutil
+import sys
 import tempfile
 import warnings
 from pathlib import Path
@@ -16,11 +17,14 @@ from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
-import openvino as ov
 
 from ml import isolated
 from ml.bundle import Bundle
 from ml.storage import sync
+
+# OpenVINO tells Google Analytics of every import, through a package that it can do without.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+import openvino as ov  # noqa: E402
 
 log = logging.getLogger(__name__)
 
