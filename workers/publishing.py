@@ -106,7 +106,7 @@ def _check(serving: Serving, jobs: Jobs, workers: list[WorkerStatus], job: str, 
     if quality and quality["new"] < quality["active"] - _TOLERANCE and not state.get("force"):
         raise CheckFailed(
             f"mAP@R on the labelled gallery is {quality['new']:.3f}, the active model's is {quality['active']:.3f};"
-            " publish with --force to switch nevertheless"
+            " publish it anyway (--force) to switch nevertheless"
         )
     return {"phase": "switch", "map@r": quality}
 

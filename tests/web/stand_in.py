@@ -43,6 +43,7 @@ class StandInClient:
         self.registry = SimpleNamespace(previous=lambda: self.earlier)
         self.trainings = SimpleNamespace(can_start=lambda: self.has_torch, start=self._train)
         self.has_torch = True
+        self.is_worse = False
         self.earlier: Active | None = None
         self.known = [_model("untrained", {}), _model("better", {"map@r": 0.805, "recall@1": 0.988})]
         self.now = Active("untrained", "gallery-untrained", 1_795_500_000.0)
@@ -126,11 +127,16 @@ class StandInClient:
     def active(self) -> Active:
         return self.now
 
-    def publish(self, model: str) -> str:
+    def publish(self, model: str, *, force: bool = False) -> str:
         if model not in {record.name for record in self.known}:
             raise UnknownModel(f"there is no model {model}")
         if model == self.now.model:
             raise Refused(f"model {model} is active already")
+        if self.is_worse and not force:
+            job = self._note("publish", 1, 0, [])
+            detail = {"model": model, "reason": "mAP@R is worse"}
+            self._jobs[job] = dataclasses.replace(self._jobs[job], state="failed", detail=detail)
+            return job
         self.earlier, self.now = self.now, Active(model, f"gallery-{model}", 1_795_500_001.0)
         return self._note("publish", 1, 0, [])
 

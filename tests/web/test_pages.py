@@ -257,6 +257,15 @@ class TestModels:
         assert post(browser, "/models/rollback").headers["Location"] == "/models"
         assert workers_side.now.model == "untrained"
 
+    def test_a_model_that_is_worse_can_be_published_anyway(self, browser, workers_side):
+        workers_side.is_worse = True
+        job = post(browser, "/models/publish", model="better").headers["Location"]
+        page = browser.get(job).text
+        assert "mAP@R is worse" in page and "Publish it anyway" in page
+        assert workers_side.now.model == "untrained"
+        post(browser, "/models/publish", model="better", force="1")
+        assert workers_side.now.model == "better"
+
     @pytest.mark.parametrize("model, status", [("../active", 404), ("untrained", 409)])
     def test_what_cannot_be_published_is_refused(self, browser, model, status):
         assert post(browser, "/models/publish", model=model).status_code == status

@@ -49,8 +49,9 @@ def train() -> ResponseReturnValue:
 
 @blueprint.post("/models/publish")
 def publish() -> ResponseReturnValue:
-    """Starts to publish a model, and shows the job."""
-    return redirect(url_for("system.job", job_id=client().publish(request.form.get("model", ""))))
+    """Starts to publish a model, and shows the job; with `force` also one whose neighbours are worse."""
+    job = client().publish(request.form.get("model", ""), force=bool(request.form.get("force")))
+    return redirect(url_for("system.job", job_id=job))
 
 
 @blueprint.post("/models/rollback")
