@@ -67,6 +67,7 @@ def main() -> None:
 
 def measure(folder: Path, vectors: np.ndarray, queries: np.ndarray) -> dict[str, object]:
     store = EdgeStore(folder)
+    store._closed.set()  # no graph is built in the background: `build` does it, once, and looks
     store.ensure("photos", vectors.shape[1])
 
     def edge(vector: np.ndarray) -> list[float]:
