@@ -18,7 +18,7 @@ from ml.storage import open_storage
 from workers.batching import Batcher
 from workers.gallery import Gallery, limits
 from workers.settings import Settings
-from workers.store import Store, open_store
+from workers.store import Store, StoreFailed, open_store
 
 logger = logging.getLogger(__name__)
 
@@ -98,9 +98,7 @@ class Serving:
         )
         if self.targets() != before:
             self.changed.set()
-        if self._announced != self._active.collection:
-            self.store.announce(self._active.collection)
-            self._announced = self._active.collection
+        self._announce(self._active.collection)
 
     def close(self) -> None:
         self._closed.set()
@@ -108,6 +106,16 @@ class Serving:
         self.decoders.shutdown()
         self.batcher.close()
         self.store.close()
+
+    def _announce(self, collection: str) -> None:
+        """Tells outsiders once. That they may not hear of it keeps no search waiting."""
+        if self._announced == collection:
+            return
+        self._announced = collection
+        try:
+            self.store.announce(collection)
+        except StoreFailed as error:
+            logger.warning("the name for outsiders does not follow: %s", error.message)
 
     def _first(self) -> Live:
         named = self.registry.active()

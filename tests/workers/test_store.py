@@ -222,11 +222,14 @@ class TestEdge:
         assert again.labels("photos") == {"Lime": 7, "Red/Apple": 7}
         again.close()
 
-    def test_acknowledged_points_survive_kill_9(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("longest_log", [20_000, 25], ids=["from the log", "flushed in between"])
+    def test_acknowledged_points_survive_kill_9(self, tmp_path: Path, longest_log: int) -> None:
         program = f"""
 import os, signal
 from pathlib import Path
 from tests.workers.test_store import *
+from workers.store import shard
+shard._LONGEST_LOG = {longest_log}
 store = EdgeStore(Path({str(tmp_path)!r}))
 store.ensure("photos", DIM)
 for point in points(60):
@@ -235,7 +238,9 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
         subprocess.run([sys.executable, "-c", program], check=False, cwd=Path(__file__).parents[2])
         store = EdgeStore(tmp_path)
-        assert store.count("photos") == 60
+        kept = store.fetch("photos", ids(60), with_vectors=True)
+        assert {point.id: point.payload for point in points(60)} == {id: kept[id].payload for id in kept}
+        np.testing.assert_allclose(np.stack([kept[id].vector for id in ids(60)]), unit_vectors(60), atol=1e-6)
         store.close()
 
     def test_a_second_owner_is_told_who_owns_it(self, tmp_path: Path) -> None:

@@ -14,9 +14,6 @@ import numpy as np
 from ml.errors import LookalikeError
 from workers.settings import Settings
 
-# Listings grow their pages from here: whoever wants a few points does not pay for a thousand.
-FIRST_PAGE = 32
-
 
 class StoreBusy(LookalikeError):
     """An embedded store that another process owns."""
@@ -115,6 +112,16 @@ class Store(Protocol):
         """Names the collection that answers searches, for programs that read the vector database beside us."""
 
     def close(self) -> None: ...
+
+
+def page_sizes(limit: int | None) -> Iterator[int]:
+    """How many points to ask for, page after page, up to `limit` in all; few at first, for whoever wants a few."""
+    page = 32
+    while limit is None or limit > 0:
+        size = page if limit is None else min(limit, page)
+        yield size
+        limit = None if limit is None else limit - size
+        page = min(2 * page, 1000)
 
 
 def open_store(settings: Settings) -> Store:

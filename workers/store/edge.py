@@ -20,17 +20,15 @@ from typing import IO, Any
 import numpy as np
 import qdrant_edge as edge
 
-from workers.store import FIRST_PAGE, Hit, Payload, Point, Store, StoreBusy, Stored, StoreFailed
+from workers.store import Hit, Payload, Point, Store, StoreBusy, Stored, StoreFailed, page_sizes
 from workers.store.optimize import optimise
 from workers.store.shard import Shard, hex_id
 
 logger = logging.getLogger(__name__)
 
-_PAGE = 1000
 # Below it, exact search takes a few milliseconds and a graph gains nothing: benchmarks/store.py.
 _UNINDEXED_BYTES = 40 * 2**20
 _QUIET_S = 10.0
-_FLUSHED_S = 60.0
 
 
 class EdgeStore(Store):
@@ -109,17 +107,13 @@ class EdgeStore(Store):
         self, collection: str, *, label: str | None = None, after: str | None = None, limit: int | None = None
     ) -> Iterator[Stored]:
         offset = uuid.UUID(int=min(uuid.UUID(after).int + 1, 2**128 - 1)) if after else None
-        left, page = limit, FIRST_PAGE
-        while left is None or left > 0:
-            size = page if left is None else min(left, page)
-            page = min(2 * page, _PAGE)
+        for size in page_sizes(limit):
             request = edge.ScrollRequest(offset=offset, limit=size, filter=_label_filter(label), with_payload=True)
             records, offset = self._shard(collection).engine.scroll(request)
             for record in records:
                 yield Stored(hex_id(record.id), Payload.from_json(record.payload))
             if offset is None:
                 return
-            left = None if left is None else left - len(records)
 
     def count(self, collection: str) -> int:
         return self._shard(collection).engine.count(edge.CountRequest(exact=True))
@@ -145,12 +139,11 @@ class EdgeStore(Store):
         while not self._closed.wait(_QUIET_S):
             for shard in list(self._shards.values()):
                 try:
-                    shard.flush_if_due(_FLUSHED_S)
                     waiting = shard.unindexed * shard.dim * 4
                     is_quiet = time.monotonic() - shard.written_at > _QUIET_S
                     if waiting > _UNINDEXED_BYTES * (1 if is_quiet else 4):
                         self._optimise(shard)
-                except Exception:  # dropped meanwhile, or the disk is full: the next round tries again
+                except Exception:  # dropped meanwhile, or the disk is full: the next round looks again
                     logger.exception("could not look after %s", shard)
 
     def _optimise(self, shard: Shard) -> None:

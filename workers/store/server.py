@@ -18,9 +18,8 @@ from qdrant_client import QdrantClient, models
 from qdrant_client.http.exceptions import ApiException, UnexpectedResponse
 
 from workers.settings import Settings
-from workers.store import FIRST_PAGE, Hit, Payload, Point, Store, Stored, StoreFailed
+from workers.store import Hit, Payload, Point, Store, Stored, StoreFailed, page_sizes
 
-_PAGE = 1000
 _BATCH = 256  # points a request: 512-d float32 with payload is about 0.6 MB
 _TRIES = 5
 _ALIAS = "gallery"
@@ -172,10 +171,7 @@ class ServerStore(Store):
         self, collection: str, *, label: str | None = None, after: str | None = None, limit: int | None = None
     ) -> Iterator[Stored]:
         offset: Any = _uuid(f"{min(int(after, 16) + 1, 2**128 - 1):032x}") if after else None
-        left, page = limit, FIRST_PAGE
-        while left is None or left > 0:
-            size = page if left is None else min(left, page)
-            page = min(2 * page, _PAGE)
+        for size in page_sizes(limit):
             records, offset = self._do(
                 self._client.scroll,
                 collection,
@@ -188,7 +184,6 @@ class ServerStore(Store):
                 yield Stored(_hex(record.id), Payload.from_json(record.payload))
             if offset is None:
                 return
-            left = None if left is None else left - len(records)
 
     def count(self, collection: str) -> int:
         return self._do(self._client.count, collection, exact=True).count

@@ -5,7 +5,7 @@
 <folder>/0, 1, …           the engine's files
 
 A write is acknowledged when the engine's log has it on disk; opening replays the log. The engine's own `flush` keeps
-the interpreter for 30 to 300 ms, so it is called now and then only, when its files have been written back already.
+the interpreter for 30 to 300 ms, so it is called once in thousands of points only, when its files are on disk already.
 """
 
 import contextlib
@@ -23,6 +23,7 @@ import qdrant_edge as edge
 
 from ml.storage import sync
 
+_LONGEST_LOG = 20_000  # points; replaying them takes a second or two
 _REPLAYED = 100  # points a step: an engine call keeps the interpreter, and no search shall wait 100 ms
 
 
@@ -36,8 +37,7 @@ class Shard:
         self._writing = threading.Lock()
         self._changed: set[str] | None = None  # ids written while a copy is being optimised
         self.written_at = time.monotonic()
-        self._flushed_at = self.written_at
-        self._is_closed = False
+        self._logged = 0  # points written since the last flush: opening would replay them
         self.dim: int = json.loads((path / "collection.json").read_text())["dim"]
 
     def __str__(self) -> str:
@@ -82,19 +82,15 @@ class Shard:
                 self._changed.update(ids)
             for operation in operations:
                 self._shard.update(operation)
-            _sync_below(self._path / str(self._generation) / "wal")
-
-    def flush_if_due(self, after_s: float) -> None:
-        """Shortens the log when it was last done long ago, so that opening stays quick."""
-        if self.written_at > self._flushed_at and time.monotonic() - self._flushed_at > after_s:
-            with self._writing:
-                if not self._is_closed:
-                    self._flush()
+            _sync_tree(self._path / str(self._generation) / "wal")
+            self._logged += len(ids)
+            if self._logged > _LONGEST_LOG:
+                self._flush()
 
     def _flush(self) -> None:
-        _sync_below(self._path / str(self._generation))
+        _sync_tree(self._path / str(self._generation))
         self._shard.flush()
-        self._flushed_at = time.monotonic()
+        self._logged = 0
 
     @property
     def unindexed(self) -> int:
@@ -125,26 +121,26 @@ class Shard:
             self._changed = None
             for start in range(0, len(changed), _REPLAYED):
                 _replay(self._shard, copy, changed[start : start + _REPLAYED])
-            _sync_below(self._path / str(self._generation + 1))
+            _sync_tree(self._path / str(self._generation + 1))
             copy.flush()
             _name_current(self._path, self._generation + 1)
             old, self._shard = self._path / str(self._generation), copy
             self._generation += 1
+            self._logged = 0
         # The old engine closes when its last reader lets go; its files may go now.
         shutil.rmtree(old, ignore_errors=True)
 
     def close(self) -> None:
         with self._writing:
-            self._is_closed = True
             self._flush()
             self._shard.close()
 
 
-def _sync_below(folder: Path) -> None:
-    """Waits until the files of a folder are on disk, without keeping the interpreter."""
-    for file in folder.rglob("*"):
-        with contextlib.suppress(FileNotFoundError, IsADirectoryError):  # the engine may remove what it needs no more
-            sync(file)
+def _sync_tree(folder: Path) -> None:
+    """Waits until a folder and all below it are on disk, without keeping the interpreter."""
+    for path in (folder, *folder.rglob("*")):
+        with contextlib.suppress(FileNotFoundError):  # the engine removes what it needs no more
+            sync(path)
 
 
 def _replay(source: Any, target: Any, ids: list[str]) -> None:
