@@ -8,9 +8,9 @@ LookalikeError            anything that a person can do something about; the com
 ├── UnknownModel          a name that the registry does not hold                    (ml.registry)
 ├── StorageFailed         storage that refuses: no bucket, no permission, disk full      (ml.storage)
 ├── BadSettings           a setting with a value that makes no sense                (workers.settings)
-├── Unavailable           a part of the system that does not answer                 (workers.client)
-├── Busy                  something that can happen once at a time is happening     (workers.client)
-├── Refused               what makes no sense as things are now                     (workers.client)
+├── Unavailable           a part of the system that does not answer                 (workers.errors)
+├── Busy                  something that can happen once at a time is happening     (workers.errors)
+├── Refused               what makes no sense as things are now                     (workers.errors)
 ├── NotFound              a picture, job or label that does not exist               (workers.gallery, workers.jobs)
 └── StoreBusy             an embedded store that another process owns               (workers.store)
 

@@ -6,7 +6,7 @@ in line. A call that needs a worker raises Unavailable when none answers.
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,12 @@ from ml.errors import LookalikeError
 from ml.images import UnreadableImage
 from ml.registry import Active, ModelRecord, Registry, UnknownModel
 from ml.storage import StorageFailed
-from workers import logs, photos, replies
+from workers import logs, photos
 from workers.app import connect_redis, living, living_workers, make_app, nudge
+from workers.asking import Asker
+from workers.errors import Busy, Overloaded, Refused, Unavailable
 from workers.gallery import Added, Gallery, NotFound
-from workers.health import LONGEST_QUEUE, status_of, without_password
+from workers.health import status_of, without_password
 from workers.jobs import CHUNK, PREFIXES, Jobs
 from workers.messages import (
     Failure,
@@ -35,36 +37,27 @@ from workers.metrics import HTTP_SECONDS, exposition
 from workers.settings import Settings
 from workers.training import KINDS, Trainings
 
-# For the portal, which sees this module alone: its log and its request ids are like the workers'.
-__all__ = ["UnknownModel", "configure_logging"]
+# For the portal, which sees this module alone: the errors it tells, and a log and request ids like the workers'.
+__all__ = [
+    "Busy",
+    "Client",
+    "Filling",
+    "LookalikeError",
+    "NotFound",
+    "Overloaded",
+    "Refused",
+    "StorageFailed",
+    "Unavailable",
+    "UnknownModel",
+    "UnreadableImage",
+    "configure_logging",
+    "logged_as",
+    "observe_request",
+]
 configure_logging = logs.configure
 logged_as = logs.request
 
-_PATIENCE_S = 10.0  # a worker may be starting; then its absence is reported
 _FOLLOWED_S = 5.0  # workers follow a switch in a quarter of a second; one that hangs is not waited for
-
-
-class Unavailable(LookalikeError):
-    """A part of the system does not answer."""
-
-
-class Busy(LookalikeError):
-    """Something that can happen once at a time is happening."""
-
-
-class Refused(LookalikeError):
-    """What was asked for makes no sense as things are now."""
-
-
-class Overloaded(Unavailable):
-    """Too many searches are waiting already; try again in `retry_after_s`."""
-
-    retry_after_s = 2
-
-
-_ERRORS: dict[str, type[LookalikeError]] = {
-    cls.__name__: cls for cls in (UnreadableImage, NotFound, StorageFailed, Unavailable)
-}
 
 
 def observe_request(route: str, method: str, status: int, seconds: float) -> None:
@@ -115,6 +108,7 @@ class Client:
         self.registry = Registry(f"{settings.storage_url}/models")
         self._redis = connect_redis(settings)
         self._app = make_app(settings)
+        self._asker = Asker(self._app, self._redis)
         self.jobs = Jobs(self._redis)
         self.trainings = Trainings(settings, self.jobs)
 
@@ -388,34 +382,5 @@ class Client:
         return self.wait(job)
 
     def _ask(self, task: str, question: dict[str, Any], timeout_s: float) -> Any:
-        """Enqueues a question for some worker and waits for its answer."""
         with self.reporting():
-            if self._redis.llen("search") > LONGEST_QUEUE:
-                raise Overloaded("too many searches are waiting", hint="try again in a moment")
-            address = replies.new_address()
-            body = self._await(lambda: self._send(task, question, address, timeout_s), address, timeout_s)
-        if error := body.get("error"):
-            raise _ERRORS.get(error["kind"], LookalikeError)(error["message"], hint=error["hint"])
-        return body["answer"]
-
-    def _send(self, task: str, question: dict[str, Any], address: str, timeout_s: float) -> None:
-        headers = {"request": logs.request_id()}
-        self._app.send_task(task, (question, address, time.time()), queue="search", expires=timeout_s, headers=headers)
-
-    def _await(self, send: Callable[[], None], address: str, timeout_s: float) -> dict[str, Any]:
-        send()
-        started = time.monotonic()
-        sent_again = False
-        while (left := timeout_s - (time.monotonic() - started)) > 0:
-            if body := replies.wait(self._redis, address, min(left, 2.0)):
-                return body
-            waited = time.monotonic() - started
-            if waited > _PATIENCE_S and not living_workers(self._redis):
-                raise Unavailable("no worker is running", hint="start one with: lookalike worker")
-            # Questions change nothing, so one that got lost with its worker is simply asked again.
-            if waited > 5 and not sent_again and not self._redis.llen("search"):
-                send()
-                sent_again = True
-        raise Unavailable(
-            f"no answer within {timeout_s:.0f} s", hint="see `lookalike status`; add workers if queues are long"
-        )
+            return self._asker.ask(task, question, timeout_s)

@@ -8,7 +8,8 @@ import time
 from collections.abc import Mapping
 
 from ml.storage import Storage, open_storage
-from workers.client import Client, Refused
+from workers.client import Client
+from workers.errors import Refused
 from workers.gallery import NotFound
 from workers.jobs import PREFIXES
 from workers.messages import JobStatus

@@ -27,6 +27,7 @@ from urllib.parse import urlsplit
 import redis
 
 from ml.errors import LookalikeError
+from workers.errors import Refused, Unavailable
 from workers.gallery import NotFound
 from workers.jobs import Jobs
 from workers.messages import JobStatus
@@ -56,14 +57,16 @@ class Trainings:
             arguments: of the command, as a person would type them: `["gallery", "--preset", "fast", "--publish"]`.
 
         Raises:
-            LookalikeError: there is no such kind, an argument is ours to set, or neither PyTorch nor a cluster is here.
+            Refused: neither PyTorch nor a cluster is here.
+            Unavailable: the cluster takes no job.
+            LookalikeError: there is no such kind, or an argument is ours to set.
         """
         if kind not in KINDS:
             raise LookalikeError(f"there is no {kind!r} to start", hint="use train or sweep")
         if any(argument.split("=")[0] in ("--job", "--json", "--debug") for argument in arguments):
             raise LookalikeError("--job, --json and --debug cannot be given", hint="leave them out")
         if not self.can_start():
-            raise LookalikeError(
+            raise Refused(
                 "this machine has no PyTorch to train with",
                 hint="start trainings where workers run, or set RAY_ADDRESS to a cluster that trains",
             )
@@ -157,7 +160,7 @@ class Trainings:
             with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
                 answer.read()
         except OSError as error:  # HTTPError and URLError are
-            raise LookalikeError(
+            raise Unavailable(
                 f"the Ray cluster at {urlsplit(request.full_url).netloc} takes no job: {error}",
                 hint="its dashboard must run, be reachable and know the token",
             ) from error
