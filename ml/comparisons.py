@@ -98,23 +98,30 @@ class Pairs:
         return rates[0], rates[1]
 
 
-def count_pairs(embeddings: Tensor, labels: Tensor) -> Pairs:
+def count_pairs(embeddings: Tensor, labels: Tensor, others: Tensor | None = None) -> Pairs:
     """Histograms of the similarity of every pair of pictures, each pair once.
 
     Args:
         embeddings: float32 [n, d], rows of unit length.
         labels: int64 [n].
+        others: float32 [m, d], pictures that share no label with these: each pair with one of them is of two labels.
     """
     edges = np.linspace(-1, 1, _BINS + 1)
     counts = np.zeros((2, _BINS), np.int64)
     step = max(1, CHUNK_ELEMENTS // max(1, len(embeddings)))
     for start in range(0, len(embeddings), step):
         stop = min(start + step, len(embeddings))
-        similarity = embeddings[start:stop].float() @ embeddings.float().T
-        bins = ((similarity + 1) * (_BINS / 2)).long().clamp_(0, _BINS - 1)
+        bins = _bins(embeddings[start:stop], embeddings)
         columns = torch.arange(len(embeddings), device=embeddings.device)
         once = columns[None, :] > columns[start:stop, None]
         is_same = labels[start:stop, None] == labels[None, :]
         for row, chosen in enumerate((is_same & once, ~is_same & once)):
             counts[row] += torch.bincount(bins[chosen], minlength=_BINS).cpu().numpy()
+        if others is not None:
+            counts[1] += torch.bincount(_bins(embeddings[start:stop], others).flatten(), minlength=_BINS).cpu().numpy()
     return Pairs(edges, counts[0], counts[1])
+
+
+def _bins(rows: Tensor, columns: Tensor) -> Tensor:
+    """The bin of each pair's similarity, int64 [rows, columns]."""
+    return ((rows.float() @ columns.float().T + 1) * (_BINS / 2)).long().clamp_(0, _BINS - 1)

@@ -21,7 +21,7 @@ from ml import pixels as decoding
 from ml.augment import NONE
 from ml.bundle import Preprocessing
 from ml.checkpoints import Checkpoint
-from ml.comparisons import FALSE_MATCH_RATE, count_pairs
+from ml.comparisons import count_pairs
 from ml.datasets import Dataset, Progress
 from ml.errors import LookalikeError
 from ml.finetune import EpochReport, FeatureNetwork, Peers, Schedule
@@ -353,18 +353,18 @@ def _measured(
 ) -> Fitted:
     """Held-out figures and the threshold, through the finished head."""
     reader.model.to(reader.device)
+
+    def embedded(positions: np.ndarray) -> Tensor:
+        sides = (False, True) if config.mirror else (False,)
+        array = seen.array[positions]
+        return _mean([_project(model, reader.features(array, "measuring", is_mirrored=side)) for side in sides])
+
     chosen = held if len(held) else trained
-    vectors = _project(model, reader.features(seen.array[chosen], "measuring"))
-    if config.mirror:
-        mirrored = _project(model, reader.features(seen.array[chosen], "measuring", is_mirrored=True))
-        vectors = functional.normalize(vectors + mirrored, dim=1)
+    vectors = embedded(chosen)
     labels = _long(seen.dataset.labels[chosen])
-    threshold = count_pairs(vectors, labels).threshold()
-    if len(held):
-        # A few held-out classes may be as different as apples and juice: they must not look like any other either.
-        others = trained[:: max(1, len(trained) // _OTHERS)]
-        similarities = vectors @ _project(model, reader.features(seen.array[others], "measuring")).T
-        threshold = max(threshold, float(np.quantile(similarities.numpy(), 1 - FALSE_MATCH_RATE)))
+    # A few held-out classes may be as different as apples and juice: none of them may look like any other class either.
+    others = embedded(trained[:: max(1, len(trained) // _OTHERS)]) if len(held) else None
+    threshold = count_pairs(vectors, labels, others).threshold()
     metrics: dict[str, Any] = {}
     if len(held):
         found = evaluate_retrieval(vectors, labels, ks=(1,))
@@ -383,6 +383,11 @@ def _project(model: EmbeddingModel, features: Tensor) -> Tensor:
     """Layer-normalised features through the linear map, rows of unit length."""
     projected = features if model.projection is None else model.projection.cpu()(features)
     return functional.normalize(projected, dim=1)
+
+
+def _mean(sides: list[Tensor]) -> Tensor:
+    """Of the same pictures, rows of unit length."""
+    return sides[0] if len(sides) == 1 else functional.normalize(torch.stack(sides).sum(0), dim=1)
 
 
 def _long(values: np.ndarray) -> Tensor:

@@ -22,15 +22,13 @@ class Rungs:
         self._reached: dict[int, dict[str, float]] = {mark: {} for mark in self.marks}
         self._promoted: set[tuple[int, str]] = set()
 
-    def reach(self, trial: str, mark: int, map_at_r: float, *, is_promoted: bool = False) -> None:
-        """Notes a trial's figure at a mark."""
+    def reach(self, trial: str, mark: int, map_at_r: float) -> None:
+        """Notes a trial's figure at a mark; one without a figure never goes on."""
         if not math.isnan(map_at_r):
             self._reached[mark][trial] = map_at_r
-            if is_promoted:
-                self._promoted.add((mark, trial))
 
-    def promote(self, under_way: list[int]) -> tuple[str, int] | None:
-        """The next trial to go on and the mark that it goes on from; None when nobody may, as things are.
+    def next(self, under_way: list[int]) -> tuple[str, int] | None:
+        """The trial that may go on and the mark that it goes on from; None when nobody may, as things are.
 
         Args:
             under_way: the marks that running trials started from; 0 for the beginning.
@@ -41,9 +39,12 @@ class Rungs:
             quota = math.ceil(len(ranked) / REDUCTION) if is_complete else len(ranked) // REDUCTION
             for trial in ranked[:quota]:
                 if (mark, trial) not in self._promoted:
-                    self._promoted.add((mark, trial))
                     return trial, mark
         return None
+
+    def promote(self, trial: str, mark: int) -> None:
+        """Says that a trial goes on."""
+        self._promoted.add((mark, trial))
 
 
 class StopAtMarks(FIFOScheduler):

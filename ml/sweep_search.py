@@ -76,16 +76,20 @@ class Questions(Searcher):
     def runs(self) -> int:
         """At most so many runs are still to be made, counting one again each time that it goes on; 0: nothing is."""
         new = len(self._waiting) + (max(0, self._count - len(self._asked)) * len(self._seeds) if self._study else 0)
-        return new if self._rungs is None else (new + len(self._runs)) * (len(self._rungs.marks) + 1)
+        if self._rungs is None:
+            return new
+        standing = len(self._runs) if self._rungs.next([]) else 0
+        return (new + standing) * (len(self._rungs.marks) + 1)
 
     def suggest(self, trial_id: str) -> Any:
         """The next run, as Ray Tune asks for it."""
         if not self._waiting and self._study is not None:
             self._ask()
         if not self._waiting and self._rungs is not None:
-            promoted = self._rungs.promote([run["start"] for run in self._under_way.values()])
-            if promoted is not None:
-                self._waiting.append(self._runs.pop(promoted[0]) | {"start": promoted[1]})
+            following = self._rungs.next([run["start"] for run in self._under_way.values()])
+            if following is not None:
+                self._rungs.promote(*following)
+                self._waiting.append(self._runs.pop(following[0]) | {"start": following[1]})
             elif self._under_way:
                 return None  # who goes on is not known yet
         if not self._waiting:
@@ -101,20 +105,18 @@ class Questions(Searcher):
             return
         settings, found = run["settings"], result or {}
         if self._rungs is not None and not error and found.get("epoch") in self._rungs.marks and "final" not in found:
-            self._stand(self._id(settings, run["seed"]), run, found["epoch"], found[METRIC])
+            id = self._id(settings, run["seed"])
+            self._rungs.reach(id, found["epoch"], found[METRIC])
+            self._runs[id] = run
         others = [*self._under_way.values(), *self._waiting]
         if self._study is not None and all(other["settings"] != settings for other in others):
             self._study.tell(settings, self._outcome(settings))
 
-    def _stand(self, id: str, run: dict[str, Any], mark: int, map_at_r: float) -> None:
-        assert self._rungs is not None
-        self._rungs.reach(id, mark, map_at_r)
-        self._runs[id] = run
-
     def _take_up(self, rungs: Rungs) -> None:
         """Puts what an interrupted sweep left where it was: at a mark, or on the way from one."""
         for id, trial in self._record.trials.items():
-            if trial.data != self._data or trial.state == "failed" or not trial.history:
+            is_ours = id == self._id(trial.settings, trial.seed)  # of this very data
+            if not is_ours or trial.state == "failed" or not trial.history:
                 continue
             figures = {int(item["epoch"]): item["map_at_r"] for item in trial.history}
             passed = [mark for mark in rungs.marks if mark in figures]
@@ -122,9 +124,11 @@ class Questions(Searcher):
             run = {"settings": trial.settings, "seed": trial.seed, "start": passed[-1] if passed else 0}
             for mark in passed:
                 stands = trial.state != "done" and mark == last
-                rungs.reach(id, mark, figures[mark], is_promoted=not stands)
+                rungs.reach(id, mark, figures[mark])
                 if stands:
                     self._runs[id] = run
+                else:
+                    rungs.promote(id, mark)
             if trial.state != "done" and last not in passed:
                 self._waiting.append(run)
             self._taken_up.add(id)

@@ -56,6 +56,17 @@ def test_every_pair_is_counted_once():
     assert pairs.same.sum() + pairs.different.sum() == 60 * 59 // 2
 
 
+def test_pictures_of_other_labels_count_as_different_and_not_among_themselves():
+    embeddings, labels = _random()
+    alone, others = count_pairs(embeddings, labels), embeddings[:7]
+    pairs = count_pairs(embeddings, labels, others)
+    np.testing.assert_array_equal(pairs.same, alone.same)
+    added = pairs.different - alone.different
+    assert added.sum() == 60 * 7
+    expected, _ = np.histogram((embeddings @ others.T).numpy(), pairs.edges)
+    assert np.abs(np.cumsum(added) - np.cumsum(expected)).max() <= 8  # rounding at the edges of bins
+
+
 def test_the_threshold_lets_one_percent_of_false_pairs_through():
     embeddings, labels = _random(400, 16, 8)
     pairs = count_pairs(embeddings, labels)

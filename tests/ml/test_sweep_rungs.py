@@ -86,22 +86,32 @@ def test_an_interrupted_sweep_goes_on_where_it_was(tmp_path, stopped_after):
 def test_a_finished_sweep_asks_nothing(record):
     play(record, *ask(record))
     questions, _ = ask(record)
+    assert questions.runs == 0
     assert questions.suggest("x") == Searcher.FINISHED
+
+
+def test_trials_on_other_data_are_left_alone(record):
+    play(record, *ask(record))
+    questions = Questions(
+        SPACE, "grid", count=12, seeds=[0], record=record, data="photos", fingerprint="changed", rungs=Rungs(8)
+    )
+    assert [questions.suggest(str(n))["start"] for n in range(12)] == [0] * 12
 
 
 def test_one_of_two_goes_on():
     rungs = Rungs(5)
     rungs.reach("a", 1, 0.2)
-    assert rungs.promote([0]) is None  # the other may be better
+    assert rungs.next([0]) is None  # the other may be better
     rungs.reach("b", 1, 0.3)
-    assert rungs.promote([]) == ("b", 1)
-    assert rungs.promote([]) is None
+    assert rungs.next([]) == ("b", 1)
+    rungs.promote("b", 1)
+    assert rungs.next([]) is None
 
 
 def test_what_has_no_figure_never_goes_on():
     rungs = Rungs(5)
     rungs.reach("a", 1, math.nan)
-    assert rungs.promote([]) is None
+    assert rungs.next([]) is None
 
 
 def test_marks_lie_below_the_longest_trial():
