@@ -134,7 +134,7 @@ def _work(context: Context, chunk: Chunk) -> None:
                 target = context.serving.live(chunk.params["model"], chunk.params["collection"])
             outcome = reconcile(context.serving, chunk.items, target, renew=lambda: context.jobs.renew(chunk))
             outcome.counts |= {"done": len(chunk.items), "failed": len(outcome.failures)}
-            context.presence.beat()
+        context.presence.beat()
     except LookalikeError as error:  # storage or store are away: nobody's fault, so it does not count
         logger.warning("chunk %d of %s waits: %s", chunk.number, chunk.job, error.message)
         FAILURES.labels(type(error).__name__).inc()

@@ -84,10 +84,11 @@ def transfer(serving: Serving, chunk: Chunk, renew: Callable[[], None]) -> dict[
     counts = {"files": 0, "points": 0, "done": len(chunk.items)}
     for item in chunk.items:
         prefix = item.removeprefix("prefix:")
-        counts["files"] += sum(copy_files(source, target, f"{folder}/{prefix}", renew) for folder in _FOLDERS)
-        if "to" in chunk.params:
-            for folder in reversed(_FOLDERS):
-                remove_others(source, target, f"{folder}/{prefix}")
+        copied = {folder: copy_files(source, target, f"{folder}/{prefix}", renew) for folder in _FOLDERS}
+        counts["files"] += sum(map(len, copied.values()))
+        if "to" in chunk.params:  # so that no restore brings back what was deleted
+            for folder, keys in reversed(copied.items()):
+                remove_others(target, f"{folder}/{prefix}", keys)
         for collection in source_points.collections():
             points = source_points.read(collection, prefix)
             target_points.ensure(collection, source_points.dim(collection))
@@ -118,13 +119,12 @@ def places(serving: Serving, params: dict[str, Any]) -> tuple[tuple[Storage, Poi
     return here, (storage, StorePoints(server))
 
 
-def copy_files(source: Storage, target: Storage, folder: str, renew: Callable[[], None]) -> int:
-    """Copies a folder's files that the target lacks; those that may change are compared first. Returns their number."""
+def copy_files(source: Storage, target: Storage, folder: str, renew: Callable[[], None]) -> list[str]:
+    """Copies a folder's files that the target lacks; those that may change are compared first. Returns all keys."""
     if source.url == target.url:
-        return 0
-    count = 0
-    for key in source.keys(folder):
-        count += 1
+        return []
+    keys = list(source.keys(folder))
+    for count, key in enumerate(keys, 1):
         is_content = key.startswith(("originals/", "thumbnails/"))
         if is_content and target.exists(key):
             continue
@@ -134,14 +134,13 @@ def copy_files(source: Storage, target: Storage, folder: str, renew: Callable[[]
         target.put(key, data)
         if count % 20 == 0:
             renew()
-    return count
+    return keys
 
 
-def remove_others(source: Storage, target: Storage, folder: str) -> None:
-    """Removes the target's files that the source has no longer, so that no restore brings back what was deleted."""
-    if source.url != target.url:
-        for key in sorted(set(target.keys(folder)) - set(source.keys(folder))):
-            target.delete(key)
+def remove_others(target: Storage, folder: str, keys: Iterable[str]) -> None:
+    """Removes the files of a folder that are none of these."""
+    for key in sorted(set(target.keys(folder)) - set(keys)):
+        target.delete(key)
 
 
 def checksum(points: Iterable[Point]) -> str:
