@@ -303,11 +303,12 @@ def models(console: Console) -> None:
             _percent(record["metrics"].get("map@r")),
             _percent(record["metrics"].get("recall@1")),
             _percent(record["metrics"].get("held_out_map@r")),
+            str(len(record["lineage"].get("held_out_classes") or []) or "–"),
             str((record["lineage"].get("data") or {}).get("name") or "–"),
         ]
         for record in records
     ]
-    console.show(table(rows, ["", "model", "dim", "mAP@R", "recall@1", "held-out mAP@R", "trained on"]))
+    console.show(table(rows, ["", "model", "dim", "mAP@R", "recall@1", "held-out mAP@R", "of classes", "trained on"]))
 
 
 def _percent(value: float | None) -> str:

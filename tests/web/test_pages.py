@@ -212,7 +212,7 @@ class TestModels:
 
     def test_it_lists_models_with_their_quality_and_which_answers(self, browser):
         page = browser.get("/models").text
-        assert "80.5 %" in page and "98.8 %" in page
+        assert "80.5 %" in page and "98.8 %" in page and "of 2 classes" in page
         assert 'aria-label="Publish better"' in page
         assert 'aria-label="Publish untrained"' not in page
         assert "Go back to" not in page
