@@ -11,7 +11,7 @@ import redis
 from deploy import connection, locks
 from deploy.connection import connect
 from deploy.stack import Stack
-from tests.deploy.test_supervisor import wait_for
+from tests.processes import wait_for
 from workers.settings import Settings
 
 pytestmark = pytest.mark.usefixtures("stand_in_parts")

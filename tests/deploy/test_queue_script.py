@@ -1,7 +1,6 @@
 """The script that starts the queue's server in containers, run with a real server."""
 
 import re
-import socket
 import subprocess
 import time
 from pathlib import Path
@@ -11,14 +10,13 @@ import redis
 
 from deploy import valkey
 from tests.deploy.deployments import ROOT, pod_templates, secrets_folder
+from tests.processes import free_port
 
 SCRIPT = (ROOT / "deploy/docker/redis.sh").read_text("utf-8")
 
 
 def test_the_queue_wants_its_password_and_evicts_nothing(tmp_path: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     (tmp_path / "redis-server").symlink_to(valkey.program())
     script = SCRIPT.replace("/run/secrets", str(secrets_folder())).replace("/run/redis", str(tmp_path))
     script = script.replace("dir /data", f"dir {tmp_path}\nbind 127.0.0.1\nport {port}")

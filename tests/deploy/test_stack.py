@@ -20,7 +20,7 @@ from deploy.stack import PortTaken, Stack
 from deploy.supervisor import PartFailed
 from ml.errors import LookalikeError
 from tests.deploy import stand_ins
-from tests.deploy.test_supervisor import wait_for
+from tests.processes import wait_for
 from workers.settings import Settings
 
 pytestmark = pytest.mark.usefixtures("stand_in_parts")

@@ -14,15 +14,9 @@ import pytest
 
 from deploy import reaper as reaper_program
 from deploy.supervisor import Keeper, Part, PartFailed, Reaper, rotate
+from tests.processes import wait_for
 
 ROOT = Path(__file__).parents[2]
-
-
-def wait_for(claim: Callable[[], object], timeout_s: float = 15.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not claim():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)
 
 
 def part(folder: Path, program: str, **more: object) -> Part:

@@ -5,7 +5,7 @@ import pytest
 from deploy import stack
 from deploy.stack import Stack
 from deploy.watchdog import Watchdog
-from tests.deploy.test_supervisor import wait_for
+from tests.processes import wait_for
 from workers.client import Client, Overloaded, Unavailable
 from workers.messages import LabelCount
 from workers.settings import Settings

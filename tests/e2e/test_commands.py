@@ -3,7 +3,6 @@
 import json
 import shutil
 import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -11,6 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.e2e.conftest import Program, RunningStack
+from tests.processes import wait_for
 
 
 def photos(folder: Path) -> list[Path]:
@@ -156,7 +156,7 @@ class TestOnItsOwn:
         assert process.stderr
         assert any("indexing" in line for line in process.stderr)
         kept = lookalike.home / "storage" / "metadata"
-        _wait_for(lambda: kept.exists() and any(kept.iterdir()))
+        wait_for(lambda: kept.exists() and any(kept.iterdir()))
         process.send_signal(signal.SIGINT)
         output, errors = process.communicate(timeout=30)
         assert process.returncode == 130, errors
@@ -233,10 +233,3 @@ def _copies(folder: Path, many: Path, times: int) -> Path:
             copy.parent.mkdir(parents=True, exist_ok=True)
             copy.write_bytes(photo.read_bytes() + json.dumps(number).encode())
     return many
-
-
-def _wait_for(claim: Callable[[], bool], timeout_s: float = 60.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not claim():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)

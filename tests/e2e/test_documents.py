@@ -7,7 +7,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -20,6 +19,7 @@ import pytest
 
 from tests.documents import ROOT, blocks, pages
 from tests.e2e.conftest import Program
+from tests.processes import free_port
 
 WITH_COMMANDS = [page for page in pages() if any(not block.needs for block in blocks(page))]
 
@@ -30,9 +30,7 @@ class Reader:
     def __init__(self, program: Program, folder: Path) -> None:
         self._program = program
         self._folder = folder
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self._port = probe.getsockname()[1]
+        self._port = free_port()
         programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         self._environment = {**program.environment, "HOME": str(folder), "PATH": programs}
 

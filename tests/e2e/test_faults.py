@@ -8,14 +8,13 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,6 +25,7 @@ from deploy.walk import Walk
 from ml import demo_photos as making
 from tests.conftest import SHARED
 from tests.e2e.conftest import RunningStack
+from tests.processes import free_port, wait_for
 from workers import settings as settings_of
 from workers.client import Client
 from workers.settings import Settings
@@ -123,12 +123,6 @@ def _post_photo(url: str, photo: bytes) -> dict[str, list[object]]:
         return answer
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def _redis_server() -> str:
     found = shutil.which("redis-server")
     if found is None and os.environ.get("CI") == "true":
@@ -147,7 +141,7 @@ def photos(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def topology(tmp_path: Path, stack: RunningStack) -> Iterator[tuple[dict[str, Part], Settings, list[str]]]:
-    redis_port, qdrant_port, *web_ports = [_free_port() for _ in range(4)]
+    redis_port, qdrant_port, *web_ports = [free_port() for _ in range(4)]
     (tmp_path / "redis").mkdir()
     shutil.copytree(stack.settings.home / "cache", tmp_path / "home" / "cache")  # compiling it takes a while
     settings = settings_of.load(
@@ -176,12 +170,12 @@ def topology(tmp_path: Path, stack: RunningStack) -> Iterator[tuple[dict[str, Pa
         for name, (command, extra) in commands.items():
             parts[name] = Part(name, command, {**environment, **extra}, tmp_path / f"{name}.log")
             if name == "store":
-                _wait_for(lambda: _answers(f"http://127.0.0.1:{qdrant_port}/collections"))
+                wait_for(lambda: _answers(f"http://127.0.0.1:{qdrant_port}/collections"))
         client = Client(settings)
-        _wait_for(lambda: len(client.status().workers) == 2, timeout_s=120)
+        wait_for(lambda: len(client.status().workers) == 2, timeout_s=120)
         portals = [f"http://127.0.0.1:{port}" for port in web_ports]
         for portal in portals:
-            _wait_for(lambda portal=portal: _answers(f"{portal}/health/live"))
+            wait_for(lambda portal=portal: _answers(f"{portal}/health/live"))
         yield parts, settings, portals
     finally:
         for part in reversed(parts.values()):
@@ -194,13 +188,6 @@ def _answers(url: str) -> bool:
             return True
     except OSError:
         return False
-
-
-def _wait_for(condition: Callable[[], bool], timeout_s: float = 60.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "the system did not come up"
-        time.sleep(0.1)
 
 
 def test_any_part_may_be_killed_in_the_middle(

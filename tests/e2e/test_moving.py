@@ -2,10 +2,8 @@
 
 import hashlib
 import os
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,6 +13,7 @@ from qdrant_client import QdrantClient
 from ml.storage import open_storage
 from tests.e2e.conftest import ROOT, Program
 from tests.e2e.test_stack import up
+from tests.processes import free_port, listens, wait_for
 from workers.gallery import picture_id
 from workers.store.archive import Archive
 from workers.transfer import checksum
@@ -26,20 +25,10 @@ def qdrant_url(tmp_path: Path) -> Iterator[str]:
     if named := os.environ.get("LOOKALIKE_QDRANT_URL"):
         yield named
         return
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "tests.qdrant_over_http", str(port), str(tmp_path / "qdrant")]
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL) as server:
-        client = QdrantClient(url=f"http://127.0.0.1:{port}", check_compatibility=False)
-        deadline = time.monotonic() + 30
-        while True:
-            try:
-                client.get_collections()
-                break
-            except Exception:
-                assert time.monotonic() < deadline and server.poll() is None
-                time.sleep(0.05)
+        wait_for(lambda: listens(port))
         yield f"http://127.0.0.1:{port}"
         server.terminate()
 

@@ -3,7 +3,6 @@
 import json
 import re
 import signal
-import socket
 import subprocess
 import time
 import urllib.request
@@ -15,14 +14,13 @@ import pytest
 from deploy import valkey
 from tests.e2e.conftest import Program
 from tests.e2e.test_commands import photos
+from tests.processes import free_port
 
 
 @pytest.fixture
 def queue_of_ones_own(tmp_path: Path) -> Iterator[str]:
     """A Valkey server that nobody supervises."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [valkey.program(), "--port", str(port), "--bind", "127.0.0.1", "--dir", str(tmp_path), "--save", ""]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as server:
         url = f"redis://127.0.0.1:{port}/0"

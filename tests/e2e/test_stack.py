@@ -15,7 +15,8 @@ import pytest
 from deploy import locks, reaper
 from deploy.locks import Description
 from tests.e2e.conftest import Program
-from tests.e2e.test_commands import _copies, _wait_for, photos
+from tests.e2e.test_commands import _copies, photos
+from tests.processes import wait_for
 from workers import settings
 from workers.client import Client
 
@@ -96,7 +97,7 @@ def test_a_part_killed_in_the_middle_of_an_index_loses_nothing(
     supervisor, address = up(lookalike)
     client = client_of(lookalike)
     index = lookalike.start("index", many, "--json")
-    _wait_for(lambda: any(client.job(job).done > 0 for job in client.jobs.running()))
+    wait_for(lambda: any(client.job(job).done > 0 for job in client.jobs.running()))
     (victim,) = (group for group in groups_below(supervisor.pid) if part in command_of(group))
     os.kill(victim, signal.SIGKILL)
     output, errors = index.communicate(timeout=200)
