@@ -86,7 +86,7 @@ def migrate(console: Console, to_qdrant: str, to_storage: str) -> None:
 def _follow(console: Console, client: "Client", job: str, doing: str) -> "JobStatus":
     from ml.errors import LookalikeError
 
-    with console.progress(doing) as progress:
+    with client.stopping(job), console.progress(doing) as progress:
         for now in client.follow(job):
             progress(now.done, now.total)
     if now.state != "done" or now.failed:

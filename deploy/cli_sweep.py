@@ -81,12 +81,13 @@ def sweep(
     current = settings.load()
     began = time.monotonic()
     with reporting_to(current, job) as tell, Phases(console) as phases:
-        plan, record, sources = _planned(current, data, resume, options)
-        console.say(f"sweep {record.directory.name}: {plan.search} search, in {record.directory}")
+        plan, directory, sources = _planned(current, data, resume, options)
         sets = _apart([training_data.read(source, current, on_progress=phases.show) for source in sources])
         measured = None if test is None else training_data.read_test(test, test, current, on_progress=phases.show)
         phases.close()
+        record = _record(directory, plan, sources)
         _same_data(record, sets)
+        console.say(f"sweep {directory.name}: {plan.search} search, in {directory}")
         with Table(console, plan) as table:
 
             def on_change(changed: "Record") -> None:
@@ -111,8 +112,8 @@ def sweep(
 
 def _planned(
     current: "Settings", data: tuple[str, ...], resume: str | None, options: dict[str, Any]
-) -> tuple["SweepPlan", "Record", list[str]]:
-    """A new sweep, or one to go on with."""
+) -> tuple["SweepPlan", Path, list[str]]:
+    """What to do, in which folder and on what data: a new sweep, or one to go on with. Writes nothing."""
     from ml.sweep import SweepPlan
     from ml.sweep_record import Record
 
@@ -121,7 +122,7 @@ def _planned(
         if Path(resume).name != resume or resume in ("", ".", ".."):
             raise LookalikeError(f"{resume!r} is no sweep's name", hint=f"names are the folders in {sweeps}")
         record = Record.load(sweeps / resume)
-        return SweepPlan.from_json(record.plan), record, list(data) or list(record.plan["sources"])
+        return SweepPlan.from_json(record.plan), record.directory, list(data) or list(record.plan["sources"])
     if not data:
         raise click.UsageError("Missing argument 'DATA...'.")
     plan = _new_plan(options)
@@ -130,7 +131,16 @@ def _planned(
     sources = [source if source == "gallery" else str(Path(source).expanduser().resolve()) for source in data]
     if (sweeps / name).exists():
         raise LookalikeError(f"a sweep {name} has just been started", hint="start this one in a second")
-    return plan, Record.new(sweeps / name, plan.to_json() | {"sources": sources}), sources
+    return plan, sweeps / name, sources
+
+
+def _record(directory: Path, plan: "SweepPlan", sources: list[str]) -> "Record":
+    """What an earlier run of this sweep left, or a new record."""
+    from ml.sweep_record import Record
+
+    if directory.exists():
+        return Record.load(directory)
+    return Record.new(directory, plan.to_json() | {"sources": sources})
 
 
 def _new_plan(options: dict[str, Any]) -> "SweepPlan":

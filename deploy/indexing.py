@@ -4,7 +4,6 @@ Interrupt it anywhere and run it again: what is kept is kept, and the job of the
 """
 
 import collections
-import contextlib
 import dataclasses
 import time
 from collections.abc import Callable, Iterable
@@ -55,25 +54,18 @@ def index(
         folder = found.label if label_from_parent else None
         return client.add(found.path, path=found.shown_path, label=label or folder, by_person=label is not None)
 
-    job = ""
-    try:
-        with client.indexing() as filling, ThreadPoolExecutor(_READERS, "reader") as readers:
-            job = filling.job
-            try:
-                _fill(client, filling, walk, lambda found: readers.submit(keep, found), progress)
-            except BaseException:
-                readers.shutdown(wait=False, cancel_futures=True)
-                raise
-        for status in client.follow(job):
+    with client.indexing() as filling, ThreadPoolExecutor(_READERS, "reader") as readers:
+        try:
+            _fill(client, filling, walk, lambda found: readers.submit(keep, found), progress)
+        except BaseException:  # Ctrl-C above all: what nobody has begun to read is not read
+            readers.shutdown(wait=False, cancel_futures=True)
+            raise
+    with client.stopping(filling.job):
+        for status in client.follow(filling.job):
             progress(status.done, status.total)
-    except BaseException:
-        # Ended by Ctrl-C or an error: nobody follows this job any more, and the next run makes its own.
-        with contextlib.suppress(LookalikeError):
-            client.stop(job)
-        raise
     if status.state != "done":
         raise IndexingEnded(
-            f"the job {job} was {status.state}", hint="run the same command again; it goes on from there"
+            f"the job {filling.job} was {status.state}", hint="run the same command again; it goes on from there"
         )
     return status
 

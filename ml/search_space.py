@@ -161,7 +161,10 @@ def _value(name: str, text: str, kind: type) -> Any:
             return {"true": True, "false": False, "yes": True, "no": False}[text.lower()]
         value = kind(text)
     except (ValueError, KeyError):
-        raise BadSearchSpace(f"{name}={text} is no {kind.__name__}") from None
+        example = {float: "0.1", int: "8", bool: "true"}.get(kind, "…")
+        raise BadSearchSpace(
+            f"{name} is {text!r}, not a value to train with", hint=f"for example --grid {name}={example}"
+        ) from None
     if isinstance(value, float) and not math.isfinite(value):
-        raise BadSearchSpace(f"{name}={text} is no number to train with")
+        raise BadSearchSpace(f"{name} is {text!r}, not a value to train with", hint="give a finite number")
     return value

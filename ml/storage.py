@@ -99,18 +99,23 @@ class LocalStorage:
         draft = target.parent / f".{uuid.uuid4().hex}"
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                yield draft
-                draft.replace(target)
-                sync(target.parent)
-            finally:
-                draft.unlink(missing_ok=True)
-        except FileNotFoundError:
+        except OSError as error:
+            raise self._refuses(error) from error
+        try:
+            yield draft
+            draft.replace(target)
+            sync(target.parent)
+        except FileNotFoundError:  # what was to be adopted is not there
             raise
         except OSError as error:
-            raise StorageFailed(
-                f"cannot write to {self.root}: {error.strerror or error}", hint="free space or correct the permissions"
-            ) from error
+            raise self._refuses(error) from error
+        finally:
+            draft.unlink(missing_ok=True)
+
+    def _refuses(self, error: OSError) -> StorageFailed:
+        return StorageFailed(
+            f"cannot write to {self.root}: {error.strerror or error}", hint="free space or correct the permissions"
+        )
 
 
 class ObjectStorage:

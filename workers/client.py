@@ -171,15 +171,19 @@ class Client:
 
     @contextlib.contextmanager
     def indexing(self) -> Iterator[Filling]:
-        """A job to be filled piece by piece while workers are already at it; sealed at the end of the block."""
+        """A job to be filled piece by piece while workers are already at it; sealed at the end of the block.
+
+        It is stopped when the block is left by an error.
+        """
         with self.reporting():
             filling = Filling(self, self.jobs.create("index"))
-        try:
-            yield filling
-        finally:
-            filling.flush()
-            with self.reporting():
-                self.jobs.seal(filling.job)
+        with self.stopping(filling.job):
+            try:
+                yield filling
+            finally:
+                filling.flush()
+                with self.reporting():
+                    self.jobs.seal(filling.job)
 
     def index(self, ids: Iterable[str], failures: Sequence[Failure] = ()) -> str:
         """Starts a job that makes kept pictures searchable. Returns its id."""
@@ -329,6 +333,16 @@ class Client:
         """The finished status."""
         *_, last = self.follow(job, timeout_s)
         return last
+
+    @contextlib.contextmanager
+    def stopping(self, job: str) -> Iterator[None]:
+        """Ends a job when its block is left by an error or Ctrl-C: nobody waits for it, a next run makes its own."""
+        try:
+            yield
+        except BaseException:
+            with contextlib.suppress(LookalikeError):
+                self.stop(job)
+            raise
 
     def stop(self, job: str) -> None:
         """Ends a job; what it did stays. Raises NotFound."""

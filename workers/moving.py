@@ -29,7 +29,9 @@ class Moving:
 
         Raises:
             Refused: nothing is here, but the archive holds something.
+            StorageFailed: the archive cannot be written.
         """
+        _check_writable(to)
         if next(self._client.gallery.ids(), None) is None and open_storage(to).exists("backup.json"):
             raise Refused(
                 f"the gallery is empty, and {to} holds a backup that it would empty, too",
@@ -61,8 +63,18 @@ class Moving:
         self._client.registry.activate(named["model"], named["collection"])
 
     def migrate(self, to_storage: str, to_qdrant: str) -> str:
-        """Starts a job that copies everything to another storage, another Qdrant server, or both. Returns its id."""
+        """Starts a job that copies everything to another storage, another Qdrant server, or both. Returns its id.
+
+        Raises:
+            StoreFailed: no Qdrant server answers there.
+            StorageFailed: the storage cannot be written.
+        """
+        if to_qdrant:
+            from workers.store.server import ServerStore
+
+            ServerStore.connect(to_qdrant, self._client.settings.qdrant_api_key).close()
         if to_storage:
+            _check_writable(to_storage)
             _copy_models(self._here, open_storage(to_storage))
         return self._start("migrate", {"to_storage": to_storage, "to_qdrant": to_qdrant})
 
@@ -73,6 +85,13 @@ class Moving:
             self._client.jobs.seal(job)
             self._client.push(job)
         return job
+
+
+def _check_writable(url: str) -> None:
+    """Said at once to whoever asks: a worker would wait for the place to come back."""
+    storage = open_storage(url)
+    storage.put("writable", b"")
+    storage.delete("writable")
 
 
 def _copy_models(source: Storage, target: Storage, but: tuple[str, ...] = ()) -> None:

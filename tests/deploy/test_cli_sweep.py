@@ -91,6 +91,7 @@ def test_a_killed_sweep_goes_on_and_repeats_no_finished_trial(demo_photos, tmp_p
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
+        (["/nowhere"], 1, "there is no /nowhere"),
         (["--grid", "speed=1,2"], 1, "there is no hyper-parameter 'speed'"),
         (["--grid", "lr="], 1, "names no values"),
         (["--grid", "lr=1e-4..1e-2", "--search", "grid"], 1, "a grid needs values"),

@@ -93,6 +93,21 @@ def test_an_empty_gallery_does_not_empty_a_backup(
     assert contents(archive) == before
 
 
+@pytest.mark.parametrize(
+    "command, message",
+    [
+        (("backup", "/proc/nowhere"), "error: cannot write to /proc/nowhere"),
+        (("migrate", "--to-storage", "/proc/nowhere"), "error: cannot write to /proc/nowhere"),
+        (("migrate", "--to-qdrant", "http://127.0.0.1:9"), "error: no Qdrant server answers at http://127.0.0.1:9"),
+        (("restore", "/proc/nowhere"), "error: there is no complete backup at file:///proc/nowhere"),
+    ],
+)
+def test_a_place_that_cannot_be_used_is_said_at_once(at_stack: Program, command: tuple[str, ...], message: str) -> None:
+    refused = at_stack(*command, timeout_s=60)
+    assert refused.status == 1
+    assert message in refused.errors
+
+
 def test_an_embedded_home_moves_to_servers(
     at_stack: Program, new_program: Callable[..., Program], demo_photos: Path, qdrant_url: str, tmp_path: Path
 ) -> None:
