@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from deploy.console import Console, command
+from deploy.phases import Phases
 
 if TYPE_CHECKING:
     from workers.client import Client
@@ -33,7 +34,10 @@ def publish(console: Console, model: str, force: bool) -> None:
             model = client.registry.register(Path(model).resolve(), cache_dir=connected.home / "cache" / "compiled")
         report = publish_and_follow(console, client, model, force=force)
     console.result(report)
-    console.show(f"{model} answers now, from collection {report['collection']} with {report['pictures']} photos")
+    quality = ""
+    if report["map@r"] is not None:
+        quality = f"; mAP@R on the labelled ones {100 * report['map@r']:.1f}, before {100 * report['map@r_before']:.1f}"
+    console.show(f"{model} answers now, over {report['pictures']} photos{quality}")
 
 
 def publish_and_follow(console: Console, client: "Client", model: str, *, force: bool = False) -> dict[str, Any]:
@@ -48,9 +52,9 @@ def publish_and_follow(console: Console, client: "Client", model: str, *, force:
     from ml.errors import LookalikeError
 
     job = client.publish(model, force=force)
-    with console.progress(f"publishing {model}") as progress:
+    with Phases(console) as phases:
         for now in client.follow(job):
-            progress(now.done, now.total)
+            phases.show(f"{model}: {now.doing}", now.done, now.total)
     if now.state != "done":
         reason = now.detail.get("reason", f"the job was {now.state}")
         raise LookalikeError(f"{model} is not published: {reason}", hint="the model before it goes on answering")
@@ -86,9 +90,9 @@ def rollback(console: Console) -> None:
     with connect(settings.load(), say=console.step) as connected:
         client = Client(connected)
         active, job = client.rollback()
-        console.say(f"{active.model} answers again")
-        with console.progress("adding what is new since then") as progress:
+        with console.progress(f"{active.model} answers again; adding photos that are new since then") as progress:
             for now in client.follow(job):
                 progress(now.done, now.total)
     console.result({"model": active.model, "collection": active.collection, "added": now.added, "failed": now.failed})
-    console.show(f"{active.model} answers, from collection {active.collection}; {now.added} photos were added to it")
+    since = f"; {now.added} photos that are new since then were added" if now.added else ""
+    console.show(f"{active.model} answers again{since}")

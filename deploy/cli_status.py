@@ -35,7 +35,9 @@ def status(console: Console) -> None:
 
 
 def lines(now: "SystemStatus", portal: str | None) -> list[str]:
-    """The status as sentences, what is wrong first."""
+    """The status as sentences, what is wrong first; of the settings those that are not at their defaults."""
+    from workers.settings import Settings
+
     said = [f"problem: {problem}" for problem in now.problems] or ["everything works"]
     if portal:
         said.append(f"portal: {portal}")
@@ -48,7 +50,9 @@ def lines(now: "SystemStatus", portal: str | None) -> list[str]:
         )
     waiting = ", ".join(f"{name} {count}" for name, count in now.queues.items() if count)
     said.append(f"waiting tasks: {waiting or 'none'}")
-    said += [f"setting {name}: {_shown(value)}" for name, value in now.settings.items() if value not in ("", [], ())]
+    defaults = Settings().shown()
+    changed = {name: value for name, value in now.settings.items() if value != defaults.get(name)}
+    said += [f"setting {name}: {_shown(value)}" for name, value in changed.items()]
     return said
 
 

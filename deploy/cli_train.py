@@ -74,24 +74,36 @@ def train(
     config = preset_config(preset, **{name: value for name, value in changes.items() if value is not None})
     runs = current.home / "runs"
     with reporting_to(current, job) as tell:
-        with Phases(console) as phases:
+        with Phases(console, on_phase=lambda what: tell({"phase": what})) as phases:
             pictures = training_data.read(data, current, on_progress=phases.show)
             measured = training_data.read_test(test, data, current, on_progress=phases.show)
-            with _logged(current, resume) as log:
+            last: EpochReport | None = None
+            with _logged(current) as log:
 
                 def on_epoch(report: "EpochReport") -> None:
+                    nonlocal last
+                    if last is None and report.epoch > 1:
+                        phases.say(f"went on after epoch {report.epoch - 1}")
+                    last = report
                     phases.say(_line(report))
                     log(report)
                     held = None if report.map_at_r != report.map_at_r else report.map_at_r
-                    tell({"phase": "training", "done": report.epoch, "total": report.epochs, "map@r": held})
+                    tell({"done": report.epoch, "total": report.epochs, "held_out_map@r": held})
 
-                result = _run(config, pictures, measured, runs, workers, gpus, current, resume, phases, on_epoch)
+                try:
+                    result = _run(config, pictures, measured, runs, workers, gpus, current, resume, phases, on_epoch)
+                except KeyboardInterrupt:
+                    if last is not None:
+                        done = f"{last.epoch} of {last.epochs} epochs are kept"
+                        phases.say(f"{done}: the same command with --resume goes on after them")
+                    raise
             phases.close()
             console.step("registering the model")
             name = _registry(current).register(result["directory"], cache_dir=current.home / "cache" / "compiled")
         for remark in result["remarks"]:
             console.say(f"note: {remark}")
-        found = {"model": name, **result["metrics"], "seconds": result["seconds"], "threshold": result["threshold"]}
+        facts = {key: result[key] for key in ("seconds", "threshold", "held_out_classes")}
+        found = {"model": name, **result["metrics"], **facts}
         if publish:
             from deploy.cli_models import publish_and_follow
             from deploy.connection import connect
@@ -154,11 +166,12 @@ def _run(
         "remarks": result.remarks,
         "seconds": round(result.seconds, 1),
         "threshold": result.bundle.threshold,
+        "held_out_classes": len(result.bundle.lineage.get("held_out_classes") or ()),
     }
 
 
 @contextlib.contextmanager
-def _logged(current: "Settings", resume: bool) -> Iterator[Any]:
+def _logged(current: "Settings") -> Iterator[Any]:
     """TensorBoard logs of this run, below <home>/tensorboard, where the package is installed."""
     try:
         from torch.utils.tensorboard import SummaryWriter
@@ -186,11 +199,20 @@ def _line(report: "EpochReport") -> str:
     )
 
 
+_FEW = 4  # held-out classes; figures of fewer swing by ten points with the draw
+
+
 def _show_trained(console: Console, name: str, found: dict[str, Any]) -> None:
     console.show(f"model {name} in {found['seconds']:.0f} s")
-    held, test = found.get("held_out_map@r"), found.get("map@r")
+    held, before, test = (found.get(key) for key in ("held_out_map@r", "held_out_map@r_before", "map@r"))
     if held is not None:
-        console.show(f"held-out classes: mAP@R {100 * held:.1f}, recall@1 {100 * found['held_out_recall@1']:.1f}")
+        was = "" if before is None else f" (before training {100 * before:.1f})"
+        classes = found["held_out_classes"]
+        console.show(
+            f"{classes} held-out classes: mAP@R {100 * held:.1f}{was}, recall@1 {100 * found['held_out_recall@1']:.1f}"
+        )
+        if classes < _FEW:
+            console.show("so few classes say little: measure on others with lookalike evaluate, or raise --holdout")
     if test is not None:
         console.show(f"test: mAP@R {100 * test:.1f}, recall@1 {100 * found['recall@1']:.1f}")
     console.show(f"make it answer: lookalike publish {name}")
@@ -258,10 +280,39 @@ def evaluate(
         console.show(f"report: {report}")
 
 
+# The figures that are shown, in this order, and what each one says; --json has all of them.
+_MEANINGS = {
+    "map@r": "how right the R nearest are, R being the other photos of the class; early ones count more",
+    "r_precision": "the same, all counting alike",
+    "map": "mean average precision over the whole ranking",
+    "recall@1": "the nearest photo shows the same class",
+    "recall@2": "one of the 2 nearest does",
+    "recall@4": "one of the 4 nearest does",
+    "recall@8": "one of the 8 nearest does",
+    "rerank_map@r": "map@r after k-reciprocal re-ranking",
+    "rerank_recall@1": "recall@1 after it",
+    "binary_map@r": "map@r of binary codes, 32 times smaller",
+    "binary_recall@1": "recall@1 of them",
+    "dim256_map@r": "map@r of the first 256 dimensions alone",
+    "dim128_map@r": "of the first 128",
+    "dim64_map@r": "of the first 64",
+    "median_rank": "place of one right photo among 99 wrong ones, median; 1 is best",
+    "comparative_recall@1": "how often it comes first",
+    "nmi": "agreement of clusters with classes",
+    "threshold": "similarity of a match: 1 % of pairs of different classes reach it",
+    "match_rate": "pairs of one class that reach it",
+    "pictures": "photos measured",
+    "classes": "their classes",
+}
+
+
 def _show_metrics(console: Console, found: Any) -> None:
-    names = [key for key in found[0].metrics if not key.startswith(("precision@", "recall@16", "recall@32"))]
-    rows = [[name, *(_figure(name, one.metrics.get(name)) for one in found)] for name in names]
-    console.show(table(rows, ["", *(one.bundle.name for one in found)]))
+    rows = [
+        [name, *(_figure(name, one.metrics.get(name)) for one in found), meaning]
+        for name, meaning in _MEANINGS.items()
+        if name in found[0].metrics
+    ]
+    console.show(table(rows, ["", *(one.bundle.name for one in found), ""]))
 
 
 def _figure(name: str, value: Any) -> str:

@@ -7,10 +7,14 @@ from deploy.console import Console
 
 
 class Phases:
-    """Draws a bar of its own for each phase that `show` names; a context manager that takes the last one away."""
+    """Draws a bar of its own for each phase that `show` names; a context manager that takes the last one away.
 
-    def __init__(self, console: Console) -> None:
+    `on_phase` is told the name of a phase when it begins.
+    """
+
+    def __init__(self, console: Console, on_phase: Callable[[str], None] = lambda what: None) -> None:
         self._console = console
+        self._on_phase = on_phase
         self._open = contextlib.ExitStack()
         self._what = ""
         self._draw: Callable[[int, int | None], None] | None = None
@@ -26,6 +30,7 @@ class Phases:
         if what != self._what or self._draw is None:
             self.close()
             self._what, self._draw = what, self._open.enter_context(self._console.progress(what, total))
+            self._on_phase(what)
         self._draw(done, total)
 
     def say(self, line: str) -> None:

@@ -105,6 +105,7 @@ def fit(
     model.to(device)
     trainable.prepare(model.backbone)
     reader = _Reader(model, device, on_progress, cache, f"{config.backbone} {finetune.precision(device)[0]}")
+    before = _before(reader, seen, held)
     history: list[EpochReport] = []
     if config.epochs:
         network = FeatureNetwork(model).to(device)
@@ -113,7 +114,7 @@ def fit(
                 reader.features(seen.array[trained], "reading features"), _long(labels), dim=config.dim
             )[0]
             network.projection = _linear(config.dim, model.feature_dim, weight).to(device)
-        before = {key: value.clone() for key, value in network.state_dict().items()}
+        pretrained_weights = {key: value.clone() for key, value in network.state_dict().items()}
         history = _finetune(
             config,
             network,
@@ -131,13 +132,18 @@ def fit(
         )
         if peers is not None and peers.rank != 0:  # the first process fits the head and measures
             return Fitted(model, {}, 0.0, history)
-        _keep(network, before, config.keep_pretrained)
+        _keep(network, pretrained_weights, config.keep_pretrained)
         model.projection = network.projection if isinstance(network.projection, nn.Linear) else None
     vectors = None
     if config.head == "closed_form":
         vectors = _fit_closed_form(config, model, reader, seen.array[trained], labels)
     fitted = _measured(config, _exported(config, model, preprocessing), reader, seen, held, trained, history)
-    return replace(fitted, vectors=vectors, paths=tuple(seen.dataset.paths[position] for position in trained))
+    return replace(
+        fitted,
+        metrics=before | fitted.metrics,
+        vectors=vectors,
+        paths=tuple(seen.dataset.paths[position] for position in trained),
+    )
 
 
 def _untrained(config: "TrainConfig") -> tuple[EmbeddingModel, Preprocessing]:
@@ -209,6 +215,15 @@ class _Reader:
     def normalise(self, x: Tensor) -> Tensor:
         """float [n, 3, h, w] in 0..1 to what the backbone takes."""
         return (x - self.model.mean) / self.model.std
+
+
+def _before(reader: _Reader, seen: Pixels, held: np.ndarray) -> dict[str, float]:
+    """mAP@R of held-out classes through the network as it came, for a person to see what training brought."""
+    if not len(held):
+        return {}
+    vectors = functional.normalize(reader.features(seen.array[held], "held-out classes"), dim=1)
+    found = evaluate_retrieval(vectors, _long(seen.dataset.labels[held]), ks=(1,)).map_at_r
+    return {"held_out_map@r_before": found} if math.isfinite(found) else {}
 
 
 def _finetune(

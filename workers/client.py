@@ -305,6 +305,12 @@ class Client:
             found = [self.job(job) for job in self.jobs.running()]
         return sorted(found, key=lambda status: -status.seconds)
 
+    def ended(self, kinds: Sequence[str], limit: int = 5) -> list[JobStatus]:
+        """The latest jobs of these kinds that have ended, newest first."""
+        with self.reporting():
+            found = [status for kind in kinds for status in self.jobs.latest(kind) if status.is_finished]
+        return sorted(found, key=lambda status: -(status.ended_at or 0))[:limit]
+
     def follow(self, job: str, timeout_s: float | None = None) -> Iterator[JobStatus]:
         """The status again and again, the last one finished. Enqueues what is due: no job depends on one worker.
 

@@ -5,6 +5,7 @@ is not finished in time, or whose worker died, is due again, and whoever follows
 every worker's housekeeping enqueue what is due. A chunk is counted once, however often it ran.
 
     lookalike:jobs                   ids of running jobs
+    lookalike:jobs:<kind>            ids of the latest jobs of a kind, newest first
     lookalike:job:<id>               state and counters
     lookalike:job:<id>:chunks        number -> items, of chunks that are not finished
     lookalike:job:<id>:waiting       numbers that nobody was told of yet, in order
@@ -15,6 +16,7 @@ every worker's housekeeping enqueue what is due. A chunk is counted once, howeve
     lookalike:job:<id>:findings      what the job found, if that is its purpose
 """
 
+import contextlib
 import json
 import time
 import uuid
@@ -30,6 +32,7 @@ CHUNK = 64  # pictures: under a second of work with the default model on two cor
 MAX_ATTEMPTS = 3  # claims of one chunk; then its items are tried one by one, then put aside
 _QUEUED_S = 30.0  # a nudge that nobody took by then counts as lost
 _CLAIMED_S = 60.0  # a claim that nobody renewed by then counts as lost
+_LISTED = 20  # latest jobs of a kind
 _KEPT_S = 7 * 24 * 3600  # finished records stay this long
 PREFIXES = tuple(f"prefix:{n:02x}" for n in range(256))  # items that stand for all pictures whose ids start so
 COUNTERS = ("added", "unchanged", "updated", "removed", "failed")
@@ -75,6 +78,8 @@ class Jobs:
         with self._redis.pipeline() as pipe:
             pipe.hset(_key(job), mapping=record)
             pipe.sadd("lookalike:jobs", job)
+            pipe.lpush(f"lookalike:jobs:{kind}", job)
+            pipe.ltrim(f"lookalike:jobs:{kind}", 0, _LISTED - 1)
             pipe.execute()
         return job
 
@@ -109,14 +114,15 @@ class Jobs:
             fields, failures = pipe.execute()
         if not fields:
             raise NotFound(f"there is no job {job}", hint="finished jobs are kept for a week")
-        end = float(fields.get("finished_at") or time.time())
+        ended_at = float(fields["finished_at"]) if fields.get("finished_at") else None
         return JobStatus(
             job=job,
             kind=fields["kind"],
             state=fields["state"],
             total=int(fields["total"]),
             done=int(fields["done"]),
-            seconds=round(end - float(fields["created_at"]), 3),
+            seconds=round((ended_at or time.time()) - float(fields["created_at"]), 3),
+            ended_at=ended_at,
             failures=tuple(Failure.from_json(json.loads(failure)) for failure in failures),
             detail=json.loads(fields.get("detail") or "{}") | _extra_counters(fields),
             **{name: int(fields[name]) for name in COUNTERS},
@@ -137,6 +143,14 @@ class Jobs:
     def running(self) -> list[str]:
         """Ids of jobs that have not ended."""
         return sorted(self._redis.smembers("lookalike:jobs"))
+
+    def latest(self, kind: str) -> list[JobStatus]:
+        """The latest jobs of a kind that are still known, newest first."""
+        found = []
+        for job in self._redis.lrange(f"lookalike:jobs:{kind}", 0, -1):
+            with contextlib.suppress(NotFound):
+                found.append(self.status(job))
+        return found
 
     def due(self, job: str, width: int) -> list[int]:
         """Leases numbers of chunks to enqueue now, so that at most `width` are under way."""

@@ -95,9 +95,21 @@ class Failure(Message):
     reason: str
 
 
+# What a job is at, in words, by its `detail["phase"]`. Trainings tell theirs in words already.
+PHASES = {
+    "prepare": "preparing the collection",
+    "load": "loading the model in every worker",
+    "build": "building the collection",
+    "check": "checking it",
+    "switch": "switching over",
+    "settle": "waiting for the workers to follow",
+    "finish": "clearing up",
+}
+
+
 @dataclass(frozen=True)
 class JobStatus(Message):
-    """How far a long piece of work is.
+    """How far a long piece of work is. `ended_at` is in seconds since 1970, None while it runs.
 
     `state` is running, done, failed or stopped. `done` counts every finished item, failed ones included, up to `total`.
     An item ends as one of added, unchanged, updated (its label changed), removed or failed. `failures` holds the first
@@ -117,10 +129,17 @@ class JobStatus(Message):
     removed: int = 0
     failures: tuple[Failure, ...] = ()
     detail: dict[str, Any] = field(default_factory=dict)
+    ended_at: float | None = None
 
     @property
     def is_finished(self) -> bool:
         return self.state != "running"
+
+    @property
+    def doing(self) -> str:
+        """What it is at, in words; its state where it says nothing or has ended."""
+        phase = self.detail.get("phase")
+        return PHASES.get(phase, phase) if phase and not self.is_finished else self.state
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,9 @@ class Settings:
     log_format: str = _setting("text", "LOOKALIKE_LOG_FORMAT", "text for people, json for machines")
     metrics_port: int = _setting(0, "LOOKALIKE_METRICS_PORT", "port on which a worker answers Prometheus; 0: none")
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "home", self.home.expanduser().resolve())
+
     @property
     def storage_url(self) -> str:
         return self.storage or f"file://{self.home}/storage"
@@ -81,7 +84,7 @@ class Settings:
         """Every value, secrets hidden, for `lookalike status`."""
         shown: dict[str, Any] = {}
         for f in fields(self):
-            value = getattr(self, f.name)
+            value = self.storage_url if f.name == "storage" else getattr(self, f.name)
             shown[f.metadata["env"]] = "set" if f.metadata["secret"] and value else _plain(value)
         return shown
 
@@ -104,7 +107,6 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
         if raw is None:
             raw = environ.get(env, from_file.get(f.name))
         values[f.name] = f.default if raw is None or raw == "" else _parse(env, f.default, raw)
-    values["home"] = Path(values["home"]).expanduser().resolve()
     return _validated(Settings(**values))
 
 

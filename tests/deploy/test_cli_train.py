@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -41,6 +42,7 @@ def trained(home, demo_photos):
 def test_train_prints_one_object_with_the_model_and_its_figures(trained):
     found, err = trained
     assert {"model", "recall@1", "map@r", "seconds", "threshold", "held_out_map@r"} <= set(found)
+    assert 0 < found["held_out_map@r_before"] < 1
     assert "epoch  1 of 2" in err and "epoch  2 of 2" in err
     assert "images/s" in err and "left" in err
 
@@ -101,6 +103,14 @@ def test_bad_folders_end_with_one_line_and_status_one(tmp_path, make, message, m
     assert "Traceback" not in errors
 
 
+def test_evaluate_says_what_each_figure_means(trained, home, demo_photos):
+    status, out, err = _lookalike(home, "evaluate", trained[0]["model"], str(demo_photos))
+    assert status == 0, err
+    rows = [line for line in out.splitlines() if line.startswith(("map@r", "recall@1", "median_rank", "threshold"))]
+    assert len(rows) == 4
+    assert all(re.match(r"\S+ +[\d.]+ ?%? +\w+ .+", row) for row in rows), out
+
+
 def test_an_unknown_model_names_the_known_ones(trained, home, demo_photos):
     status, out, err = _lookalike(home, "evaluate", "nothing", str(demo_photos))
     assert status == 1 and out == ""
@@ -130,6 +140,9 @@ def test_a_run_that_was_killed_or_interrupted_goes_on_with_resume(tmp_path, demo
         assert process.wait(timeout=120) == status, errors
     code, out, err = _lookalike(tmp_path, *command, "--resume", "--json")
     assert code == 0, err
+    kept = int(re.search(r"went on after epoch (\d)", err)[1])
+    if blow == signal.SIGINT:
+        assert f"{kept} of 3 epochs are kept: the same command with --resume goes on after them" in errors
     assert "epoch  1 of 3" not in err
     assert "epoch  3 of 3" in err
     assert json.loads(out)["model"]

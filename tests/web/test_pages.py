@@ -246,6 +246,12 @@ class TestModels:
         assert workers_side.asked[-1] == {"kind": kind, "arguments": arguments}
         assert kind.capitalize() in browser.get(answer.headers["Location"]).text
 
+    def test_what_has_ended_stays_listed(self, browser, workers_side, labelled):
+        job = post(browser, "/models/train", how="fast").headers["Location"]
+        page = browser.get("/models").text
+        assert "Lately" in page
+        assert f'href="{job}"' in page.split("Lately")[1]
+
     def test_another_way_to_train_is_refused(self, browser, workers_side, labelled):
         assert post(browser, "/models/train", how="--resume").status_code == 409
         assert not [asked for asked in workers_side.asked if "kind" in asked]

@@ -1,8 +1,10 @@
 """What crosses the queue comes out as it went in."""
 
+import dataclasses
 import json
 
-from workers.messages import Failure, JobStatus, Result, SearchResult
+from workers import publishing
+from workers.messages import PHASES, Failure, JobStatus, Result, SearchResult
 
 
 def test_messages_survive_json() -> None:
@@ -21,3 +23,11 @@ def test_a_job_is_finished_when_it_is_not_running() -> None:
     status = JobStatus("j", "index", "running", 1, 0, 0, 0, 0, 0.5)
     assert not status.is_finished
     assert JobStatus.from_json(status.to_json() | {"state": "stopped"}).is_finished
+
+
+def test_every_step_of_a_publish_is_told_in_words() -> None:
+    assert set(publishing._STEPS) == set(PHASES)
+    status = JobStatus("j", "publish", "running", 0, 0, 0, 0, 0, 0.5, detail={"phase": "check"})
+    assert status.doing == "checking it"
+    assert dataclasses.replace(status, state="failed").doing == "failed"
+    assert dataclasses.replace(status, detail={"phase": "reading features"}).doing == "reading features"

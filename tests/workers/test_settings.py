@@ -50,6 +50,11 @@ def test_a_file_with_an_unknown_setting_is_refused(tmp_path: Path) -> None:
         load({"LOOKALIKE_CONFIG": str(file)})
 
 
+def test_a_home_may_begin_with_a_tilde() -> None:
+    assert load({"LOOKALIKE_HOME": "~/photos"}).home == Path.home() / "photos"
+    assert Settings().home == Path.home() / ".lookalike"
+
+
 def test_a_child_process_gets_the_same_settings() -> None:
     settings = load({"LOOKALIKE_HOME": "/x", "LOOKALIKE_API_TOKENS": "a,b", "LOOKALIKE_QUEUES": "search,index"})
     assert load(settings.environment()) == settings

@@ -150,6 +150,7 @@ class Job(Schema):
     removed = Integer(metadata=_note("deleted ones", 0))
     failed = Integer(metadata=_note("left out, see failures", 1))
     seconds = Float(metadata=_note("since it began"))
+    ended_at = Float(allow_none=True, metadata=_note("seconds since 1970, null while it runs"))
     failures = List(Nested(Failure), metadata=_note("the first 1,000"))
     detail = Dict(keys=String(), metadata=_note("what this kind of job has to tell besides"))
 

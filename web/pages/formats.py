@@ -3,6 +3,9 @@
 from datetime import UTC, datetime
 
 from flask import Flask
+from markupsafe import Markup
+
+from workers.messages import JobStatus
 
 
 def size(count: int) -> str:
@@ -22,9 +25,10 @@ def number(count: int) -> str:
     return f"{count:,}"
 
 
-def moment(at_s: float) -> str:
-    """Seconds since 1970 -> 2026-11-24 08:16 UTC."""
-    return datetime.fromtimestamp(at_s, UTC).strftime("%Y-%m-%d %H:%M UTC")
+def moment(at_s: float) -> Markup:
+    """Seconds since 1970 -> 2026-11-24 08:16 UTC; web/static/js/times.js shows it in the visitor's own time."""
+    at = datetime.fromtimestamp(at_s, UTC)
+    return Markup('<time datetime="{}">{}</time>').format(at.strftime("%Y-%m-%dT%H:%M:%SZ"), f"{at:%Y-%m-%d %H:%M} UTC")
 
 
 def duration(seconds: float) -> str:
@@ -55,6 +59,34 @@ def told(value: object) -> str:
     return "–" if value in (None, "") else str(value)
 
 
+# What of a job's details is for people, and what it is called.
+_DETAILS = {
+    "model": "Model",
+    "collection": "Collection",
+    "map@r": "mAP@R on labelled photos",
+    "held_out_map@r": "mAP@R of held-out classes",
+    "sweep": "Sweep",
+    "best": "Best so far",
+    "report": "Report",
+    "host": "Runs on",
+    "missing": "Missing",
+    "extra": "Too many",
+    "different": "Different",
+    "damaged": "Damaged",
+    "files": "Files",
+    "points": "Vectors",
+    "to": "To",
+    "from": "From",
+}
+_INNER = {"publish": ("missing", "extra", "different")}  # counts of each pass, of no use to a reader
+
+
+def details(job: JobStatus) -> list[tuple[str, str]]:
+    """What a job has to tell besides its counts, as rows of name and text."""
+    hidden = _INNER.get(job.kind, ())
+    return [(name, told(job.detail[key])) for key, name in _DETAILS.items() if key in job.detail and key not in hidden]
+
+
 def bar(similarity: float) -> str:
     """A cosine as the filled share of a bar, in percent. Below 0 nothing is alike, so the bar starts there."""
     return f"{100 * min(1.0, max(0.0, similarity)):.1f}"
@@ -62,5 +94,5 @@ def bar(similarity: float) -> str:
 
 def init_app(app: Flask) -> None:
     """Makes the functions filters of the same names."""
-    for each in (size, number, moment, duration, percent, told, bar):
+    for each in (size, number, moment, duration, percent, details, bar):
         app.jinja_env.filters[each.__name__] = each

@@ -24,6 +24,7 @@ def page() -> ResponseReturnValue:
         active=ours.active(),
         previous=ours.registry.previous(),
         running=[job for job in ours.running() if job.kind in KINDS],
+        ended=ours.ended(KINDS),
         labelled=sum(counts),
         labels=len(counts),
         can_train=ours.trainings.can_start(),

@@ -70,6 +70,7 @@ function batches(files) {
 function start() {
   box.hidden = false;
   box.querySelector("[data-stop]").hidden = false;
+  box.querySelector("[data-next]").hidden = true;
   stop ??= new AbortController();
   tell();
   while (lanes < LANES && queue.length) lane();
@@ -134,6 +135,7 @@ function finish() {
   tell();
   title.textContent = stop.signal.aborted ? "Stopped" : "Done";
   box.querySelector("[data-stop]").hidden = true;
+  box.querySelector("[data-next]").hidden = !(tally.added + tally.unchanged + tally.pending);
   queue = [];
   stop = null;
 }
