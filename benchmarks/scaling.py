@@ -163,7 +163,7 @@ def interference(home: Path) -> dict[str, float]:
             stop, took = threading.Event(), list[float]()
             thread = threading.Thread(target=search, args=(stop, took))
             if name == "indexing":
-                ids = [client.add(data, path="i.jpg", label=None).id for data in pictures(1500, seed=4)]
+                ids = [client.add(data, path="i.jpg", label=None).id for data in pictures(4000, seed=4)]
                 job = client.index(ids)
             thread.start()
             if name == "indexing":

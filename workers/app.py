@@ -30,6 +30,7 @@ _TRANSPORT = {
 }
 
 QUEUES = ("search", "index", "maintenance")
+CHUNKS_A_WORKER = 2  # one is decoded while another is embedded; its other threads stay free for searches
 QUEUE_OF_JOB = {"label": "maintenance", "delete": "maintenance"}  # the others: index
 
 
@@ -72,12 +73,13 @@ def connect_redis(settings: Settings) -> Any:
     )
 
 
-def nudge(app: Celery, jobs: Jobs, job: str, workers: int) -> None:
-    """Enqueues what is due of a job: two chunks a worker, so that one is decoded while another is embedded, and the
-    worker's other threads stay free for searches."""
+def nudge(app: Celery, jobs: Jobs, job: str, workers: int, keep: int = 0) -> list[int]:
+    """Enqueues what is due of a job, a few chunks for each worker. The first `keep` are returned instead."""
     queue = QUEUE_OF_JOB.get(job.split("-")[0], "index")
-    for number in jobs.due(job, width=2 * max(1, workers)):
+    due = jobs.due(job, width=CHUNKS_A_WORKER * max(1, workers))
+    for number in due[keep:]:
         app.send_task("work_on_chunk", (job, number), queue=queue)
+    return due[:keep]
 
 
 def canary_key(queue: str) -> str:

@@ -2,12 +2,15 @@
 
 One thread owns the processor that models run on. It takes what is waiting and never waits for more, so a lone search
 pays nothing; under load the batch grows by itself. Bulk work goes in pieces of some 12 ms, whatever the model and the
-processor, and of 6 ms while people search: a search waits for one at most.
+processor, and of 6 ms while people search: a search waits for one at most. From a search's first moment to its last no
+further piece begins, and decoders hold back, too; searches without end slow them down and never stop them.
 """
 
+import contextlib
 import threading
 import time
 from collections import deque
+from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
@@ -20,6 +23,7 @@ MAX_BATCH = 32
 PIECE_S = 0.012
 PIECE_BESIDE_SEARCHES_S = 0.006
 _BESIDE_S = 2.0  # after a search, the next one is expected
+_GIVES_WAY_S = 0.05  # a search takes a third of it
 
 
 @dataclass
@@ -33,7 +37,10 @@ class Batcher:
     """Runs embedders, one batch at a time."""
 
     def __init__(self) -> None:
-        self._wake = threading.Condition()
+        lock = threading.Lock()
+        self._wake = threading.Condition(lock)  # for the batcher's thread
+        self._calm = threading.Condition(lock)  # for those that give way
+        self._searches = 0
         self._urgent: deque[_Item] = deque()
         self._bulk: deque[_Item] = deque()
         self._closed = False
@@ -41,6 +48,29 @@ class Batcher:
         self._searched_at = float("-inf")
         self._thread = threading.Thread(target=self._run, name="batcher", daemon=True)
         self._thread.start()
+
+    @contextlib.contextmanager
+    def searching(self) -> Iterator[None]:
+        """For the whole of a search: bulk work gives way to it."""
+        with self._wake:
+            self._searches += 1
+        try:
+            yield
+        finally:
+            with self._wake:
+                self._searches -= 1
+                self._searched_at = time.monotonic()
+                if not self._searches:
+                    self._wake.notify()
+                    self._calm.notify_all()
+
+    def give_way(self) -> None:
+        """For bulk work before each bit of it, such as a picture to decode: returns when no search is under way.
+
+        Or after a twentieth of a second: somebody always searches where many do.
+        """
+        with self._calm:
+            self._calm.wait_for(lambda: not self._searches, _GIVES_WAY_S)
 
     def embed(self, embedder: Embedder, pixels: np.ndarray, *, urgent: bool) -> np.ndarray:
         """Waits for the vectors of some pictures.
@@ -55,8 +85,6 @@ class Batcher:
         """
         if not len(pixels):
             return np.empty((0, embedder.dim), np.float32)
-        if urgent:
-            self._searched_at = time.monotonic()
         step = MAX_BATCH if urgent else self._piece(embedder)
         items = [_Item(embedder, pixels[start : start + step]) for start in range(0, len(pixels), step)]
         with self._wake:
@@ -99,6 +127,8 @@ class Batcher:
         with self._wake:
             while not (self._urgent or self._bulk or self._closed):
                 self._wake.wait()
+            if not self._urgent:
+                self._wake.wait_for(lambda: self._urgent or not self._searches or self._closed, _GIVES_WAY_S)
             if self._bulk and not self._urgent:
                 return [self._bulk.popleft()]
             batch: list[_Item] = []

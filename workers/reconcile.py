@@ -121,6 +121,7 @@ def _write(
 
 def _prepare(serving: Serving, target: Live, picture: Picture) -> np.ndarray | Failure:
     """Decodes an original once: for its thumbnail, if it has none, and for the model."""
+    serving.batcher.give_way()
     try:
         data = serving.gallery.original(picture.id)
         needs_thumbnail = not serving.gallery.has_thumbnail(picture.id)

@@ -1,5 +1,6 @@
 """The workers' side of the queue. Tasks are thin: they unpack, call the module that knows, and answer."""
 
+import functools
 import json
 import logging
 import time
@@ -8,10 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from celery import Celery, Task
+from celery.worker import state
 
 from ml.errors import LookalikeError
 from workers import duplicates, logs, photos, replies
-from workers.app import canary_key, living, living_workers, nudge
+from workers.app import CHUNKS_A_WORKER, canary_key, living, living_workers, nudge
 from workers.browsing import page_of
 from workers.gallery import NotFound
 from workers.jobs import COUNTERS, MAX_ATTEMPTS, Chunk, Jobs
@@ -26,6 +28,8 @@ from workers.transfer import transfer
 from workers.verify import compare
 
 logger = logging.getLogger(__name__)
+
+_TURN_S = 30.0  # of one message; meanwhile the broker delivers it again, which changes nothing: see claim
 
 
 @dataclass(frozen=True)
@@ -42,23 +46,26 @@ class Context:
 def register(context: Context) -> None:
     """Makes this process able to run the tasks."""
     app = context.app
+    task = functools.partial(app.task, shared=False)  # shared ones go to every other application, too
+    at_work: set[tuple[str, int]] = set()
 
-    @app.task(name="canary")
+    @task(name="canary")
     def canary(queue: str, sent_at: float) -> None:
         """Shows that tasks of a queue get done."""
         now = time.time()
         TASK_SECONDS.labels("canary", "wait").observe(max(0.0, now - sent_at))
         context.redis.set(canary_key(queue), json.dumps({"finished_at": now, "waited_s": now - sent_at}))
 
-    @app.task(name="search", bind=True)
+    @task(name="search", bind=True)
     def search_task(self: Task, question: dict[str, Any], reply_to: str, sent_at: float) -> None:
         """Ranks the gallery for one photo or picture."""
         waited_ms = round(1000 * max(0.0, time.time() - sent_at), 2)
 
         def find() -> dict[str, Any]:
             photo = question.pop("photo")
-            image = None if photo is None else photos.fetch(context.redis, photo)
-            answer = search(context.serving, image=image, **question).to_json()
+            with context.serving.batcher.searching():
+                image = None if photo is None else photos.fetch(context.redis, photo)
+                answer = search(context.serving, image=image, **question).to_json()
             timings = {"wait": waited_ms, **answer["timings_ms"]}
             for stage, spent_ms in timings.items():
                 TASK_SECONDS.labels("search", stage).observe(spent_ms / 1000)
@@ -67,25 +74,35 @@ def register(context: Context) -> None:
         with logs.request(getattr(self.request, "request", None)):
             _answer(context, reply_to, find)
 
-    @app.task(name="browse")
+    @task(name="browse")
     def browse_task(question: dict[str, Any], reply_to: str, sent_at: float) -> None:
         """Lists pictures of the gallery."""
         _answer(context, reply_to, lambda: page_of(context.serving, **question))
 
-    @app.task(name="labels")
+    @task(name="labels")
     def labels_task(question: dict[str, Any], reply_to: str, sent_at: float) -> None:
         """Counts pictures by label."""
         _answer(context, reply_to, lambda: context.serving.store.labels(context.serving.active().collection))
 
-    @app.task(name="work_on_chunk")
+    @task(name="work_on_chunk")
     def work_on_chunk(job: str, number: int) -> None:
-        """Brings one chunk of pictures in line. Safe to run twice: ids come from content."""
-        chunk = context.jobs.claim(job, number, context.presence.worker)
-        if chunk is not None:
-            _work(context, chunk)
-            nudge(app, context.jobs, job, living_workers(context.redis))
+        """Brings one chunk of pictures in line, then for a while the next. Safe to run twice: ids come from content.
 
-    @app.task(name="conduct")
+        A message goes to any worker, also to one that has its hands full while another has none. One that has just
+        finished knows that it has room; with more chunks than its share it leaves the next one to the others.
+        """
+        until = time.monotonic() + _TURN_S
+        numbers = [number]
+        while numbers and (chunk := context.jobs.claim(job, numbers[0], context.presence.worker)) is not None:
+            at_work.add((job, chunk.number))
+            try:
+                _work(context, chunk)
+            finally:
+                at_work.discard((job, chunk.number))
+            has_room = len(at_work) < CHUNKS_A_WORKER and time.monotonic() < until and state.should_stop is None
+            numbers = nudge(app, context.jobs, job, living_workers(context.redis), keep=int(has_room))
+
+    @task(name="conduct")
     def conduct(job: str) -> None:
         """Takes the next step of a publish job."""
         lock = context.redis.lock(f"lookalike:conducting:{job}", timeout=120, blocking=False)

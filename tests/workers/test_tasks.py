@@ -1,5 +1,7 @@
 """Pictures that end their worker are found, put aside and reported; everything else of their chunk goes on."""
 
+import threading
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,7 +12,7 @@ from celery import Celery
 from ml.errors import LookalikeError
 from workers import tasks
 from workers.gallery import NotFound
-from workers.jobs import MAX_ATTEMPTS, Jobs, worker_key
+from workers.jobs import CHUNK, MAX_ATTEMPTS, Jobs, worker_key
 from workers.reconcile import Outcome
 from workers.tasks import Context
 
@@ -110,3 +112,69 @@ def test_a_store_that_is_away_costs_no_attempt(context: Context, monkeypatch: py
     run(context, job)
     status = context.jobs.status(job)
     assert (status.added, status.failed) == (10, 0)
+
+
+class TestTurns:
+    """A worker that has finished a chunk goes on with the next; messages are for whoever has none."""
+
+    @pytest.fixture
+    def sent(self, context: Context, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+        sent: list[int] = []
+        monkeypatch.setattr(context.app, "send_task", lambda name, args, queue: sent.append(args[1]))
+        context.redis.zadd("lookalike:workers", {"w": time.time()})
+        tasks.register(context)
+        return sent
+
+    @pytest.fixture
+    def done(self, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+        done: list[int] = []
+
+        def reconcile(serving: Any, ids: tuple[str, ...], target: Any = None, renew: Any = None) -> Outcome:
+            done.append(len(ids))
+            return Outcome({"added": len(ids)})
+
+        monkeypatch.setattr(tasks, "reconcile", reconcile)
+        return done
+
+    def test_one_message_is_enough_for_a_whole_job(self, context: Context, sent: list[int], done: list[int]) -> None:
+        job = start(context.jobs, [f"{n:032x}" for n in range(5 * CHUNK)])
+        (first, _) = context.jobs.due(job, width=2)
+        context.app.tasks["work_on_chunk"](job, first)
+        assert done == [CHUNK] * 4  # the second one's message lies in the queue
+        assert sent == []
+
+    def test_a_worker_that_shuts_down_leaves_the_rest_to_others(
+        self, context: Context, sent: list[int], done: list[int], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(tasks.state, "should_stop", 0)
+        job = start(context.jobs, [f"{n:032x}" for n in range(3 * CHUNK)])
+        (first,) = context.jobs.due(job, width=1)
+        context.app.tasks["work_on_chunk"](job, first)
+        assert done == [CHUNK]
+        assert len(sent) == 2
+
+    def test_a_worker_with_its_share_in_hand_leaves_the_next_chunk_to_others(
+        self, context: Context, sent: list[int], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        context.redis.zadd("lookalike:workers", {"another": time.time()})
+        job = start(context.jobs, [f"{n:032x}" for n in range(4 * CHUNK)])
+        numbers = context.jobs.due(job, width=3)
+        holding, are_held = threading.Event(), threading.Barrier(3)
+
+        def reconcile(serving: Any, ids: tuple[str, ...], target: Any = None, renew: Any = None) -> Outcome:
+            are_held.wait(10)
+            if threading.current_thread() is not threading.main_thread():
+                assert holding.wait(10)
+            return Outcome({"added": len(ids)})
+
+        monkeypatch.setattr(tasks, "reconcile", reconcile)
+        work = context.app.tasks["work_on_chunk"]
+        threads = [threading.Thread(target=work, args=(job, number)) for number in numbers[:2]]
+        for thread in threads:
+            thread.start()
+        work(job, numbers[2])
+        assert len(sent) == 1
+        monkeypatch.setattr(tasks, "reconcile", lambda *_, **__: Outcome({"added": CHUNK}))
+        holding.set()
+        for thread in threads:
+            thread.join()

@@ -1,0 +1,104 @@
+"""Searches go before indexing, and indexing goes on beside them."""
+
+import threading
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+
+from workers.batching import Batcher
+
+
+class Counting:
+    """A model of one dimension, which says how many pictures came together, and may be held up."""
+
+    dim = 1
+
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+        self.may_go_on = threading.Event()
+        self.may_go_on.set()
+        self.has_begun = threading.Event()
+
+    def embed_arrays(self, pixels: np.ndarray) -> np.ndarray:
+        self.batches.append([int(picture.flat[0]) for picture in pixels])
+        self.has_begun.set()
+        assert self.may_go_on.wait(10)
+        return pixels.reshape(len(pixels), -1)[:, :1].astype(np.float32)
+
+
+@pytest.fixture
+def batcher() -> Any:
+    made = Batcher()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def model() -> Any:
+    return Counting()
+
+
+def pictures(*values: int) -> np.ndarray:
+    return np.stack([np.full((2, 2, 3), value, np.uint8) for value in values])
+
+
+def start(work: Any) -> threading.Thread:
+    thread = threading.Thread(target=work)
+    thread.start()
+    return thread
+
+
+def test_everybody_gets_the_vectors_of_their_own_pictures(batcher: Batcher, model: Any) -> None:
+    found: dict[int, float] = {}
+
+    def search(value: int) -> None:
+        found[value] = float(batcher.embed(model, pictures(value), urgent=True)[0, 0])
+
+    threads = [start(lambda value=value: search(value)) for value in range(20)]
+    for thread in threads:
+        thread.join()
+    assert found == {value: float(value) for value in range(20)}
+
+
+def test_searches_that_wait_share_a_batch_and_go_before_bulk(batcher: Batcher, model: Any) -> None:
+    model.may_go_on.clear()
+    threads = [start(lambda: batcher.embed(model, pictures(1, 2, 3), urgent=False))]
+    assert model.has_begun.wait(10)
+    threads += [start(lambda value=value: batcher.embed(model, pictures(value), urgent=True)) for value in (10, 11)]
+    deadline = time.monotonic() + 10
+    while len(batcher._urgent) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    model.may_go_on.set()
+    for thread in threads:
+        thread.join()
+    assert model.batches[0] == [1]
+    assert sorted(model.batches[1]) == [10, 11]
+
+
+def test_bulk_work_begins_when_the_search_has_ended(batcher: Batcher, model: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr("workers.batching._GIVES_WAY_S", 30.0)
+    with batcher.searching():
+        threads = [start(lambda: batcher.embed(model, pictures(1), urgent=False)), start(batcher.give_way)]
+        batcher.embed(model, pictures(10), urgent=True)
+        assert model.batches == [[10]]
+        assert threads[1].is_alive()
+    for thread in threads:
+        thread.join(10)
+    assert model.batches == [[10], [1]]
+
+
+def test_searches_without_end_do_not_stop_bulk_work(batcher: Batcher, model: Any) -> None:
+    with batcher.searching():
+        batcher.give_way()
+        assert batcher.embed(model, pictures(7), urgent=False)[0, 0] == 7
+
+
+def test_whoever_waits_hears_of_a_failure_and_the_next_is_served(batcher: Batcher, model: Any) -> None:
+    broken: Any = Counting()
+    broken.embed_arrays = lambda pixels: 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        batcher.embed(broken, pictures(1), urgent=True)
+    assert batcher.embed(model, pictures(2), urgent=True)[0, 0] == 2
