@@ -107,7 +107,7 @@ def main() -> None:
             client = Client(stack.settings)
             index(client, Walk([folder]), progress=lambda _done, _total: None)
             photos = sorted(folder.rglob("*.jpg"))
-            name = client.registry.register(model.resolve(), cache_dir=settings.home / "cache" / "compiled")
+            name = client.registry.register(model.resolve(), cache_dir=settings.compiled)
             for photo in photos[:20]:
                 client.search(photo.read_bytes())
             quiet, _ = measured(client, photos, options.quiet_s)

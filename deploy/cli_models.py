@@ -1,16 +1,62 @@
-"""`lookalike publish` and `rollback`: which model answers searches."""
+"""`lookalike models`, `publish` and `rollback`: which models there are, and which one answers searches."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from deploy.console import Console, command
+from deploy.console import Console, command, table
 from deploy.phases import Phases
 
 if TYPE_CHECKING:
     from workers.client import Client
     from workers.messages import JobStatus
+
+
+@command("models", example="lookalike models")
+def models(console: Console) -> None:
+    """List the registered models, oldest first: figures, data, and which one answers."""
+    from ml.registry import Registry
+    from workers import settings
+
+    registry = Registry(settings.load().models_url)
+    active = registry.active()
+    records = registry.models()
+    known = [
+        {
+            "name": record.name,
+            "is_active": bool(active and active.model == record.name),
+            "backbone": record.backbone,
+            "dim": record.dim,
+            "metrics": record.metrics,
+            "threshold": record.threshold,
+            "lineage": record.lineage,
+            "sha256": record.sha256,
+        }
+        for record in records
+    ]
+    console.result({"models": known, "active": active.model if active else None})
+    if not records:
+        console.show("no models yet: lookalike train DATA makes one")
+        return
+    rows = [
+        [
+            "*" if active and active.model == record.name else "",
+            record.name,
+            str(record.dim),
+            _percent(record.metrics.get("map@r")),
+            _percent(record.metrics.get("recall@1")),
+            _percent(record.metrics.get("held_out_map@r")),
+            str(len(record.lineage.get("held_out_classes") or []) or "–"),
+            str((record.lineage.get("data") or {}).get("name") or "–"),
+        ]
+        for record in records
+    ]
+    console.show(table(rows, ["", "model", "dim", "mAP@R", "recall@1", "held-out mAP@R", "of classes", "trained on"]))
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.1f}"
 
 
 @command("publish", example="lookalike publish grocery-20261124-v2")
@@ -31,7 +77,7 @@ def publish(console: Console, model: str, force: bool) -> None:
         client = Client(connected)
         if Path(model).is_dir() and model not in {record.name for record in client.models()}:
             console.step("registering the model")
-            model = client.registry.register(Path(model).resolve(), cache_dir=connected.home / "cache" / "compiled")
+            model = client.registry.register(Path(model).resolve(), cache_dir=connected.compiled)
         report = publish_and_follow(console, client, model, force=force)
     console.result(report)
     quality = ""

@@ -244,12 +244,12 @@ def _kept(
         "best": {"settings": result.best.settings, "map@r": result.best.map_at_r, "seconds": result.best.seconds},
         "trials": [dataclasses.asdict(trial) for trial in result.record.trials.values()],
     }
-    cache = current.home / "cache" / "compiled"
     if test is not None:
-        found["test"] = evaluate(folder, test, device=current.device, cache_dir=cache, on_progress=phases.show).metrics
+        measured = evaluate(folder, test, device=current.device, cache_dir=current.compiled, on_progress=phases.show)
+        found["test"] = measured.metrics
     phases.close()
     console.step("registering the model")
-    found["model"] = Registry(f"{current.storage_url}/models").register(folder, cache_dir=cache)
+    found["model"] = Registry(current.models_url).register(folder, cache_dir=current.compiled)
     return found
 
 

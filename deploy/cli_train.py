@@ -1,4 +1,4 @@
-"""`lookalike train`, `evaluate` and `models`: better models, how good they are, and which there are."""
+"""`lookalike train`: labelled photos to a registered model."""
 
 import contextlib
 from collections.abc import Iterator
@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from deploy.console import Console, command, table
+from deploy.console import Console, command
 from deploy.phases import Phases
-from ml.errors import LookalikeError
 
 if TYPE_CHECKING:
     from ml.finetune import EpochReport
@@ -66,6 +65,7 @@ def train(
     that is printed; `lookalike publish NAME` makes it answer.
     """
     from deploy import training_data
+    from ml.registry import Registry
     from ml.train import preset_config
     from workers import settings
     from workers.training import reporting_to
@@ -99,7 +99,7 @@ def train(
                     raise
             phases.close()
             console.step("registering the model")
-            name = _registry(current).register(result["directory"], cache_dir=current.home / "cache" / "compiled")
+            name = Registry(current.models_url).register(result["directory"], cache_dir=current.compiled)
         for remark in result["remarks"]:
             console.say(f"note: {remark}")
         facts = {key: result[key] for key in ("seconds", "threshold", "held_out_classes")}
@@ -216,171 +216,3 @@ def _show_trained(console: Console, name: str, found: dict[str, Any]) -> None:
     if test is not None:
         console.show(f"test: mAP@R {100 * test:.1f}, recall@1 {100 * found['recall@1']:.1f}")
     console.show(f"make it answer: lookalike publish {name}")
-
-
-@command("evaluate", example="lookalike evaluate MODEL photos/test --rerank --binary --report report.html")
-@click.argument("model")
-@click.argument("data")
-@click.option("--rerank", is_flag=True, help="Also after k-reciprocal re-ranking.")
-@click.option("--binary", is_flag=True, help="Also as binary codes, 32 times smaller.")
-@click.option("--report", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write an HTML report.")
-@click.option("--compare", multiple=True, metavar="MODEL", help="Another model to set beside it; may be repeated.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of comparative sets and clustering.")
-def evaluate(
-    console: Console,
-    model: str,
-    data: str,
-    rerank: bool,
-    binary: bool,
-    report: Path | None,
-    compare: tuple[str, ...],
-    seed: int,
-) -> None:
-    """Measure a model on labelled photos, each a query against all the others.
-
-    MODEL is a name that `lookalike models` lists, the word active, or a folder that holds a model. DATA is as for
-    `lookalike train`.
-    """
-    from deploy import training_data
-    from ml.evaluate import evaluate as run
-    from workers import settings
-
-    current = settings.load()
-    with Phases(console) as phases:
-        folders = [_folder(name, current) for name in (model, *compare)]
-        pictures = training_data.read_test(data, data, current, on_progress=phases.show)
-        assert pictures is not None  # DATA itself is given
-        found = [
-            run(
-                folder,
-                pictures,
-                rerank=rerank,
-                binary=binary,
-                seed=seed,
-                device=current.device,
-                cache_dir=current.home / "cache" / "compiled",
-                on_progress=phases.show,
-            )
-            for folder in folders
-        ]
-        written: dict[str, Any] = {}
-        if report is not None:
-            from ml.report import write
-
-            phases.close()
-            console.step("drawing the report")
-            write(found, report)
-            written = {"report": str(report)}
-    first = found[0]
-    others = {other.bundle.name: other.metrics for other in found[1:]}
-    extra = {"compared": others} if others else {}
-    console.result({"model": first.bundle.name, **first.metrics, **extra, **written})
-    _show_metrics(console, found)
-    if report is not None:
-        console.show(f"report: {report}")
-
-
-# The figures that are shown, in this order, and what each one says; --json has all of them.
-_MEANINGS = {
-    "map@r": "how right the R nearest are, R being the other photos of the class; early ones count more",
-    "r_precision": "the same, all counting alike",
-    "map": "mean average precision over the whole ranking",
-    "recall@1": "the nearest photo shows the same class",
-    "recall@2": "one of the 2 nearest does",
-    "recall@4": "one of the 4 nearest does",
-    "recall@8": "one of the 8 nearest does",
-    "rerank_map@r": "map@r after k-reciprocal re-ranking",
-    "rerank_recall@1": "recall@1 after it",
-    "binary_map@r": "map@r of binary codes, 32 times smaller",
-    "binary_recall@1": "recall@1 of them",
-    "dim256_map@r": "map@r of the first 256 dimensions alone",
-    "dim128_map@r": "of the first 128",
-    "dim64_map@r": "of the first 64",
-    "median_rank": "place of one right photo among 99 wrong ones, median; 1 is best",
-    "comparative_recall@1": "how often it comes first",
-    "nmi": "agreement of clusters with classes",
-    "threshold": "similarity of a match: 1 % of pairs of different classes reach it",
-    "match_rate": "pairs of one class that reach it",
-    "pictures": "photos measured",
-    "classes": "their classes",
-}
-
-
-def _show_metrics(console: Console, found: Any) -> None:
-    rows = [
-        [name, *(_figure(name, one.metrics.get(name)) for one in found), meaning]
-        for name, meaning in _MEANINGS.items()
-        if name in found[0].metrics
-    ]
-    console.show(table(rows, ["", *(one.bundle.name for one in found), ""]))
-
-
-def _figure(name: str, value: Any) -> str:
-    if value is None:
-        return "–"
-    is_count = name in ("pictures", "classes", "median_rank", "threshold")
-    return f"{value:g}" if is_count else f"{100 * value:.1f} %"
-
-
-@command("models", example="lookalike models")
-def models(console: Console) -> None:
-    """List the registered models, oldest first: figures, data, and which one answers."""
-    from workers import settings
-
-    registry = _registry(settings.load())
-    active = registry.active()
-    records = [
-        {
-            "name": record.name,
-            "is_active": bool(active and active.model == record.name),
-            "backbone": record.backbone,
-            "dim": record.dim,
-            "metrics": record.metrics,
-            "threshold": record.threshold,
-            "lineage": record.lineage,
-            "sha256": record.sha256,
-        }
-        for record in registry.models()
-    ]
-    console.result({"models": records, "active": active.model if active else None})
-    if not records:
-        console.show("no models yet: lookalike train DATA makes one")
-        return
-    rows = [
-        [
-            "*" if record["is_active"] else "",
-            record["name"],
-            str(record["dim"]),
-            _percent(record["metrics"].get("map@r")),
-            _percent(record["metrics"].get("recall@1")),
-            _percent(record["metrics"].get("held_out_map@r")),
-            str(len(record["lineage"].get("held_out_classes") or []) or "–"),
-            str((record["lineage"].get("data") or {}).get("name") or "–"),
-        ]
-        for record in records
-    ]
-    console.show(table(rows, ["", "model", "dim", "mAP@R", "recall@1", "held-out mAP@R", "of classes", "trained on"]))
-
-
-def _percent(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:.1f}"
-
-
-def _registry(current: "Settings") -> Any:
-    from ml.registry import Registry
-
-    return Registry(f"{current.storage_url}/models")
-
-
-def _folder(name: str, current: "Settings") -> Path:
-    """The folder of a model: a name, `active`, or a folder."""
-    if (Path(name) / "model.json").exists():
-        return Path(name)
-    registry = _registry(current)
-    if name == "active":
-        active = registry.active()
-        if active is None:
-            raise LookalikeError("no model is active yet", hint="start the system once: lookalike up")
-        name = active.model
-    fetched: Path = registry.fetch(name, current.home / "cache" / "models")
-    return fetched

@@ -105,7 +105,7 @@ class Client:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.gallery = Gallery.open(settings)
-        self.registry = Registry(f"{settings.storage_url}/models")
+        self.registry = Registry(settings.models_url)
         self._redis = connect_redis(settings)
         self._app = make_app(settings)
         self._asker = Asker(self._app, self._redis)

@@ -43,7 +43,7 @@ class Serving:
         self.store: Store = open_store(settings)
         self.storage = open_storage(settings.storage_url)
         self.gallery = Gallery(self.storage, self.limits)
-        self.registry = Registry(f"{settings.storage_url}/models")
+        self.registry = Registry(settings.models_url)
         self.batcher = Batcher()
         self.decode_step = 2 * (os.cpu_count() or 2)  # pictures decoded side by side before they are embedded
         self.decoders = ThreadPoolExecutor(os.cpu_count(), "decode", initializer=_yield_to_searches)
@@ -77,7 +77,7 @@ class Serving:
             if model not in self._embedders:
                 folder = self.registry.fetch(model, self.settings.home / "cache" / "models")
                 self._embedders[model] = embedders.load(
-                    folder, device=self.settings.device, cache_dir=self.settings.home / "cache" / "compiled"
+                    folder, device=self.settings.device, cache_dir=self.settings.compiled
                 )
             embedder = self._embedders[model]
         self.store.ensure(collection, embedder.dim)

@@ -73,6 +73,16 @@ class Settings:
         return self.storage or f"file://{self.home}/storage"
 
     @property
+    def models_url(self) -> str:
+        """Where the registry of models is."""
+        return f"{self.storage_url}/models"
+
+    @property
+    def compiled(self) -> Path:
+        """Folder of models that were compiled for this machine."""
+        return self.home / "cache" / "compiled"
+
+    @property
     def is_embedded_redis(self) -> bool:
         return not self.redis_url
 
