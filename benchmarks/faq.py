@@ -23,7 +23,7 @@ from ml import bundle, datasets, demo_photos, embedder
 from ml.datasets import Dataset
 from ml.errors import LookalikeError
 from ml.evaluate import evaluate
-from ml.fitting import Cache
+from ml.features import Cache
 from ml.model import EmbeddingModel, default_preprocessing, pretrained
 from ml.train import TrainConfig, preset_config, train
 

@@ -13,7 +13,8 @@ from typing import Any
 from deploy.walk import Found, Walk
 from ml.errors import LookalikeError
 from ml.images import UnreadableImage
-from workers.client import Client, Filling
+from workers.client import Client
+from workers.filling import Filling
 from workers.gallery import Added
 from workers.messages import JobStatus
 

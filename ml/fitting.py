@@ -3,7 +3,6 @@
 `ml.train` decides what is kept where; here a config and a data set become a model in memory.
 """
 
-import hashlib
 import logging
 import math
 from collections.abc import Callable
@@ -17,13 +16,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ml import datasets, finetune, losses, trainable
-from ml import pixels as decoding
 from ml.augment import NONE
 from ml.bundle import Preprocessing
 from ml.checkpoints import Checkpoint
 from ml.comparisons import count_pairs
 from ml.datasets import Dataset, Progress
 from ml.errors import LookalikeError
+from ml.features import Cache, Reader, project
 from ml.finetune import EpochReport, FeatureNetwork, Peers, Schedule
 from ml.metrics import evaluate_retrieval
 from ml.model import EmbeddingModel, pretrained
@@ -35,27 +34,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_BATCH = 64
 # Pictures are cached a quarter larger than they are trained on: crops lose little, and decoding is paid once.
 _CACHE_MARGIN = 1.25
 _OTHERS = 300  # training pictures that held-out ones are told apart from
-
-
-class Cache:
-    """Decoded pictures, by data and preprocessing. A sweep gives all of its trials the same one."""
-
-    def __init__(self) -> None:
-        self._known: dict[tuple[str, str], Pixels] = {}
-
-    def pixels(self, data: Dataset, preprocessing: Preprocessing, on_progress: Progress | None) -> Pixels:
-        key = (data.fingerprint, str(replace(preprocessing, mirror=False)))
-        if key not in self._known:
-            self._known[key] = decoding.decode(data, preprocessing, on_progress=on_progress)
-        return self._known[key]
-
-    def features(self, key: str, compute: Callable[[], Tensor]) -> Tensor:
-        """Features of an untouched network, by backbone and pictures. One run alone computes each once anyway."""
-        return compute()
 
 
 @dataclass(frozen=True)
@@ -104,7 +85,7 @@ def fit(
     log.info("%d pictures to train on, %d held out; decoded: %s", len(trained), len(held), seen.where)
     model.to(device)
     trainable.prepare(model.backbone)
-    reader = _Reader(model, device, on_progress, cache, f"{config.backbone} {finetune.precision(device)[0]}")
+    reader = Reader(model, device, on_progress, cache, f"{config.backbone} {finetune.precision(device)[0]}")
     before = _before(reader, seen, held)
     history: list[EpochReport] = []
     if config.epochs:
@@ -159,65 +140,7 @@ def _untrained(config: "TrainConfig") -> tuple[EmbeddingModel, Preprocessing]:
     return model, preprocessing
 
 
-class _Reader:
-    """Pictures to features of the model as it is now. Until `touch`, runs with the same backbone share them."""
-
-    def __init__(
-        self, model: EmbeddingModel, device: torch.device, on_progress: Progress | None, cache: Cache, network: str
-    ) -> None:
-        self.model, self.device, self.on_progress = model, device, on_progress
-        self._cache, self._network = cache, network
-        self._is_untouched = True
-
-    def touch(self) -> None:
-        """Says that training begins."""
-        self._is_untouched = False
-
-    def features(
-        self,
-        array: np.ndarray,
-        what: str,
-        *,
-        is_mirrored: bool = False,
-        vary: Callable[[Tensor], Tensor] | None = None,
-    ) -> Tensor:
-        """uint8 [n, s, s, 3] to layer-normalised pooled features, float32 [n, d] on the CPU.
-
-        Args:
-            array: pictures.
-            what: for progress.
-            is_mirrored: of their mirror images.
-            vary: uint8 [n, s, s, 3] to float [n, 3, t, t] in 0..1, instead of the pictures as they are.
-        """
-        if self._is_untouched and vary is None:
-            content = hashlib.blake2b(np.ascontiguousarray(array).data, digest_size=16).hexdigest()
-            key = f"{self._network} {is_mirrored} {array.shape} {content}"
-            return self._cache.features(key, lambda: self._compute(array, what, is_mirrored, None))
-        return self._compute(array, what, is_mirrored, vary)
-
-    @torch.no_grad()
-    def _compute(
-        self, array: np.ndarray, what: str, is_mirrored: bool, vary: Callable[[Tensor], Tensor] | None
-    ) -> Tensor:
-        found = []
-        for start in range(0, len(array), _BATCH):
-            batch = torch.from_numpy(np.ascontiguousarray(array[start : start + _BATCH])).to(self.device)
-            x = self.normalise(vary(batch)) if vary else self.model.normalise(batch)
-            x = (x.flip(3) if is_mirrored else x).contiguous(memory_format=torch.channels_last)
-            with finetune.autocast(self.device):
-                features = self.model.features(x)
-            found.append(features.float().cpu())
-            if self.on_progress:
-                self.on_progress(what, min(start + _BATCH, len(array)), len(array))
-        features = torch.cat(found)
-        return functional.layer_norm(features, features.shape[1:])
-
-    def normalise(self, x: Tensor) -> Tensor:
-        """float [n, 3, h, w] in 0..1 to what the backbone takes."""
-        return (x - self.model.mean) / self.model.std
-
-
-def _before(reader: _Reader, seen: Pixels, held: np.ndarray) -> dict[str, float]:
+def _before(reader: Reader, seen: Pixels, held: np.ndarray) -> dict[str, float]:
     """mAP@R of held-out classes through the network as it came, for a person to see what training brought."""
     if not len(held):
         return {}
@@ -233,7 +156,7 @@ def _finetune(
     labels: np.ndarray,
     positions: tuple[np.ndarray, np.ndarray],
     run_dir: Path,
-    reader: _Reader,
+    reader: Reader,
     cache: Cache,
     seen: Pixels,
     resume: Checkpoint | None,
@@ -303,7 +226,7 @@ def _plain(size_px: int) -> Callable[[Tensor], Tensor]:
 
 
 def _fit_closed_form(
-    config: "TrainConfig", model: EmbeddingModel, reader: _Reader, array: np.ndarray, labels: np.ndarray
+    config: "TrainConfig", model: EmbeddingModel, reader: Reader, array: np.ndarray, labels: np.ndarray
 ) -> np.ndarray:
     """Gives the model its head, from the training pictures, and their mirror images where the model uses those.
 
@@ -315,7 +238,7 @@ def _fit_closed_form(
         found.append(reader.features(array, "reading mirror images", is_mirrored=True))
     repeated = _long(labels).repeat(len(found))
     model.set_projection(*closed_form_head(torch.cat(found), repeated, dim=config.dim, shrinkage=config.shrinkage))
-    vectors = sum(_project(model, features) for features in found)
+    vectors = sum(project(model, features) for features in found)
     model.to(reader.device)
     return functional.normalize(torch.as_tensor(vectors), dim=1).numpy()
 
@@ -360,7 +283,7 @@ def _exported(config: "TrainConfig", model: EmbeddingModel, preprocessing: Prepr
 def _measured(
     config: "TrainConfig",
     model: EmbeddingModel,
-    reader: _Reader,
+    reader: Reader,
     seen: Pixels,
     held: np.ndarray,
     trained: np.ndarray,
@@ -372,7 +295,7 @@ def _measured(
     def embedded(positions: np.ndarray) -> Tensor:
         sides = (False, True) if config.mirror else (False,)
         array = seen.array[positions]
-        return _mean([_project(model, reader.features(array, "measuring", is_mirrored=side)) for side in sides])
+        return _mean([project(model, reader.features(array, "measuring", is_mirrored=side)) for side in sides])
 
     chosen = held if len(held) else trained
     vectors = embedded(chosen)
@@ -391,13 +314,6 @@ def _measured(
         "precision": finetune.precision(reader.device)[1],
     }
     return Fitted(model, {k: v for k, v in metrics.items() if math.isfinite(v)}, threshold, history, facts)
-
-
-@torch.no_grad()
-def _project(model: EmbeddingModel, features: Tensor) -> Tensor:
-    """Layer-normalised features through the linear map, rows of unit length."""
-    projected = features if model.projection is None else model.projection.cpu()(features)
-    return functional.normalize(projected, dim=1)
 
 
 def _mean(sides: list[Tensor]) -> Tensor:

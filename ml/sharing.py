@@ -20,7 +20,7 @@ from ml import pixels as decoding
 from ml.bundle import Preprocessing
 from ml.datasets import Dataset, Progress
 from ml.errors import LookalikeError
-from ml.fitting import Cache
+from ml.features import Cache
 from ml.pixels import Pixels
 
 _CLAIM_S = 120.0  # features that nobody delivered by then are computed by whoever asks next

@@ -24,8 +24,8 @@ from ml.checkpoints import TrainingFailed
 from ml.datasets import Dataset, Progress
 from ml.errors import LookalikeError
 from ml.evaluate import Evaluation, evaluate
+from ml.features import Cache
 from ml.finetune import EpochReport, Peers, entry, report_of
-from ml.fitting import Cache
 from ml.model import DEFAULT_BACKBONE
 
 log = logging.getLogger(__name__)

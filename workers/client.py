@@ -21,9 +21,10 @@ from workers import logs, photos
 from workers.app import connect_redis, living, living_workers, make_app, nudge
 from workers.asking import Asker
 from workers.errors import Busy, Overloaded, Refused, Unavailable
+from workers.filling import Filling
 from workers.gallery import Added, Gallery, NotFound
 from workers.health import status_of, without_password
-from workers.jobs import CHUNK, PREFIXES, Jobs
+from workers.jobs import PREFIXES, Jobs
 from workers.messages import (
     Failure,
     JobStatus,
@@ -41,7 +42,6 @@ from workers.training import KINDS, Trainings
 __all__ = [
     "Busy",
     "Client",
-    "Filling",
     "LookalikeError",
     "NotFound",
     "Overloaded",
@@ -63,40 +63,6 @@ _FOLLOWED_S = 5.0  # workers follow a switch in a quarter of a second; one that 
 def observe_request(route: str, method: str, status: int, seconds: float) -> None:
     """Counts a request of the portal for Prometheus."""
     HTTP_SECONDS.labels(route, method, str(status)).observe(seconds)
-
-
-class Filling:
-    """A job that is being filled while it already runs. `job` is its id."""
-
-    def __init__(self, client: "Client", job: str) -> None:
-        self.job = job
-        self._client = client
-        self._ids: list[str] = []
-        self._seen: set[bytes] = set()
-        self._flushed_at = time.monotonic()
-
-    def add(self, id: str) -> None:
-        """Adds a picture. The same picture a second time counts as unchanged."""
-        if (key := bytes.fromhex(id)) in self._seen:
-            self._client.jobs.count(self.job, {"unchanged": 1})
-            return
-        self._seen.add(key)
-        self._ids.append(id)
-        if len(self._ids) >= CHUNK or time.monotonic() - self._flushed_at > 5:
-            self.flush()
-
-    def fail(self, path: str, reason: str) -> None:
-        """Counts a file that could not be added."""
-        self._client.jobs.count(self.job, {"failed": 1}, [Failure(path, reason)])
-
-    def flush(self) -> None:
-        """Enqueues what has been collected."""
-        with self._client.reporting():
-            self._client.jobs.append(self.job, self._ids)
-            self._client.jobs.touch(self.job)
-            self._client.push(self.job)
-        self._ids = []
-        self._flushed_at = time.monotonic()
 
 
 class Client:

@@ -10,7 +10,7 @@ from ml import bundle, checkpoints, datasets, embedder, images, losses
 from ml.checkpoints import TrainingFailed
 from ml.datasets import BadDataset
 from ml.errors import LookalikeError
-from ml.fitting import Cache, _project, _Reader
+from ml.features import Cache, Reader, project
 from ml.model import from_bundle
 from ml.train import PRESETS, TrainConfig, preset_config, train
 from tests.ml.conftest import quick, write_picture
@@ -85,8 +85,8 @@ def test_training_evaluation_and_search_see_the_same_vector(trained, products):
         by_training = model(torch.from_numpy(pixels)).numpy()
     by_search = loaded.embed(pictures)
     assert float((by_training * by_search).sum(1).min()) > 1 - 1e-3
-    reader = _Reader(model, torch.device("cpu"), None, Cache(), "tested")
-    by_reader = _project(model, reader.features(pixels, "test")).numpy()
+    reader = Reader(model, torch.device("cpu"), None, Cache(), "tested")
+    by_reader = project(model, reader.features(pixels, "test")).numpy()
     assert float((by_reader * by_search).sum(1).min()) > 1 - 5e-3  # bf16
 
 
