@@ -94,12 +94,15 @@ def register(context: Context) -> None:
         until = time.monotonic() + _TURN_S
         numbers = [number]
         while numbers and (chunk := context.jobs.claim(job, numbers[0], context.presence.worker)) is not None:
+            began = time.monotonic()
             at_work.add((job, chunk.number))
             try:
                 _work(context, chunk)
             finally:
                 at_work.discard((job, chunk.number))
-            has_room = len(at_work) < CHUNKS_A_WORKER and time.monotonic() < until and state.should_stop is None
+            now = time.monotonic()
+            has_time = now + (now - began) < until and state.should_stop is None
+            has_room = has_time and len(at_work) < CHUNKS_A_WORKER
             numbers = nudge(app, context.jobs, job, living_workers(context.redis), keep=int(has_room))
 
     @task(name="conduct")
