@@ -4,6 +4,7 @@ Each sub-command lives in a `cli_*` module that is imported when it is called, s
 Exit status: 0 done, 1 failed, 2 wrong usage, 130 ended by Ctrl-C, 143 by SIGTERM.
 """
 
+import difflib
 import importlib
 import sys
 from collections.abc import Sequence
@@ -51,6 +52,17 @@ class Program(click.Group):
         module = importlib.import_module(COMMANDS[cmd_name][0])
         made: click.Command = getattr(module, cmd_name)
         return made
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """With a hint where a name is nearly one of ours."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            if close := difflib.get_close_matches(args[0], COMMANDS, 1):
+                error.hint = f"did you mean: lookalike {close[0]}"  # type: ignore[attr-defined]
+            raise
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """From the table above: asking each command for its first line would import them all."""

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 @command("evaluate", example="lookalike evaluate MODEL photos/test --rerank --binary --report report.html")
 @click.argument("model")
 @click.argument("data")
-@click.option("--rerank", is_flag=True, help="Also after k-reciprocal re-ranking.")
-@click.option("--binary", is_flag=True, help="Also as binary codes, 32 times smaller.")
+@click.option("--rerank", is_flag=True, help="Measure also after k-reciprocal re-ranking.")
+@click.option("--binary", is_flag=True, help="Measure also with vectors as binary codes, 32 times smaller.")
 @click.option("--report", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write an HTML report.")
 @click.option("--compare", multiple=True, metavar="MODEL", help="Another model to set beside it; may be repeated.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of comparative sets and clustering.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of comparative sets and clustering.")
 def evaluate(
     console: Console,
     model: str,

@@ -52,7 +52,9 @@ def models(console: Console) -> None:
         ]
         for record in records
     ]
-    console.show(table(rows, ["", "model", "dim", "mAP@R", "recall@1", "held-out mAP@R", "of classes", "trained on"]))
+    console.show(
+        table(rows, ["", "model", "dim", "test mAP@R", "test recall@1", "held-out mAP@R", "of classes", "trained on"])
+    )
 
 
 def _percent(value: float | None) -> str:
@@ -127,7 +129,7 @@ def rollback(console: Console) -> None:
     """Switch back to the model that answered before.
 
     Its collection was kept, so that it answers at once; photos that were added since then follow within moments.
-    A second rollback switches forth again.
+    A second rollback goes forward again.
     """
     from deploy.connection import connect
     from workers import settings

@@ -26,21 +26,25 @@ _LOSSES = "normsoftmax, softmax, proxy_anchor, arcface, multi_similarity, triple
     type=click.Choice(["fast", "accurate"]),
     default="accurate",
     show_default=True,
-    help="A linear head in under a minute, or the whole network in minutes.",
+    help="A linear head in about a minute, or the whole network in minutes.",
 )
 @click.option("--backbone", metavar="B", help="A name of timm, NAME@FILE, or a model's folder. [efficientnet_lite0]")
 @click.option("--loss", metavar="L", help=f"{_LOSSES} [normsoftmax]")
 @click.option("--dim", type=click.IntRange(1, 65536), metavar="N", help="Length of the vectors. [512]")
 @click.option("--epochs", type=click.IntRange(0, 10000), metavar="N", help="Passes over the photos.")
 @click.option("--lr", type=float, metavar="X", help="Highest learning rate of the network.")
-@click.option("--temperature", type=float, metavar="X", help="Of NormSoftmax. [0.05]")
-@click.option("--images-per-class", type=click.IntRange(0, 1024), metavar="N", help="In a batch. [4]")
-@click.option("--classes-per-batch", type=click.IntRange(2, 4096), metavar="N", help="In a batch. [8]")
+@click.option("--temperature", type=float, metavar="X", help="Temperature of NormSoftmax. [0.05]")
+@click.option(
+    "--images-per-class", type=click.IntRange(0, 1024), metavar="N", help="Photos of each class in a batch. [4]"
+)
+@click.option(
+    "--classes-per-batch", type=click.IntRange(2, 4096), metavar="N", help="Different classes in a batch. [8]"
+)
 @click.option("--train-px", type=click.IntRange(32, 1024), metavar="N", help="Side of the photos in training.")
 @click.option("--test-px", type=click.IntRange(32, 1024), metavar="N", help="Side of the photos in search.")
 @click.option("--holdout", type=click.FloatRange(0, 0.9), metavar="X", help="Share of classes to hold out. [0.1]")
 @click.option("--patience", type=click.IntRange(0, 1000), metavar="N", help="Stop after N epochs without gain.")
-@click.option("--seed", type=int, metavar="N", help="Of everything random. [0]")
+@click.option("--seed", type=int, metavar="N", help="Seed of everything random. [0]")
 @click.option("--workers", type=click.IntRange(1, 1024), default=1, show_default=True, help="Processes that train.")
 @click.option("--gpus", type=click.IntRange(0, 1024), metavar="N", help="GPUs to train on; 0 for none.")
 @click.option("--resume", is_flag=True, help="Go on where the same command was stopped.")
@@ -111,7 +115,8 @@ def train(
 
             with connect(current, say=console.step) as connected:
                 found |= {"published": publish_and_follow(console, Client(connected), name)}
-        tell({"phase": "done", "model": name})
+        held = {key: value for key, value in found.items() if key.startswith("held_out_map@r")}
+        tell({"phase": "done", "model": name} | held)
     console.result(found)
     _show_trained(console, name, found)
 

@@ -102,6 +102,13 @@ def test_the_version_is_the_package_s(capsys: pytest.CaptureFixture[str]) -> Non
     assert capsys.readouterr().out.startswith("lookalike 0.")
 
 
+def test_a_mistyped_command_is_told_what_it_may_have_meant(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["serch", "photo.jpg"], Console()) == 2
+    assert capsys.readouterr().err == "error: No such command 'serch'\nhint: did you mean: lookalike search\n"
+    assert run(["xyzzy"], Console()) == 2
+    assert "lookalike --help" in capsys.readouterr().err
+
+
 class TestEndings:
     """How any command ends, by a command of our own."""
 

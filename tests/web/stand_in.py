@@ -151,7 +151,9 @@ class StandInClient:
     def _train(self, kind: str, arguments: Sequence[str]) -> str:
         self._answering()
         self.asked.append({"kind": kind, "arguments": list(arguments)})
-        return self._note(kind, 12, 0, [])
+        job = self._note(kind, 12, 0, [])
+        self._jobs[job] = dataclasses.replace(self._jobs[job], detail={"model": "better", "held_out_map@r": 0.805})
+        return job
 
     def ended(self, kinds: Sequence[str], limit: int = 5) -> list[JobStatus]:
         """Jobs of these kinds that have ended."""

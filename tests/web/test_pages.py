@@ -246,11 +246,20 @@ class TestModels:
         assert workers_side.asked[-1] == {"kind": kind, "arguments": arguments}
         assert kind.capitalize() in browser.get(answer.headers["Location"]).text
 
+    def test_a_finished_training_shows_its_figures_and_can_be_published(self, browser, labelled):
+        job = post(browser, "/models/train", how="fast").headers["Location"]
+        page = browser.get(job).text
+        assert "80.5 %" in page and ">Publish it</button>" in page
+        published = post(browser, "/models/publish", model="better").headers["Location"]
+        assert "Publish it" not in browser.get(job).text
+        assert "better answers searches now" in browser.get(job).text
+        assert browser.get(published).status_code == 200
+
     def test_what_has_ended_stays_listed(self, browser, workers_side, labelled):
         job = post(browser, "/models/train", how="fast").headers["Location"]
         page = browser.get("/models").text
-        assert "Lately" in page
-        assert f'href="{job}"' in page.split("Lately")[1]
+        assert "Recent" in page
+        assert f'href="{job}"' in page.split("Recent")[1]
 
     def test_another_way_to_train_is_refused(self, browser, workers_side, labelled):
         assert post(browser, "/models/train", how="--resume").status_code == 409

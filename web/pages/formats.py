@@ -65,10 +65,10 @@ _DETAILS = {
     "collection": "Collection",
     "map@r": "mAP@R on labelled photos",
     "held_out_map@r": "mAP@R of held-out classes",
+    "held_out_map@r_before": "the same before training",
     "sweep": "Sweep",
     "best": "Best so far",
     "report": "Report",
-    "host": "Runs on",
     "missing": "Missing",
     "extra": "Too many",
     "different": "Different",
@@ -78,13 +78,22 @@ _DETAILS = {
     "to": "To",
     "from": "From",
 }
+_SHARES = ("map@r", "held_out_map@r", "held_out_map@r_before")
 _INNER = {"publish": ("missing", "extra", "different")}  # counts of each pass, of no use to a reader
 
 
 def details(job: JobStatus) -> list[tuple[str, str]]:
     """What a job has to tell besides its counts, as rows of name and text."""
     hidden = _INNER.get(job.kind, ())
-    return [(name, told(job.detail[key])) for key, name in _DETAILS.items() if key in job.detail and key not in hidden]
+    shown = [key for key in _DETAILS if job.detail.get(key) not in (None, {}) and key not in hidden]
+    return [(_DETAILS[key], _shares(job.detail[key]) if key in _SHARES else told(job.detail[key])) for key in shown]
+
+
+def _shares(value: float | dict[str, float]) -> str:
+    """One share in percent, or a publish's two: of the new collection, and of the one that was active."""
+    if isinstance(value, dict):
+        return f"{percent(value['new'])}, of the model before {percent(value['active'])}"
+    return percent(value)
 
 
 def bar(similarity: float) -> str:

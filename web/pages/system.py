@@ -13,7 +13,8 @@ _UNITS = {"train": "epochs", "sweep": "trials"}  # what a job counts; the others
 @blueprint.get("/jobs/<job_id>")
 def job(job_id: str) -> ResponseReturnValue:
     """How far a job is, and which files it had to leave out."""
-    return render_template("job.html", job=client().job(job_id), units=_UNITS)
+    ours = client()
+    return render_template("job.html", job=ours.job(job_id), units=_UNITS, active=ours.active())
 
 
 @blueprint.post("/jobs/<job_id>/stop")
