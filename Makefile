@@ -47,7 +47,7 @@ docs: $(STAMP)
 	@$(BIN)/python -m deploy.reference
 	@echo "==> docs/reference is what the code says"
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict --clean --config-file .mkdocs.yml
-	@echo "==> the site is in site/: open site/index.html"
+	@echo "==> the site is in site/: open site/index.html; its search wants a server: python3 -m http.server --directory site"
 
 format: $(STAMP)
 	@$(BIN)/ruff check --fix .
