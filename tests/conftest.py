@@ -1,6 +1,7 @@
 """What all tests share: photos, and a queue server."""
 
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -10,6 +11,9 @@ import pytest
 import redis
 
 from deploy import valkey
+
+# A suite that a script starts in the background inherits that Ctrl-C is ignored, and so would every program it starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 

@@ -203,6 +203,15 @@ class TestOtherPages:
         assert "division" not in answer.text
 
 
+def test_the_gallery_says_how_many_photos_it_shows(browser, workers_side):
+    for shade in (10, 60, 110):
+        keep(workers_side, (200, shade, 0), f"reds/{shade}.jpg", "red")
+    keep(workers_side, (0, 0, 200), "blues/1.jpg", "blue")
+    assert "4 photos" in browser.get("/gallery").text
+    assert "3 photos" in browser.get("/gallery?label=red").text
+    assert "1 photo<" in browser.get("/gallery?label=blue").text
+
+
 class TestModels:
     @pytest.fixture
     def labelled(self, workers_side):

@@ -20,7 +20,11 @@ def page() -> ResponseReturnValue:
     label = tidy_label(request.args.get("label"))
     pictures, following = client().pictures(label=label, after=request.args.get("after") or None, limit=PAGE)
     labels = client().labels()
-    return render_template("gallery.html", pictures_shown=pictures, next=following, label=label, labels=labels)
+    of_label = {each.label: each.count for each in labels}
+    total = of_label.get(label, 0) if label else client().status().pictures
+    return render_template(
+        "gallery.html", pictures_shown=pictures, next=following, label=label, labels=labels, total=total
+    )
 
 
 @blueprint.get("/pictures/<id>")
