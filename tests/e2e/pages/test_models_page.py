@@ -31,7 +31,7 @@ def test_a_model_is_trained_published_and_taken_back(portal, open_browser):
     trained = status.detail["model"]
     browser.find_element(By.LINK_TEXT, "Models").click()
     until(browser, "document.title.startsWith('Models')")
-    answering = browser.find_element(By.XPATH, "//tr[.//*[text()='answers']]").text
+    answering = browser.find_element(By.XPATH, "//tr[.//*[text()='answers searches']]").text
     assert answering.startswith(trained)
     assert " %" in answering
     photo = portal.photo(3).read_bytes()
