@@ -3,7 +3,8 @@
 One thread owns the processor that models run on. It takes what is waiting and never waits for more, so a lone search
 pays nothing; under load the batch grows by itself. Bulk work goes in pieces of some 12 ms, whatever the model and the
 processor, and of 6 ms while people search: a search waits for one at most. From a search's first moment to its last no
-further piece begins, and decoders hold back, too; searches without end slow them down and never stop them.
+further piece begins, and decoders hold back, too. Each waits a twentieth of a second at most: searches without end slow
+indexing down and never stop it.
 """
 
 import contextlib
@@ -46,6 +47,7 @@ class Batcher:
         self._closed = False
         self._speed: dict[int, float] = {}  # pictures/s by embedder
         self._searched_at = float("-inf")
+        self._bulk_at = 0.0  # when bulk work had its turn, or began to wait for one
         self._thread = threading.Thread(target=self._run, name="batcher", daemon=True)
         self._thread.start()
 
@@ -88,6 +90,8 @@ class Batcher:
         step = MAX_BATCH if urgent else self._piece(embedder)
         items = [_Item(embedder, pixels[start : start + step]) for start in range(0, len(pixels), step)]
         with self._wake:
+            if not urgent and not self._bulk:
+                self._bulk_at = time.monotonic()
             (self._urgent if urgent else self._bulk).extend(items)
             self._wake.notify()
         return np.concatenate([item.future.result() for item in items])
@@ -125,17 +129,21 @@ class Batcher:
     def _take(self) -> list[_Item]:
         """The next batch: of one model, and urgent or not; empty when closed."""
         with self._wake:
-            while not (self._urgent or self._bulk or self._closed):
-                self._wake.wait()
-            if not self._urgent:
-                self._wake.wait_for(lambda: self._urgent or not self._searches or self._closed, _GIVES_WAY_S)
-            if self._bulk and not self._urgent:
-                return [self._bulk.popleft()]
-            batch: list[_Item] = []
-            room = MAX_BATCH
-            while self._urgent and self._urgent[0].embedder is (batch or self._urgent)[0].embedder:
-                room -= len(self._urgent[0].pixels)
-                if batch and room < 0:
-                    break
-                batch.append(self._urgent.popleft())
-            return batch
+            while True:
+                patience_s = self._bulk_at + _GIVES_WAY_S - time.monotonic()
+                if self._bulk and (patience_s <= 0 or not (self._urgent or self._searches)):
+                    self._bulk_at = time.monotonic()
+                    return [self._bulk.popleft()]
+                if self._urgent or self._closed:
+                    return self._take_urgent()
+                self._wake.wait(patience_s if self._bulk else None)
+
+    def _take_urgent(self) -> list[_Item]:
+        batch: list[_Item] = []
+        room = MAX_BATCH
+        while self._urgent and self._urgent[0].embedder is (batch or self._urgent)[0].embedder:
+            room -= len(self._urgent[0].pixels)
+            if batch and room < 0:
+                break
+            batch.append(self._urgent.popleft())
+        return batch

@@ -96,6 +96,24 @@ def test_searches_without_end_do_not_stop_bulk_work(batcher: Batcher, model: Any
         assert batcher.embed(model, pictures(7), urgent=False)[0, 0] == 7
 
 
+def test_searches_that_follow_each_other_do_not_stop_bulk_work(batcher: Batcher, model: Any) -> None:
+    is_done = threading.Event()
+
+    def search() -> None:
+        while not is_done.is_set():
+            with batcher.searching():
+                batcher.embed(model, pictures(10), urgent=True)
+
+    searches = [start(search) for _ in range(4)]
+    bulk = start(lambda: batcher.embed(model, pictures(1, 2, 3), urgent=False))
+    bulk.join(10)
+    has_ended = not bulk.is_alive()
+    is_done.set()
+    for thread in (*searches, bulk):
+        thread.join(10)
+    assert has_ended
+
+
 def test_whoever_waits_hears_of_a_failure_and_the_next_is_served(batcher: Batcher, model: Any) -> None:
     broken: Any = Counting()
     broken.embed_arrays = lambda pixels: 1 / 0
