@@ -24,6 +24,7 @@ class Cache:
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, str], Pixels] = {}
+        self._features: dict[str, Tensor] = {}  # some kB a picture, a thirtieth of its pixels
 
     def pixels(self, data: Dataset, preprocessing: Preprocessing, on_progress: Progress | None) -> Pixels:
         key = (data.fingerprint, str(replace(preprocessing, mirror=False)))
@@ -32,8 +33,10 @@ class Cache:
         return self._known[key]
 
     def features(self, key: str, compute: Callable[[], Tensor]) -> Tensor:
-        """Features of an untouched network, by backbone and pictures. One run alone computes each once anyway."""
-        return compute()
+        """Features of an untouched network, by backbone and pictures."""
+        if key not in self._features:
+            self._features[key] = compute()
+        return self._features[key]
 
 
 class Reader:
