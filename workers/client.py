@@ -274,7 +274,7 @@ class Client:
     def ended(self, kinds: Sequence[str], limit: int = 5) -> list[JobStatus]:
         """The latest jobs of these kinds that have ended, newest first."""
         with self.reporting():
-            found = [status for kind in kinds for status in self.jobs.latest(kind) if status.is_finished]
+            found = [status for kind in kinds for status in self.jobs.latest(kind, limit) if status.is_finished]
         return sorted(found, key=lambda status: -(status.ended_at or 0))[:limit]
 
     def follow(self, job: str, timeout_s: float | None = None) -> Iterator[JobStatus]:

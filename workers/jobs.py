@@ -144,10 +144,10 @@ class Jobs:
         """Ids of jobs that have not ended."""
         return sorted(self._redis.smembers("lookalike:jobs"))
 
-    def latest(self, kind: str) -> list[JobStatus]:
-        """The latest jobs of a kind that are still known, newest first."""
+    def latest(self, kind: str, limit: int) -> list[JobStatus]:
+        """The latest few jobs of a kind, running ones included, newest first; without those that are forgotten."""
         found = []
-        for job in self._redis.lrange(f"lookalike:jobs:{kind}", 0, -1):
+        for job in self._redis.lrange(f"lookalike:jobs:{kind}", 0, limit - 1):
             with contextlib.suppress(NotFound):
                 found.append(self.status(job))
         return found

@@ -167,8 +167,9 @@ def test_other_counters_show_up_in_the_detail(jobs: Jobs) -> None:
 def test_the_latest_jobs_of_a_kind_are_known_newest_first(jobs: Jobs) -> None:
     first, _, last = jobs.create("train"), jobs.create("publish"), jobs.create("train")
     jobs.end(first, "done")
-    found = jobs.latest("train")
+    found = jobs.latest("train", 5)
     assert [status.job for status in found] == [last, first]
+    assert [status.job for status in jobs.latest("train", 1)] == [last]
     assert found[0].ended_at is None
     assert found[1].ended_at == pytest.approx(time.time(), abs=5)
 
@@ -176,7 +177,7 @@ def test_the_latest_jobs_of_a_kind_are_known_newest_first(jobs: Jobs) -> None:
 def test_a_forgotten_job_is_no_longer_among_the_latest(jobs: Jobs, queue: redis.Redis) -> None:
     forgotten, kept = jobs.create("sweep"), jobs.create("sweep")
     queue.delete(f"lookalike:job:{forgotten}")
-    assert [status.job for status in jobs.latest("sweep")] == [kept]
+    assert [status.job for status in jobs.latest("sweep", 5)] == [kept]
 
 
 def test_an_unknown_job_is_not_found(jobs: Jobs) -> None:

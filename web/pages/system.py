@@ -13,8 +13,9 @@ _UNITS = {"train": "epochs", "sweep": "trials"}  # what a job counts; the others
 @blueprint.get("/jobs/<job_id>")
 def job(job_id: str) -> ResponseReturnValue:
     """How far a job is, and which files it had to leave out."""
-    ours = client()
-    return render_template("job.html", job=ours.job(job_id), units=_UNITS, active=ours.active())
+    found = client().job(job_id)
+    active = client().active() if found.is_finished else None  # a running job's page is read again every second
+    return render_template("job.html", job=found, units=_UNITS, active=active)
 
 
 @blueprint.post("/jobs/<job_id>/stop")
