@@ -47,19 +47,18 @@ def show_results(console: Console, found: "SearchResult") -> None:
     if not found.results:
         console.show("nothing found: the gallery is empty, or no photo of it carries this label")
         return
-    has_matches = any(result.match is not None for result in found.results)
     rows = [
         [
             str(result.rank),
             f"{result.similarity:.3f}",
             bar(result.similarity).ljust(20),
-            *(["match" if result.match else ""] if has_matches else []),
+            "match" if result.match else "",
             result.label or "–",
             _near(result.path),
         ]
         for result in found.results
     ]
-    console.show(table(rows, ["rank", "similarity", "", *([""] if has_matches else []), "label", "photo"]))
+    console.show(table(rows, ["rank", "similarity", "", "", "label", "photo"]))
     console.show(f"by the model {found.model}")
 
 
