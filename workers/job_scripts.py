@@ -53,7 +53,7 @@ return due
 
 # args: number, worker, now, seconds until a claim counts as lost, prefix of worker keys
 CLAIM = """
-local record, chunks, leases, holders, attempts = unpack(KEYS)
+local record, chunks, leases, holders, attempts, intents = unpack(KEYS)
 local number, worker = ARGV[1], ARGV[2]
 if redis.call('HGET', record, 'state') ~= 'running' then return nil end
 local items = redis.call('HGET', chunks, number)
@@ -66,17 +66,16 @@ end
 redis.call('ZADD', leases, tonumber(ARGV[3]) + tonumber(ARGV[4]), number)
 redis.call('HSET', holders, number, worker)
 local attempt = redis.call('HINCRBY', attempts, number, 1)
-return {items, attempt, redis.call('HGET', record, 'params')}
+return {items, attempt, redis.call('HGET', record, 'params'), redis.call('HGET', intents, number) or ''}
 """
 
 # args: number, now, job, number of counters, name and increment of each ..., failures as JSON ...
 FINISH = """
-local record, chunks, leases, holders, attempts, failures, running = unpack(KEYS)
+local record, chunks, leases, holders, attempts, intents, failures, running = unpack(KEYS)
 local number = ARGV[1]
 if redis.call('HDEL', chunks, number) == 0 then return 0 end
 redis.call('ZREM', leases, number)
-redis.call('HDEL', holders, number)
-redis.call('HDEL', attempts, number)
+for _, key in ipairs({holders, attempts, intents}) do redis.call('HDEL', key, number) end
 local first_failure = 5 + 2 * ARGV[4]
 for i = 5, first_failure - 1, 2 do redis.call('HINCRBY', record, ARGV[i], ARGV[i + 1]) end
 for i = first_failure, #ARGV do redis.call('RPUSH', failures, ARGV[i]) end
@@ -100,16 +99,17 @@ if redis.call('HEXISTS', chunks, ARGV[1]) == 1 then
 end
 """
 
-# args: number, single items as JSON ...
+# args: number, single items as JSON ... What was intended of the chunk is intended of each of its items.
 SPLIT = """
-local record, chunks, waiting, leases, holders, attempts = unpack(KEYS)
+local record, chunks, waiting, leases, holders, attempts, intents = unpack(KEYS)
+local intended = redis.call('HGET', intents, ARGV[1])
 if redis.call('HDEL', chunks, ARGV[1]) == 0 then return end
 redis.call('ZREM', leases, ARGV[1])
-redis.call('HDEL', holders, ARGV[1])
-redis.call('HDEL', attempts, ARGV[1])
+for _, key in ipairs({holders, attempts, intents}) do redis.call('HDEL', key, ARGV[1]) end
 for i = 2, #ARGV do
   local number = redis.call('HINCRBY', record, 'next', 1)
   redis.call('HSET', chunks, number, ARGV[i])
+  if intended then redis.call('HSET', intents, number, intended) end
   redis.call('RPUSH', waiting, number)
 end
 """

@@ -2,7 +2,8 @@
 
 A job is a record in Redis with its items in chunks. The broker only carries nudges ("look at chunk 7 of job x"): what
 is not finished in time, or whose worker died, is due again, and whoever follows the job, whoever finishes a chunk and
-every worker's housekeeping enqueue what is due. A chunk is counted once, however often it ran.
+every worker's housekeeping enqueue what is due. A chunk is counted once, however often it ran; since a run notes what
+it is about to do, one that was cut short between doing and counting is counted by the next as if it had done both.
 
     lookalike:jobs                   ids of running jobs
     lookalike:jobs:<kind>            ids of the latest jobs of a kind, newest first
@@ -12,6 +13,7 @@ every worker's housekeeping enqueue what is due. A chunk is counted once, howeve
     lookalike:job:<id>:leases        number -> time at which it counts as lost
     lookalike:job:<id>:holders       number -> worker that claimed it
     lookalike:job:<id>:attempts      number -> claims so far
+    lookalike:job:<id>:intents       number -> what its last run was about to do: item -> result
     lookalike:job:<id>:failures      the first 1,000 failures
     lookalike:job:<id>:findings      what the job found, if that is its purpose
 """
@@ -21,7 +23,7 @@ import json
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from workers.gallery import NotFound
@@ -40,13 +42,17 @@ COUNTERS = ("added", "unchanged", "updated", "removed", "failed")
 
 @dataclass(frozen=True)
 class Chunk:
-    """Items of a job that one worker has claimed. `attempt` counts from 1."""
+    """Items of a job that one worker has claimed.
+
+    `attempt` counts from 1; `intended` is what an earlier one was about to do: item -> added, updated or removed.
+    """
 
     job: str
     number: int
     items: tuple[str, ...]
     attempt: int
     params: dict[str, Any]
+    intended: Mapping[str, str] = field(default_factory=dict)
 
 
 def worker_key(worker: str) -> str:
@@ -159,23 +165,34 @@ class Jobs:
 
     def claim(self, job: str, number: int, worker: str) -> Chunk | None:
         """Takes a chunk; None when it is finished, stopped, or in the hands of another living worker."""
-        keys = _keys(job, "chunks", "leases", "holders", "attempts")
+        keys = _keys(job, "chunks", "leases", "holders", "attempts", "intents")
         answer = self._claim(keys, [number, worker, time.time(), _CLAIMED_S, worker_key("")])
         if answer is None:
             return None
-        items, attempt, params = answer
-        return Chunk(job, number, tuple(json.loads(items)), int(attempt), json.loads(params))
+        items, attempt, params, intended = answer
+        return Chunk(
+            job, number, tuple(json.loads(items)), int(attempt), json.loads(params), json.loads(intended or "{}")
+        )
 
     def renew(self, chunk: Chunk) -> None:
         """Says that a claimed chunk is still being worked on."""
         self._redis.zadd(f"{_key(chunk.job)}:leases", {str(chunk.number): time.time() + _CLAIMED_S}, xx=True)
+
+    def intend(self, chunk: Chunk, results: Mapping[str, str]) -> None:
+        """Notes what is about to happen to the items that change, for the next claim if this one is cut short."""
+        if results:
+            key = f"{_key(chunk.job)}:intents"
+            with self._redis.pipeline() as pipe:
+                pipe.hset(key, str(chunk.number), json.dumps(dict(results)))
+                pipe.expire(key, _KEPT_S)
+                pipe.execute()
 
     def finish(self, chunk: Chunk, counts: Mapping[str, int], failures: Sequence[Failure] = ()) -> bool:
         """Counts a chunk and forgets it. False when it had been counted before.
 
         `counts` adds to the record's counters; names that are no field of JobStatus show up in its `detail`.
         """
-        keys = [*_keys(chunk.job, "chunks", "leases", "holders", "attempts", "failures"), "lookalike:jobs"]
+        keys = [*_keys(chunk.job, "chunks", "leases", "holders", "attempts", "intents", "failures"), "lookalike:jobs"]
         pairs = [part for pair in counts.items() for part in pair]
         texts = [json.dumps(failure.to_json()) for failure in failures]
         args = [chunk.number, time.time(), chunk.job, len(counts), *pairs, *texts]
@@ -201,7 +218,7 @@ class Jobs:
 
     def split(self, chunk: Chunk) -> None:
         """Replaces a chunk by chunks of one item each, to find the item that ends its workers."""
-        keys = _keys(chunk.job, "chunks", "waiting", "leases", "holders", "attempts")
+        keys = _keys(chunk.job, "chunks", "waiting", "leases", "holders", "attempts", "intents")
         self._split(keys, [chunk.number, *[json.dumps([item]) for item in chunk.items]])
 
     def end(self, job: str, state: str, detail: Mapping[str, Any] | None = None) -> None:
@@ -210,7 +227,7 @@ class Jobs:
             pipe.hset(_key(job), mapping={"state": state, "finished_at": time.time()})
             if detail is not None:
                 pipe.hset(_key(job), "detail", json.dumps(dict(detail)))
-            pipe.delete(*[f"{_key(job)}:{part}" for part in ("chunks", "waiting", "leases", "holders", "attempts")])
+            pipe.delete(*_keys(job, "chunks", "waiting", "leases", "holders", "attempts", "intents")[1:])
             pipe.srem("lookalike:jobs", job)
             pipe.expire(_key(job), _KEPT_S)
             pipe.expire(f"{_key(job)}:failures", _KEPT_S)

@@ -1,11 +1,14 @@
 """Makes collections agree with the gallery, for some pictures: the one step behind index, label, delete and repair.
 
 The gallery is changed first; then its ids come here. A picture that exists gets its point or a corrected payload;
-one that does not loses its point. Safe to run twice, and side by side with itself.
+one that does not loses its point. Safe to run twice, and side by side with itself; what a run that was cut short has
+done already counts as done by the run that repeats it.
 """
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import numpy as np
 
@@ -33,11 +36,24 @@ class Outcome:
             serving.gallery.sweep(id)
 
 
+@dataclass(frozen=True)
+class _Changes:
+    """What brings one collection in line with the gallery."""
+
+    stored: Sequence[str]
+    removed: Sequence[str]
+    stale: Mapping[str, Payload]
+    missing: Sequence[str]
+
+
 def reconcile(
     serving: Serving,
     ids: Sequence[str],
     target: Live | None = None,
+    *,
     renew: Callable[[], None] = lambda: None,
+    intended: Mapping[str, str] = MappingProxyType({}),
+    intend: Callable[[Mapping[str, str]], None] = lambda results: None,
 ) -> Outcome:
     """Brings the points of these ids in line with the gallery.
 
@@ -46,30 +62,35 @@ def reconcile(
         ids: picture ids, existing or not; at most a chunk.
         target: the only collection to work on; every live one if None. The counts are those of the first.
         renew: called now and then, to say that work goes on.
+        intended: what an earlier run, perhaps cut short, was about to do to these ids: id -> added, updated or removed.
+        intend: called with the same before anything is changed, to be kept for the next run.
     """
     wanted = list(dict.fromkeys(ids))
     pictures = serving.gallery.find_many(wanted)
     gone = [id for id in wanted if id not in pictures]
-    counts = dict.fromkeys(("added", "unchanged", "updated", "removed"), 0)
-    counts["unchanged"] = len(ids) - len(wanted)
+    results: dict[str, str] = {}
     failed: dict[str, Failure] = {}
     written: set[str] = set()
     # A collection may come to life while we write: whoever makes it counts on us to look again.
     while targets := [t for t in _targets(serving, target) if t.collection not in written]:
         for live in targets:
-            done = _remove(serving, live.collection, gone) | _write(serving, live, pictures, failed, renew)
+            changes = _compare(serving, live.collection, pictures, gone)
+            missing = [id for id in changes.missing if id not in failed]
+            points = _embed(serving, live, [pictures[id] for id in missing], failed, renew)
             if not written:
-                counts = {name: count + done.get(name, 0) for name, count in counts.items()}
-                counts["unchanged"] += len(gone) - done["removed"]
+                results = _results(changes, points, {id: intended[id] for id in wanted if id in intended})
+                intend(results)
+            _apply(serving, live.collection, changes, points)
             written.add(live.collection)
     for collection in serving.retained() if target is None else ():
         if serving.store.exists(collection):
-            _remove(serving, collection, gone)
-            _relabel(serving, collection, pictures)
+            _apply(serving, collection, _compare(serving, collection, pictures, gone), [])
     for id in gone:
         serving.gallery.sweep(id)
     _catch_up(serving, pictures, written)
     refused = [id for id in failed if serving.gallery.is_intact(id)]
+    counts = dict.fromkeys(("added", "updated", "removed"), 0) | Counter(results.values())
+    counts["unchanged"] = len(ids) - len(results.keys() | failed.keys())
     return Outcome(counts, list(failed.values()), refused)
 
 
@@ -77,46 +98,56 @@ def _targets(serving: Serving, target: Live | None) -> Sequence[Live]:
     return serving.targets() if target is None else (target,)
 
 
-def _remove(serving: Serving, collection: str, gone: list[str]) -> dict[str, int]:
-    present = list(serving.store.fetch(collection, gone)) if gone else []
-    if present:
-        serving.store.delete(collection, present)
-    return {"removed": len(present)}
+def _compare(serving: Serving, collection: str, pictures: Mapping[str, Picture], gone: Sequence[str]) -> _Changes:
+    points = serving.store.fetch(collection, [*pictures, *gone])
+    payloads = {id: _payload(picture) for id, picture in pictures.items()}
+    return _Changes(
+        stored=list(points),
+        removed=[id for id in gone if id in points],
+        stale={id: payload for id, payload in payloads.items() if id in points and points[id].payload != payload},
+        missing=[id for id in pictures if id not in points],
+    )
 
 
-def _relabel(serving: Serving, collection: str, pictures: dict[str, Picture]) -> tuple[dict[str, Payload], int]:
-    """Corrects payloads. Returns those that are stored now, and how many differed."""
-    stored = {id: point.payload for id, point in serving.store.fetch(collection, list(pictures)).items()}
-    wanted = {id: _payload(pictures[id]) for id in stored}
-    stale = {id: payload for id, payload in wanted.items() if payload != stored[id]}
-    if stale:
-        serving.store.set_payloads(collection, stale)
-    return wanted, len(stale)
-
-
-def _write(
-    serving: Serving, target: Live, pictures: dict[str, Picture], failed: dict[str, Failure], renew: Callable[[], None]
-) -> dict[str, int]:
-    """Upserts what is missing in one collection and corrects what differs."""
-    stored, stale = _relabel(serving, target.collection, pictures)
-    missing = [id for id in pictures if id not in stored and id not in failed]
+def _embed(
+    serving: Serving,
+    target: Live,
+    pictures: Sequence[Picture],
+    failed: dict[str, Failure],
+    renew: Callable[[], None],
+) -> list[Point]:
     points: list[Point] = []
-    for start in range(0, len(missing), serving.decode_step):
-        part = missing[start : start + serving.decode_step]
-        prepared = list(serving.decoders.map(lambda id: _prepare(serving, target, pictures[id]), part))
-        ready = {}
-        for id, pixels in zip(part, prepared, strict=True):
+    for start in range(0, len(pictures), serving.decode_step):
+        part = pictures[start : start + serving.decode_step]
+        prepared = list(serving.decoders.map(lambda picture: _prepare(serving, target, picture), part))
+        ready = []
+        for picture, pixels in zip(part, prepared, strict=True):
             if isinstance(pixels, Failure):
-                failed[id] = pixels
+                failed[picture.id] = pixels
             else:
-                ready[id] = pixels
+                ready.append((picture, pixels))
         if ready:
-            vectors = serving.batcher.embed(target.embedder, np.stack(list(ready.values())), urgent=False)
-            points += [Point(id, v, _payload(pictures[id])) for id, v in zip(ready, vectors, strict=True)]
+            vectors = serving.batcher.embed(target.embedder, np.stack([pixels for _, pixels in ready]), urgent=False)
+            points += [Point(p.id, v, _payload(p)) for (p, _), v in zip(ready, vectors, strict=True)]
         renew()
+    return points
+
+
+def _results(changes: _Changes, points: Sequence[Point], intended: Mapping[str, str]) -> dict[str, str]:
+    """What happens to each id that changes, as seen from before the first run."""
+    stored = set(changes.stored)
+    earlier = {id: result for id, result in intended.items() if (id in stored) == (result != "removed")}
+    now = dict.fromkeys(changes.removed, "removed") | dict.fromkeys(changes.stale, "updated")
+    return now | earlier | {point.id: "added" for point in points}
+
+
+def _apply(serving: Serving, collection: str, changes: _Changes, points: Sequence[Point]) -> None:
+    if changes.removed:
+        serving.store.delete(collection, changes.removed)
+    if changes.stale:
+        serving.store.set_payloads(collection, changes.stale)
     if points:
-        serving.store.upsert(target.collection, points)
-    return {"added": len(points), "updated": stale, "unchanged": len(stored) - stale}
+        serving.store.upsert(collection, points)
 
 
 def _prepare(serving: Serving, target: Live, picture: Picture) -> np.ndarray | Failure:

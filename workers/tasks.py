@@ -152,7 +152,14 @@ def _work(context: Context, chunk: Chunk) -> None:
             target = None
             if "collection" in chunk.params:
                 target = context.serving.live(chunk.params["model"], chunk.params["collection"])
-            outcome = reconcile(context.serving, chunk.items, target, renew=lambda: context.jobs.renew(chunk))
+            outcome = reconcile(
+                context.serving,
+                chunk.items,
+                target,
+                renew=lambda: context.jobs.renew(chunk),
+                intended=chunk.intended,
+                intend=lambda results: context.jobs.intend(chunk, results),
+            )
             outcome.counts |= {"done": len(chunk.items), "failed": len(outcome.failures)}
         context.presence.beat()
     except LookalikeError as error:  # storage or store are away: nobody's fault, so it does not count

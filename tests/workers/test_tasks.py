@@ -66,7 +66,7 @@ def run(context: Context, job: str) -> None:
 def test_a_picture_that_kills_its_worker_is_put_aside(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     deaths: list[str] = []
 
-    def reconcile(serving: Any, ids: tuple[str, ...], target: Any = None, renew: Any = None) -> Outcome:
+    def reconcile(serving: Any, ids: tuple[str, ...], target: Any = None, **_: Any) -> Outcome:
         if POISON in ids:
             deaths.append(POISON)
             raise Killed
@@ -85,7 +85,7 @@ def test_a_picture_that_kills_its_worker_is_put_aside(context: Context, monkeypa
 def test_a_picture_on_which_our_code_fails_is_reported_with_the_error(
     context: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def reconcile(serving: Any, ids: tuple[str, ...], target: Any = None, renew: Any = None) -> Outcome:
+    def reconcile(serving: Any, ids: tuple[str, ...], target: Any = None, **_: Any) -> Outcome:
         if POISON in ids:
             raise ZeroDivisionError("division by zero")
         return Outcome({"added": len(ids)})
@@ -101,7 +101,7 @@ def test_a_picture_on_which_our_code_fails_is_reported_with_the_error(
 def test_a_store_that_is_away_costs_no_attempt(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
 
-    def reconcile(serving: Any, ids: tuple[str, ...], target: Any = None, renew: Any = None) -> Outcome:
+    def reconcile(serving: Any, ids: tuple[str, ...], target: Any = None, **_: Any) -> Outcome:
         calls.append(len(ids))
         if len(calls) <= 3 * MAX_ATTEMPTS:
             raise LookalikeError("the Qdrant server does not answer")
@@ -129,7 +129,7 @@ class TestTurns:
     def done(self, monkeypatch: pytest.MonkeyPatch) -> list[int]:
         done: list[int] = []
 
-        def reconcile(serving: Any, ids: tuple[str, ...], target: Any = None, renew: Any = None) -> Outcome:
+        def reconcile(serving: Any, ids: tuple[str, ...], target: Any = None, **_: Any) -> Outcome:
             done.append(len(ids))
             return Outcome({"added": len(ids)})
 
@@ -161,7 +161,7 @@ class TestTurns:
         numbers = context.jobs.due(job, width=3)
         holding, are_held = threading.Event(), threading.Barrier(3)
 
-        def reconcile(serving: Any, ids: tuple[str, ...], target: Any = None, renew: Any = None) -> Outcome:
+        def reconcile(serving: Any, ids: tuple[str, ...], target: Any = None, **_: Any) -> Outcome:
             are_held.wait(10)
             if threading.current_thread() is not threading.main_thread():
                 assert holding.wait(10)
