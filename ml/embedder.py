@@ -20,6 +20,10 @@ log = logging.getLogger(__name__)
 _CUDA_DRIVERS = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/dxg")
 
 
+class Interrupted(Exception):
+    """A call was ended by `interrupt` and gave nothing."""
+
+
 class Network(Protocol):
     """A loaded network on some device."""
 
@@ -29,6 +33,10 @@ class Network(Protocol):
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
         """uint8 [n, s, s, 3] to float32 [n, dim], rows of unit length."""
+        ...
+
+    def interrupt(self) -> None:
+        """From another thread: ends the call under way, where the device can, which then raises Interrupted."""
         ...
 
 
@@ -84,6 +92,10 @@ class Embedder:
             vectors = self._network(pixels)
         vectors = vectors.astype(np.float32, copy=False)
         return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+    def interrupt(self) -> None:
+        """Ends the `embed_arrays` under way in another thread, where the device can: it raises Interrupted."""
+        self._network.interrupt()
 
 
 def load(bundle_dir: Path, *, device: str = "auto", cache_dir: Path | None = None) -> Embedder:

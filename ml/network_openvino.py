@@ -4,6 +4,7 @@ The compiled form is kept in a cache folder, and starting from it imports neithe
 on how pictures are batched: every picture goes through the same kernels, alone or not (tests/ml/test_embedder.py).
 """
 
+import contextlib
 import json
 import logging
 import os
@@ -20,6 +21,7 @@ import numpy as np
 
 from ml import isolated
 from ml.bundle import Bundle
+from ml.embedder import Interrupted
 from ml.storage import sync
 
 # OpenVINO tells Google Analytics of every import, through a package that it can do without.
@@ -59,9 +61,9 @@ class OpenVinoNetwork:
         core, cores = ov.Core(), available_cores()
         hints = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": cores}
         self._alone = core.compile_model(network, "CPU", hints | {"NUM_STREAMS": 1}).create_infer_request()
-        self._many = ov.AsyncInferQueue(core.compile_model(network, "CPU", hints | {"NUM_STREAMS": cores}), cores)
-        self._many.set_callback(self._keep)
-        self._results: list[np.ndarray | None] = []
+        many = core.compile_model(network, "CPU", hints | {"NUM_STREAMS": cores})
+        self._many = [many.create_infer_request() for _ in range(cores)]
+        self._is_interrupted = False
 
     @classmethod
     def load(cls, bundle: Bundle, cache_dir: Path | None) -> "OpenVinoNetwork":
@@ -97,18 +99,44 @@ class OpenVinoNetwork:
         return cls(network, choice["precision"], choice["why"])
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
+        self._is_interrupted = False
         pixels = np.ascontiguousarray(pixels)
-        if len(pixels) == 1:
-            return self._alone.infer({0: pixels}, share_inputs=True)[0].copy()
-        starts = range(0, len(pixels), CHUNK)
-        self._results = [None] * len(starts)
-        for index, start in enumerate(starts):
-            self._many.start_async({0: pixels[start : start + CHUNK]}, index, share_inputs=True)
-        self._many.wait_all()
-        return np.concatenate([result for result in self._results if result is not None])
+        try:
+            if len(pixels) == 1:
+                return self._alone.infer({0: pixels}, share_inputs=True)[0].copy()
+            return self._side_by_side(pixels)
+        except RuntimeError as error:  # OpenVINO raises nothing finer
+            for request in self._many:
+                with contextlib.suppress(RuntimeError):
+                    request.wait()
+            if self._is_interrupted:
+                raise Interrupted from error
+            raise
 
-    def _keep(self, request: ov.InferRequest, index: int) -> None:
-        self._results[index] = request.get_output_tensor(0).data.copy()
+    def interrupt(self) -> None:
+        self._is_interrupted = True
+        for request in (self._alone, *self._many):
+            request.cancel()  # within a layer's time; one that rests is left as it is
+
+    def _side_by_side(self, pixels: np.ndarray) -> np.ndarray:
+        cores = len(self._many)
+        size = min(CHUNK, -(-len(pixels) // cores))
+        starts = range(0, len(pixels), size)
+        requests = [self._many[index % cores] for index in range(len(starts))]
+        results = []
+        for index, start in enumerate(starts):
+            if index >= cores:
+                results.append(_result(requests[index]))  # of its chunk before
+            if self._is_interrupted:
+                raise RuntimeError("interrupted between two requests")
+            requests[index].start_async({0: pixels[start : start + size]}, share_inputs=True)
+        results += [_result(request) for request in requests[-cores:]]
+        return np.concatenate(results)
+
+
+def _result(request: ov.InferRequest) -> np.ndarray:
+    request.wait()
+    return request.get_output_tensor(0).data.copy()
 
 
 def available_cores() -> int:

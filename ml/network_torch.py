@@ -44,3 +44,6 @@ class TorchNetwork:
         batch = torch.from_numpy(np.ascontiguousarray(pixels)).to(self.device)
         with torch.inference_mode(), torch.autocast(self.device, self._dtype, enabled=self.precision != "f32"):
             return self._model(batch).float().cpu().numpy()
+
+    def interrupt(self) -> None:
+        """Does nothing: what a GPU has begun, it ends."""

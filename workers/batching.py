@@ -2,9 +2,10 @@
 
 One thread owns the processor that models run on. It takes what is waiting and never waits for more, so a lone search
 pays nothing; under load the batch grows by itself. Bulk work goes in pieces of some 12 ms, whatever the model and the
-processor, and of 6 ms while people search: a search waits for one at most. From a search's first moment to its last no
-further piece begins, and decoders hold back, too. Each waits a twentieth of a second at most: searches without end slow
-indexing down and never stop it.
+processor. A search interrupts the piece under way, which is done again later; a GPU does not let go of what it has
+begun, so a search waits there for one piece at most. From a search's first moment to its last no further piece begins,
+and decoders hold back, too. After a twentieth of a second bulk work has its turn all the same: searches without end
+slow indexing down and never stop it.
 """
 
 import contextlib
@@ -17,13 +18,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ml.embedder import Embedder
+from ml.embedder import Embedder, Interrupted
 from workers.metrics import BATCH_PICTURES
 
 MAX_BATCH = 32
 PIECE_S = 0.012
-PIECE_BESIDE_SEARCHES_S = 0.006
-_BESIDE_S = 2.0  # after a search, the next one is expected
 _GIVES_WAY_S = 0.05  # a search takes a third of it
 
 
@@ -46,8 +45,8 @@ class Batcher:
         self._bulk: deque[_Item] = deque()
         self._closed = False
         self._speed: dict[int, float] = {}  # pictures/s by embedder
-        self._searched_at = float("-inf")
-        self._bulk_at = 0.0  # when bulk work had its turn, or began to wait for one
+        self._bulk_at = 0.0  # when bulk work last had its turn, or began to wait for one
+        self._yielding: Embedder | None = None  # what runs a piece that a search may interrupt
         self._thread = threading.Thread(target=self._run, name="batcher", daemon=True)
         self._thread.start()
 
@@ -56,12 +55,13 @@ class Batcher:
         """For the whole of a search: bulk work gives way to it."""
         with self._wake:
             self._searches += 1
+            if self._yielding is not None:
+                self._yielding.interrupt()
         try:
             yield
         finally:
             with self._wake:
                 self._searches -= 1
-                self._searched_at = time.monotonic()
                 if not self._searches:
                     self._wake.notify()
                     self._calm.notify_all()
@@ -104,9 +104,7 @@ class Batcher:
 
     def _piece(self, embedder: Embedder) -> int:
         """Pictures that take about as long as a piece may; one, until a batch has been timed."""
-        are_searching = time.monotonic() - self._searched_at < _BESIDE_S
-        piece_s = PIECE_BESIDE_SEARCHES_S if are_searching else PIECE_S
-        return max(1, min(MAX_BATCH, round(piece_s * self._speed.get(id(embedder), 0.0))))
+        return max(1, min(MAX_BATCH, round(PIECE_S * self._speed.get(id(embedder), 0.0))))
 
     def _run(self) -> None:
         while batch := self._take():
@@ -114,6 +112,11 @@ class Batcher:
             started = time.perf_counter()
             try:
                 vectors = embedder.embed_arrays(np.concatenate([item.pixels for item in batch]))
+            except Interrupted:
+                with self._wake:
+                    self._bulk.extendleft(batch)
+                    self._yielding = None  # that was no turn
+                continue
             except Exception as error:  # noqa: BLE001 - whoever waits must hear of it, whatever it is
                 for item in batch:
                     item.future.set_exception(error)
@@ -129,9 +132,15 @@ class Batcher:
     def _take(self) -> list[_Item]:
         """The next batch: of one model, and urgent or not; empty when closed."""
         with self._wake:
+            if self._yielding is not None:
+                self._yielding = None
+                self._bulk_at = time.monotonic()
             while True:
                 patience_s = self._bulk_at + _GIVES_WAY_S - time.monotonic()
-                if self._bulk and (patience_s <= 0 or not (self._urgent or self._searches)):
+                if self._bulk and not (self._urgent or self._searches):
+                    self._yielding = self._bulk[0].embedder
+                    return [self._bulk.popleft()]
+                if self._bulk and patience_s <= 0:
                     self._bulk_at = time.monotonic()
                     return [self._bulk.popleft()]
                 if self._urgent or self._closed:

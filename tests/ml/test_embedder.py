@@ -1,5 +1,6 @@
 """Pictures to vectors on this machine: what every network must give, how it is chosen, and how fast it starts."""
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -7,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,7 +19,7 @@ from PIL import Image
 
 from ml import bundle, embedder, images, network_openvino
 from ml.bundle import BadBundle, Bundle
-from ml.embedder import Embedder
+from ml.embedder import Embedder, Interrupted
 from ml.errors import LookalikeError
 from ml.model import from_bundle, pretrained
 from ml.network_openvino import OpenVinoNetwork
@@ -88,6 +90,19 @@ class TestEveryNetwork:
         pixels.flags.writeable = False
         np.testing.assert_allclose(loaded.embed_arrays(pixels[::2]), loaded.embed(photos[:4:2]), atol=1e-3)
 
+    def test_what_was_interrupted_gives_the_same_when_done_again(self, loaded, photos):
+        pixels = np.concatenate([np.stack([loaded.preprocessing.apply(photo) for photo in photos])] * 8)
+        expected = loaded.embed_arrays(pixels)
+        for size in (len(pixels), 1):
+            with ThreadPoolExecutor(1) as thread:
+                for pause_s in (0.0, 0.002, 0.01):
+                    found = thread.submit(loaded.embed_arrays, pixels[:size])
+                    time.sleep(pause_s)
+                    loaded.interrupt()
+                    with contextlib.suppress(Interrupted):  # it may have been faster, and a GPU ends what it began
+                        found.result()
+            np.testing.assert_allclose(loaded.embed_arrays(pixels[:size]), expected[:size], atol=1e-3)
+
     def test_it_says_why(self, loaded):
         assert loaded.why.startswith(("openvino ", "torch ")) and loaded.precision in loaded.why.split(":")[0]
 
@@ -96,6 +111,19 @@ def test_openvino_gives_bit_identical_vectors_whatever_the_batch(default_embedde
     together = default_embedder.embed(photos)
     apart = np.concatenate([default_embedder.embed([photo]) for photo in photos])
     assert np.array_equal(apart, together)
+
+
+def test_openvino_lets_go_of_what_is_interrupted(default_embedder, photos):
+    pixels = np.concatenate([np.stack([default_embedder.preprocessing.apply(photo) for photo in photos])] * 8)
+    began = time.perf_counter()
+    default_embedder.embed_arrays(pixels)
+    whole_s = time.perf_counter() - began
+    with ThreadPoolExecutor(1) as thread:
+        found = thread.submit(default_embedder.embed_arrays, pixels)
+        time.sleep(whole_s / 4)
+        default_embedder.interrupt()
+        with pytest.raises(Interrupted):
+            found.result()
 
 
 def test_low_precision_is_taken_only_when_it_agrees(default_embedder, default_bundle, cache, monkeypatch):

@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ml.embedder import Interrupted
 from workers.batching import Batcher
 
 
 class Counting:
-    """A model of one dimension, which says how many pictures came together, and may be held up."""
+    """A model of one dimension, which says how many pictures came together, and may be held up or interrupted."""
 
     dim = 1
 
@@ -20,12 +21,22 @@ class Counting:
         self.may_go_on = threading.Event()
         self.may_go_on.set()
         self.has_begun = threading.Event()
+        self.can_be_interrupted = False
+        self.is_interrupted = False
 
     def embed_arrays(self, pixels: np.ndarray) -> np.ndarray:
+        self.is_interrupted = False
         self.batches.append([int(picture.flat[0]) for picture in pixels])
         self.has_begun.set()
         assert self.may_go_on.wait(10)
+        if self.is_interrupted:
+            raise Interrupted
         return pixels.reshape(len(pixels), -1)[:, :1].astype(np.float32)
+
+    def interrupt(self) -> None:
+        if self.can_be_interrupted:
+            self.is_interrupted = True
+            self.may_go_on.set()
 
 
 @pytest.fixture
@@ -76,6 +87,35 @@ def test_searches_that_wait_share_a_batch_and_go_before_bulk(batcher: Batcher, m
         thread.join()
     assert model.batches[0] == [1]
     assert sorted(model.batches[1]) == [10, 11]
+
+
+def test_a_search_interrupts_the_piece_under_way_which_is_done_again(
+    batcher: Batcher, model: Any, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr("workers.batching._GIVES_WAY_S", 30.0)
+    model.can_be_interrupted = True
+    model.may_go_on.clear()
+    found: list[np.ndarray] = []
+    bulk = start(lambda: found.append(batcher.embed(model, pictures(1, 2), urgent=False)))
+    assert model.has_begun.wait(10)
+    with batcher.searching():
+        assert batcher.embed(model, pictures(10), urgent=True)[0, 0] == 10
+    bulk.join(10)
+    assert model.batches == [[1], [10], [1], [2]]
+    assert found[0].ravel().tolist() == [1, 2]
+
+
+def test_a_piece_that_waited_long_is_not_interrupted(batcher: Batcher, model: Any) -> None:
+    model.can_be_interrupted = True
+    with batcher.searching():
+        model.may_go_on.clear()
+        bulk = start(lambda: batcher.embed(model, pictures(1), urgent=False))
+        assert model.has_begun.wait(10)
+        with batcher.searching():
+            assert not model.may_go_on.is_set()
+        model.may_go_on.set()
+        bulk.join(10)
+    assert model.batches == [[1]]
 
 
 def test_bulk_work_begins_when_the_search_has_ended(batcher: Batcher, model: Any, monkeypatch: Any) -> None:
