@@ -184,7 +184,7 @@ def interference(home: Path, rounds: int = 4) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--delay-ms", type=float, default=25.0, help="pause a picture in place of the network; 0: none")
-    parser.add_argument("--pictures", type=int, default=1200, help="a worker; few, and the last chunks decide")
+    parser.add_argument("--pictures", type=int, default=2400, help="a worker; few, and the last chunks decide")
     parser.add_argument("--only", choices=["throughput", "searches"])
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2, 4])
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
