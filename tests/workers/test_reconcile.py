@@ -15,7 +15,7 @@ from PIL import Image
 
 from ml.images import Limits
 from ml.storage import LocalStorage
-from workers import tasks
+from tests.workers.dying import Killed, run, start
 from workers.batching import Batcher
 from workers.gallery import Gallery
 from workers.jobs import MAX_ATTEMPTS, Jobs, worker_key
@@ -24,10 +24,6 @@ from workers.serving import Live
 from workers.store import Payload, Point
 from workers.store.edge import EdgeStore
 from workers.tasks import Context
-
-
-class Killed(BaseException):
-    """What `kill -9` is to a task: nothing after it runs."""
 
 
 class Mortal:
@@ -105,25 +101,10 @@ def ids(context: Context) -> list[str]:
 
 
 def work(context: Context, ids: list[str]) -> JobStatus:
-    """Works on a job as a worker would that is started again after each death."""
-    jobs = context.jobs
-    job = jobs.create("index")
-    jobs.append(job, ids)
-    jobs.seal(job)
-    while not jobs.status(job).is_finished:
-        for number in jobs.due(job, width=2):
-            chunk = jobs.claim(job, number, "w")
-            assert chunk is not None
-            try:
-                tasks._work(context, chunk)
-            except Killed:
-                context.redis.delete(worker_key("w"))
-                jobs.due(job, width=0)
-                context.redis.set(worker_key("w"), "{}")
-        for number in context.redis.zrange(f"lookalike:job:{job}:leases", 0, -1):  # pauses pass
-            context.redis.zadd(f"lookalike:job:{job}:leases", {number: 0})
+    job = start(context.jobs, ids)
+    run(context, job)
     assert not context.redis.exists(f"lookalike:job:{job}:intents"), "what was intended is forgotten with its chunk"
-    return jobs.status(job)
+    return context.jobs.status(job)
 
 
 def check(context: Context, ids: list[str], status: JobStatus) -> None:

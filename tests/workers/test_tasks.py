@@ -10,6 +10,7 @@ import redis
 from celery import Celery
 
 from ml.errors import LookalikeError
+from tests.workers.dying import Killed, run, start
 from workers import tasks
 from workers.gallery import NotFound
 from workers.jobs import CHUNK, MAX_ATTEMPTS, Jobs, worker_key
@@ -17,10 +18,6 @@ from workers.reconcile import Outcome
 from workers.tasks import Context
 
 POISON = f"{13:032x}"
-
-
-class Killed(BaseException):
-    """What `kill -9` is to a task: nothing after it runs."""
 
 
 @pytest.fixture
@@ -34,33 +31,6 @@ def context(queue: redis.Redis) -> Context:
     serving: Any = SimpleNamespace(gallery=gallery)
     presence: Any = SimpleNamespace(worker="w", beat=lambda: None)
     return Context(Celery(set_as_current=False), queue, Jobs(queue), serving, presence)
-
-
-def start(jobs: Jobs, ids: list[str]) -> str:
-    job = jobs.create("index")
-    jobs.append(job, ids)
-    jobs.seal(job)
-    return job
-
-
-def run(context: Context, job: str) -> None:
-    """Works as a worker would that is started again after each death."""
-    for _ in range(200):
-        if context.jobs.status(job).is_finished:
-            return
-        for number in context.jobs.due(job, width=2):
-            chunk = context.jobs.claim(job, number, context.presence.worker)
-            assert chunk is not None
-            try:
-                tasks._work(context, chunk)
-            except Killed:
-                context.redis.delete(worker_key("w"))
-                context.jobs.due(job, width=0)
-                context.redis.set(worker_key("w"), "{}")
-        leases = f"lookalike:job:{job}:leases"  # pauses pass
-        for number in context.redis.zrange(leases, 0, -1):
-            context.redis.zadd(leases, {number: 0})
-    raise AssertionError("the job does not end")
 
 
 def test_a_picture_that_kills_its_worker_is_put_aside(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
