@@ -41,10 +41,10 @@ lint: $(STAMP)
 	@echo "==> import-linter: the rules between the rooms"
 	@$(BIN)/lint-imports
 	@echo "==> the reference pages: still what the code says"
-	@$(BIN)/python -m deploy.reference --check
+	@$(BIN)/python -m docs.make_reference --check
 
 docs: $(STAMP)
-	@$(BIN)/python -m deploy.reference
+	@$(BIN)/python -m docs.make_reference
 	@echo "==> docs/reference is what the code says"
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict --clean --config-file .mkdocs.yml
 	@echo "==> the site is in site/: open site/index.html; its search wants a server: python3 -m http.server --directory site"

@@ -8,7 +8,7 @@ All compute EfficientNet-Lite0 at 224 px. Contestants take turns in every round,
 hits all alike; figures are medians over rounds, and ratios are medians of each round's ratio to ours.
 
     forward      prepared pixels to vectors
-    end to end   JPEG bytes to vectors; "seed" is one picture at a time through torchvision's transforms and torch
+    end to end   JPEG bytes to vectors; "seed" is one image at a time through torchvision's transforms and torch
                  eager, as the notebooks that this project carries on do it
     decode       JPEG bytes to the 224 px square
     limit        what the arithmetic units gave at best for products of matrices, over the network's multiplications;
@@ -35,13 +35,11 @@ from PIL import Image
 from torch import nn
 from torchvision import transforms
 
-from ml import bundle, demo_photos, embedder, images
-from ml.model import EmbeddingModel, pretrained
-from ml.network_openvino import (
-    OpenVinoNetwork,
-    available_cores,
-    ov,  # imported there so that it reports nothing to anybody
-)
+from deploy import demo_photos
+from ml import images
+from ml.model import bundle, embedder
+from ml.model.network import EmbeddingModel, pretrained
+from ml.model.openvino_backend import OpenVinoNetwork, available_cores, ov
 
 GROCERY = Path(__file__).parents[2] / "shared" / "data" / "grocery" / "test"
 Step = Callable[[], object]
@@ -257,7 +255,7 @@ def matrix_gflops(dtype: torch.dtype, seconds: float, side: int = 512) -> float:
 
 
 def count_multiplications(model: EmbeddingModel, pixels: np.ndarray) -> int:
-    """Of all convolutions and linear maps, for one picture."""
+    """Of all convolutions and linear maps, for one image."""
     total = 0
 
     def count(layer: nn.Module, _: object, output: torch.Tensor) -> None:

@@ -3,8 +3,8 @@
     python benchmarks/faq.py [--quick] [--train DIR --test DIR] [--json FILE] [--write]
 
 Without folders, photos of made-up products are drawn; half of the products are the test. Every model is the preset
-`fast`: a head in closed form on the untouched network. Training pictures are drawn three times. --quick draws once,
-trains all but the first table on 8 pictures a class, and leaves out the mirror image, which gains a point.
+`fast`: a head in closed form on the untouched network. Training images are drawn three times. --quick draws once,
+trains all but the first table on 8 images a class, and leaves out the mirror image, which gains a point.
 """
 
 import argparse
@@ -19,13 +19,15 @@ from pathlib import Path
 
 import numpy as np
 
-from ml import bundle, datasets, demo_photos, embedder
-from ml.datasets import Dataset
+from deploy import demo_photos
+from ml.data import datasets
+from ml.data.datasets import Dataset
 from ml.errors import LookalikeError
-from ml.evaluate import evaluate
-from ml.features import Cache
-from ml.model import EmbeddingModel, default_preprocessing, pretrained
-from ml.train import TrainConfig, preset_config, train
+from ml.evaluation.evaluate import evaluate
+from ml.model import bundle, embedder
+from ml.model.network import EmbeddingModel, default_preprocessing, pretrained
+from ml.training.features import Cache
+from ml.training.train import TrainConfig, preset_config, train
 
 PER_CLASS = (2, 4, 8, 16)
 SIZES = (96, 128, 160, 224)
@@ -36,7 +38,7 @@ BACKBONES = ("efficientnet_lite0", "resnet18", "mobilenetv3_large_100", "resnet5
 
 @dataclass(frozen=True)
 class Row:
-    """One measurement: mAP@R and recall@1 in percent, pictures embedded each second; None where not measured."""
+    """One measurement: mAP@R and recall@1 in percent, images embedded each second; None where not measured."""
 
     what: str
     map_at_r: float | None
@@ -45,7 +47,7 @@ class Row:
 
 
 def per_class(base: TrainConfig, data: Dataset, test: Dataset, work: Path, cache: Cache, draws: int) -> list[Row]:
-    """Training pictures of each class."""
+    """Training images of each class."""
     rows = []
     for count in PER_CLASS:
         if count > data.counts.max():
@@ -56,14 +58,14 @@ def per_class(base: TrainConfig, data: Dataset, test: Dataset, work: Path, cache
 
 
 def few(data: Dataset, count: int, seed: int = 0) -> Dataset:
-    """At most `count` pictures of each class."""
+    """At most `count` images of each class."""
     dice = np.random.default_rng(seed)
     own = [np.flatnonzero(data.labels == label) for label in range(len(data.classes))]
     return data.subset(sorted(int(place) for places in own for place in dice.permutation(places)[:count]))
 
 
 def sizes(base: TrainConfig, data: Dataset, test: Dataset, work: Path, cache: Cache) -> list[Row]:
-    """Side of the pictures in search."""
+    """Side of the images in search."""
     rows = []
     for size_px in SIZES:
         row = measured(replace(base, test_px=size_px), data, test, work, cache)
@@ -154,7 +156,7 @@ def measured(config: TrainConfig, data: Dataset, test: Dataset, work: Path, cach
 
 
 def speed(directory: Path) -> float:
-    """Pictures a second in batches of 32, decoding not counted; the best of three."""
+    """Images a second in batches of 32, decoding not counted; the best of three."""
     loaded = embedder.load(directory)
     pixels = np.random.default_rng(0).integers(0, 256, (32, *[loaded.preprocessing.size_px] * 2, 3), np.uint8)
     loaded.embed_arrays(pixels)
@@ -179,7 +181,7 @@ def table(title: str, rows: list[Row]) -> str:
 
 def lines(rows: list[Row]) -> str:
     """The rows of a table with its head."""
-    found = ["| | mAP@R | recall@1 | pictures/s |", "|---|---|---|---|"]
+    found = ["| | mAP@R | recall@1 | images/s |", "|---|---|---|---|"]
     for row in rows:
         cells = ["–" if value is None else f"{value:g}" for value in (row.map_at_r, row.recall_at_1, row.images_per_s)]
         found.append(f"| {row.what} | {' | '.join(cells)} |")
@@ -214,10 +216,10 @@ def main() -> None:
         cache = Cache()
         base = preset_config("fast", holdout=0.0, mirror=not given.quick)
         part = few(data, 8) if given.quick else data
-        print(f"{platform.machine()}, {os.cpu_count()} cores; train {len(data)} pictures, test {len(test)}", flush=True)
+        print(f"{platform.machine()}, {os.cpu_count()} cores; train {len(data)} images, test {len(test)}", flush=True)
         found = {}
         for title, make in {
-            "Training pictures of each class": lambda: [
+            "Training images of each class": lambda: [
                 untrained(test, work),
                 *per_class(base, data, test, work, cache, 1 if given.quick else 3),
             ],

@@ -22,16 +22,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deploy.indexing import index
-from deploy.stack import Stack
-from deploy.walk import Walk
-from ml import demo_photos
+from deploy import demo_photos
+from deploy.cli.upload_folder import index
+from deploy.cli.walk import Walk
+from deploy.local.stack import Stack
 from workers import settings as settings_of
 from workers.client import Client
-from workers.gallery import picture_id
+from workers.gallery import image_id
 
 GROCERY = Path(__file__).resolve().parents[2] / "shared" / "data" / "grocery"
-PICTURES = (".jpg", ".jpeg", ".png")
+IMAGES = (".jpg", ".jpeg", ".png")
 SEEN = 25  # results looked at: the nearest photo of the queried classes is among them
 
 
@@ -62,7 +62,7 @@ def measure(client: Client, photos: Path, most_queries: int) -> dict[str, Any]:
     spent = processor_s(worker.pid) - spent_before
     again = taken(client, photos)
     asked = photos / "test" if (photos / "test").is_dir() else photos
-    found = sorted(path for path in asked.rglob("*") if path.suffix.lower() in PICTURES)
+    found = sorted(path for path in asked.rglob("*") if path.suffix.lower() in IMAGES)
     queries = found[:: max(1, len(found) // most_queries)][:most_queries]
     return {
         "embedder": worker.why,
@@ -100,7 +100,7 @@ class Answer:
 
 def answer(client: Client, path: Path) -> Answer:
     data = path.read_bytes()
-    own = picture_id(data)
+    own = image_id(data)
     began = time.perf_counter()
     results = client.search(data, k=SEEN).results
     milliseconds = 1000 * (time.perf_counter() - began)

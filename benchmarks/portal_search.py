@@ -24,9 +24,9 @@ import numpy as np
 import requests
 from PIL import Image
 
-from deploy.indexing import index
-from deploy.stack import Stack
-from deploy.walk import Walk
+from deploy.cli.upload_folder import index
+from deploy.cli.walk import Walk
+from deploy.local.stack import Stack
 from workers import settings
 from workers.client import Client
 
@@ -79,7 +79,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as drawn:
         photos = options.photos or (GROCERY if GROCERY.is_dir() else Path(drawn))
         if photos == Path(drawn):
-            from ml import demo_photos
+            from deploy import demo_photos
 
             demo_photos.make(photos)
         found = sorted(path for path in photos.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
@@ -104,7 +104,7 @@ def report(address: str, queries: Sequence[tuple[str, bytes]], queries_large: Se
     print(
         json.dumps(
             {
-                "pictures": health["pictures"],
+                "images": health["images"],
                 "model": health["model"],
                 "precision": health["workers"][0]["precision"],
                 "machine": f"{platform.machine()}, {platform.system()}",

@@ -19,11 +19,11 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from deploy.indexing import index
-from deploy.stack import Stack
-from deploy.walk import Walk
-from ml import bundle
-from ml.model import pretrained
+from deploy.cli.upload_folder import index
+from deploy.cli.walk import Walk
+from deploy.local.stack import Stack
+from ml.model import bundle
+from ml.model.network import pretrained
 from workers import settings as settings_of
 from workers.client import Client
 
@@ -94,7 +94,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as home:
         folder = options.photos or Path(home) / "photos"
         if options.photos is None:
-            from ml import demo_photos
+            from deploy import demo_photos
 
             demo_photos.make(folder)
         model = options.model or Path(home) / "model"

@@ -2,8 +2,8 @@
 
     python benchmarks/recipes.py cub200 DIR [--runs DIR] [--seed 0] [--epochs N] [--resume]
 
-Trains with the settings of `ml.recipes` (ResNet-50, 224 px, 2048-d; a GPU is advisable), measures by the paper's
-protocol, and prints our figures beside the published ones. docs/benchmarks.md says which have been run.
+Trains with the settings of `ml.training.recipes` (ResNet-50, 224 px, 2048-d; a GPU is advisable), measures by the
+paper's protocol, and prints our figures beside the published ones. docs/benchmarks.md says which have been run.
 """
 
 import argparse
@@ -11,9 +11,9 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from ml import lineage
-from ml.recipes import RECIPES, measure
-from ml.train import train
+from ml.training import lineage
+from ml.training.recipes import RECIPES, measure
+from ml.training.train import train
 
 
 def main() -> None:

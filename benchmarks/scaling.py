@@ -3,7 +3,7 @@
     python benchmarks/scaling.py                    1, 2 and 4 workers; then searches with and without indexing
     python benchmarks/scaling.py --delay-ms 0       with real inference in the workers: what these cores give
 
-By default the step that a GPU would do is a fixed delay a picture, so that two cores can show what the queue, the jobs
+By default the step that a GPU would do is a fixed delay an image, so that two cores can show what the queue, the jobs
 and the store allow. Workers share Redis (the embedded Valkey) and Qdrant's HTTP interface before the embedded engine.
 """
 
@@ -26,8 +26,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from deploy import valkey
-from ml.embedder import Embedder
+from deploy.local import valkey
+from ml.model.embedder import Embedder
 from workers import settings as settings_of
 from workers.client import Client
 from workers.settings import Settings
@@ -49,7 +49,7 @@ class Delayed(Embedder):
 
 def worker(delay_ms: float) -> int:
     """What runs in each worker process."""
-    from ml import embedder
+    from ml.model import embedder
     from workers.__main__ import main as run
 
     if delay_ms:
@@ -64,7 +64,7 @@ def worker(delay_ms: float) -> int:
     return run()
 
 
-def pictures(count: int, seed: int) -> list[bytes]:
+def images(count: int, seed: int) -> list[bytes]:
     """Small JPEGs, each different."""
     dice = np.random.default_rng(seed)
     made = []
@@ -135,11 +135,11 @@ def _listens(port: int) -> bool:
 
 
 def throughput(workers: int, delay_ms: float, count: int, home: Path) -> float:
-    """Pictures a second from the first chunk to the last."""
+    """Images a second from the first chunk to the last."""
     with system(workers, delay_ms, home) as (client, _):
-        warm = [client.add(data, path="warm.jpg", label=None).id for data in pictures(64 * workers, seed=1)]
+        warm = [client.add(data, path="warm.jpg", label=None).id for data in images(64 * workers, seed=1)]
         client.wait(client.index(warm))
-        ids = [client.add(data, path=f"{n}.jpg", label=None).id for n, data in enumerate(pictures(count, seed=2))]
+        ids = [client.add(data, path=f"{n}.jpg", label=None).id for n, data in enumerate(images(count, seed=2))]
         began = time.perf_counter()
         client.wait(client.index(ids))
         return count / (time.perf_counter() - began)
@@ -148,7 +148,7 @@ def throughput(workers: int, delay_ms: float, count: int, home: Path) -> float:
 def interference(home: Path, rounds: int = 4) -> dict[str, float]:
     """Searches in one worker with real inference and its own store, by turns idle and while it indexes."""
     with system(1, 0.0, home, is_embedded=True) as (client, _):
-        queries = pictures(64, seed=3)
+        queries = images(64, seed=3)
         client.wait(client.index([client.add(data, path="q.jpg", label=None).id for data in queries]))
 
         def search(until: threading.Event, took: list[float]) -> None:
@@ -161,7 +161,7 @@ def interference(home: Path, rounds: int = 4) -> dict[str, float]:
         took: dict[str, list[float]] = {"idle": [], "indexing": []}
         indexing_s = 0.0
         for number in range(rounds):
-            ids = [client.add(data, path="i.jpg", label=None).id for data in pictures(1000, seed=4 + number)]
+            ids = [client.add(data, path="i.jpg", label=None).id for data in images(1000, seed=4 + number)]
             for name, times in took.items():
                 stop = threading.Event()
                 thread = threading.Thread(target=search, args=(stop, times))
@@ -174,7 +174,7 @@ def interference(home: Path, rounds: int = 4) -> dict[str, float]:
                     time.sleep(10)
                 stop.set()
                 thread.join()
-    figures = {"pictures/s beside searches": round(1000 * rounds / indexing_s, 1)}
+    figures = {"images/s beside searches": round(1000 * rounds / indexing_s, 1)}
     for name, times in took.items():
         figures |= {f"{name} p50 ms": round(statistics.median(times), 1)}
         figures |= {f"{name} p99 ms": round(statistics.quantiles(times, n=100)[98], 1)}
@@ -183,8 +183,8 @@ def interference(home: Path, rounds: int = 4) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--delay-ms", type=float, default=25.0, help="pause a picture in place of the network; 0: none")
-    parser.add_argument("--pictures", type=int, default=2400, help="a worker; few, and the last chunks decide")
+    parser.add_argument("--delay-ms", type=float, default=25.0, help="pause an image in place of the network; 0: none")
+    parser.add_argument("--images", type=int, default=2400, help="a worker; few, and the last chunks decide")
     parser.add_argument("--only", choices=["throughput", "searches"])
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2, 4])
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
@@ -193,13 +193,13 @@ def main() -> None:
         sys.exit(worker(options.delay_ms))
     with tempfile.TemporaryDirectory() as home:
         counts = options.workers if options.only != "searches" else []
-        rates = {n: throughput(n, options.delay_ms, options.pictures * n, Path(home)) for n in counts}
+        rates = {n: throughput(n, options.delay_ms, options.images * n, Path(home)) for n in counts}
         searches = interference(Path(home)) if options.only != "throughput" else {}
     first = rates[options.workers[0]] if rates else 1.0
     report = {
         "machine": platform.processor() or platform.machine(),
         "delay ms": options.delay_ms,
-        "pictures/s": {n: round(rate, 1) for n, rate in rates.items()},
+        "images/s": {n: round(rate, 1) for n, rate in rates.items()},
         "times one worker": {n: round(rate / first, 2) for n, rate in rates.items()},
         "searches": searches,
     }

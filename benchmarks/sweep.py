@@ -1,4 +1,4 @@
-"""What a sweep saves: ASHA against the whole grid, and shared pictures against separate runs.
+"""What a sweep saves: ASHA against the whole grid, and shared images against separate runs.
 
     python benchmarks/sweep.py            the photos of ../shared/data/grocery/train: about an hour on two cores
     python benchmarks/sweep.py --quick    fewer classes, smaller photos, fewer epochs: a few minutes
@@ -24,13 +24,14 @@ from typing import Any
 
 import numpy as np
 
-from ml import datasets, search_space
-from ml.datasets import Dataset
-from ml.lineage import device_name
-from ml.ray_session import session
-from ml.sweep import SweepPlan, SweepResult, sweep
-from ml.sweep_record import Record
-from ml.train import TrainConfig, preset_config
+from ml.data import datasets
+from ml.data.datasets import Dataset
+from ml.ray_cluster.session import session
+from ml.sweeps import search_space
+from ml.sweeps.record import Record
+from ml.sweeps.run import SweepPlan, SweepResult, sweep
+from ml.training.lineage import device_name
+from ml.training.train import TrainConfig, preset_config
 
 GROCERY = Path(__file__).resolve().parents[2] / "shared" / "data" / "grocery" / "train"
 SETTINGS = ("lr=3e-5,1e-4,3e-4,1e-3", "temperature=0.02,0.05,0.2")  # 12, from too little to too much
@@ -128,7 +129,7 @@ _ONE_RUN = """
 import json, sys
 from pathlib import Path
 from ml import datasets
-from ml.train import preset_config, train
+from ml.training.train import preset_config, train
 train(preset_config("fast", **json.loads(sys.argv[3])), datasets.load(Path(sys.argv[1])), Path(sys.argv[2]))
 """
 

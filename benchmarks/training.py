@@ -2,8 +2,8 @@
 
     python benchmarks/training.py [--data DIR] [--seeds 3] [--only ROW ...] [--quick] [--json]
 
-Every row starts from the same ImageNet weights, and is measured on `test` by the same code (ml.evaluate). Nothing is
-chosen by the test set: settings were chosen by classes held out of `train` (benchmarks/LOG.md).
+Every row starts from the same ImageNet weights, and is measured on `test` by the same code (ml.evaluation.evaluate).
+Nothing is chosen by the test set: settings were chosen by classes held out of `train` (benchmarks/LOG.md).
 
     untrained 128   the pretrained network at 128 px, no head
     untrained       the same as the default model ships it, 224 px
@@ -12,7 +12,7 @@ chosen by the test set: settings were chosen by classes held out of `train` (ben
     softmax         plain softmax, the seed's notebook 01: the accurate preset's loop, epochs and augmentation
     softmax + head  the same with our closed-form head
     pml             pytorch-metric-learning's NormalizedSoftmaxLoss in the loop of its examples: same backbone, batch
-                    and picture size, its MPerClassSampler, torchvision's augmentation, as long as `accurate` took
+                    and image size, its MPerClassSampler, torchvision's augmentation, as long as `accurate` took
 
 mAP@R in per cent, mean and standard deviation over seeds; `rerank`, `binary` and `128-d` are mAP@R after re-ranking, of
 binary codes, and of the vector's first 128 dimensions. `cpu s` is processor time over all cores: on a machine that does
@@ -31,11 +31,14 @@ from typing import Any
 
 import torch
 
-from ml import bundle, datasets, demo_photos, lineage
-from ml.datasets import Dataset
-from ml.evaluate import evaluate
-from ml.model import EmbeddingModel, pretrained
-from ml.train import TrainConfig, preset_config, train
+from deploy import demo_photos
+from ml.data import datasets
+from ml.data.datasets import Dataset
+from ml.evaluation.evaluate import evaluate
+from ml.model import bundle
+from ml.model.network import EmbeddingModel, pretrained
+from ml.training import lineage
+from ml.training.train import TrainConfig, preset_config, train
 
 GROCERY = Path(__file__).parents[2] / "shared" / "data" / "grocery"
 QUICK: dict[str, Any] = {"train_px": 64, "test_px": 64, "dim": 160}
@@ -125,17 +128,17 @@ def _pytorch_metric_learning(
         ]
     )
 
-    class Pictures(torch.utils.data.Dataset):
+    class Images(torch.utils.data.Dataset):
         def __len__(self) -> int:
             return len(data)
 
         def __getitem__(self, position: int) -> tuple[torch.Tensor, int]:
-            with Image.open(data.paths[position]) as picture:
-                return vary(picture.convert("RGB")), int(data.labels[position])
+            with Image.open(data.paths[position]) as image:
+                return vary(image.convert("RGB")), int(data.labels[position])
 
     batch = config.classes_per_batch * config.images_per_class
     sampler = samplers.MPerClassSampler(data.labels, m=config.images_per_class, length_before_new_iter=len(data))
-    loader = DataLoader(Pictures(), batch_size=batch, sampler=sampler, drop_last=True)
+    loader = DataLoader(Images(), batch_size=batch, sampler=sampler, drop_last=True)
     loss_func = losses.NormalizedSoftmaxLoss(len(data.classes), model.feature_dim, temperature=config.temperature)
     optimizer = torch.optim.Adam(model.backbone.parameters(), lr=1e-4)
     loss_optimizer = torch.optim.Adam(loss_func.parameters(), lr=1e-2)

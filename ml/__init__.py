@@ -1,1 +1,1 @@
-"""Pictures to vectors, and how that gets better: torch, timm, Ray. Knows no web, queue or store."""
+"""Images to vectors, and how that gets better: torch, timm, Ray. Knows no web, queue or store."""

@@ -1,17 +1,17 @@
 """The one family of errors that people are meant to read.
 
 LookalikeError            anything that a person can do something about; the command line prints it as one line
-├── UnreadableImage       bytes that are no picture we accept                       (ml.images)
-├── BadBundle             a model on disk that is damaged or incomplete             (ml.bundle)
-├── BadDataset            a folder or table that cannot be trained or evaluated on  (ml.datasets)
-├── TrainingFailed        a run that cannot go on: NaN loss, no memory, disk full   (ml.train)
-├── UnknownModel          a name that the registry does not hold                    (ml.registry)
+├── UnreadableImage       bytes that are no image we accept                       (ml.images)
+├── BadBundle             a model on disk that is damaged or incomplete             (ml.model.bundle)
+├── BadDataset            a folder or table that cannot be trained or evaluated on  (ml.data.datasets)
+├── TrainingFailed        a run that cannot go on: NaN loss, no memory, disk full   (ml.training.train)
+├── UnknownModel          a name that the registry does not hold                    (ml.model.registry)
 ├── StorageFailed         storage that refuses: no bucket, no permission, disk full      (ml.storage)
 ├── BadSettings           a setting with a value that makes no sense                (workers.settings)
 ├── Unavailable           a part of the system that does not answer                 (workers.errors)
 ├── Busy                  something that can happen once at a time is happening     (workers.errors)
 ├── Refused               what makes no sense as things are now                     (workers.errors)
-├── NotFound              a picture, job or label that does not exist               (workers.gallery, workers.jobs)
+├── NotFound              an image, job or label that does not exist               (workers.gallery, workers.queue.jobs)
 └── StoreBusy             an embedded store that another process owns               (workers.store)
 
 The message is a fact in one line, without a closing period; `hint` says what to do next. Both are fit to show to the

@@ -1,7 +1,7 @@
-"""Bytes to a picture: formats, EXIF orientation, limits, one error type.
+"""Bytes to an image: formats, EXIF orientation, limits, one error type.
 
 The bytes come from strangers. The type is read from the content, never from a name; the size is read from the header
-and checked before anything is decoded; a warning of the decoder is an error; the first frame is the picture. What comes
+and checked before anything is decoded; a warning of the decoder is an error; the first frame is the image. What comes
 out is upright RGB, 8 bits a channel, transparent parts over white. Embedding and storage are other modules' work.
 """
 
@@ -23,12 +23,12 @@ from ml.errors import LookalikeError
 pillow_heif.register_heif_opener()
 
 # Every format here is told by its first bytes. Left out on purpose: those that start other programs (EPS), hold no
-# pixels (WMF), hold a picture of another size than their header says (ICO), have no signature (TGA, PCX), or are read
+# pixels (WMF), hold an image of another size than their header says (ICO), have no signature (TGA, PCX), or are read
 # by rarely exercised code (PSD, FLI, DDS and older ones).
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "HEIF", "AVIF", "JPEG2000", "PPM", "QOI")
 FORMATS_SHOWN = "JPEG, PNG, WebP, GIF, BMP, TIFF, HEIC, AVIF, JPEG 2000, PPM, QOI"
 
-# Above this many pixels a picture is decoded alone, so that many threads with a large picture each stay within memory.
+# Above this many pixels an image is decoded alone, so that many threads with a large image each stay within memory.
 _LARGE_PIXELS = 25_000_000
 _large = threading.Lock()
 
@@ -38,15 +38,15 @@ Result = TypeVar("Result")
 
 
 class UnreadableImage(LookalikeError):
-    """The bytes are no picture that Lookalike accepts. The message is fit to show to the person who sent them.
+    """The bytes are no image that Lookalike accepts. The message is fit to show to the person who sent them.
 
-    The message reads on from the picture's name: "is empty", "is 30000 x 30000 pixels, the limit is 100 megapixels".
+    The message reads on from the image's name: "is empty", "is 30000 x 30000 pixels, the limit is 100 megapixels".
     """
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a picture may weigh: bytes as stored, pixels as its header says."""
+    """What an image may weigh: bytes as stored, pixels as its header says."""
 
     max_bytes: int = 32 * 2**20
     max_pixels: int = 100_000_000
@@ -54,7 +54,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class ImageInfo:
-    """What a picture's header says. Width and height are those of the upright picture."""
+    """What an image's header says. Width and height are those of the upright image."""
 
     width: int
     height: int
@@ -79,7 +79,7 @@ def decode(data: bytes, *, min_side: int | None = None, limits: Limits = Limits(
 
     Args:
         data: a file's content.
-        min_side: pixels that the caller needs along the short side. A larger picture may come back smaller, never below
+        min_side: pixels that the caller needs along the short side. A larger image may come back smaller, never below
             this: JPEG is then decoded at 1/2, 1/4 or 1/8 of its size, ten times as fast for a photo of 12 megapixels.
         limits: refuse what is larger.
 
@@ -130,7 +130,7 @@ def _open(data: bytes, limits: Limits) -> Image.Image:
 def _opened(data: bytes) -> Image.Image:
     stream = io.BytesIO(data)
     if data.startswith(b"\xff\xd8\xff"):
-        # Not through Image.open: that looks for the second picture which some phones append, and stumbles over it.
+        # Not through Image.open: that looks for the second image which some phones append, and stumbles over it.
         return JpegImagePlugin.JpegImageFile(stream)
     return Image.open(stream, formats=FORMATS)
 
@@ -144,7 +144,7 @@ def _guarded(step: Callable[[], Result], limits: Limits | None = None) -> Result
     try:
         return step()
     except Image.UnidentifiedImageError as error:
-        raise UnreadableImage(f"is no picture that we read ({FORMATS_SHOWN})") from error
+        raise UnreadableImage(f"is no image that we read ({FORMATS_SHOWN})") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         pixels = re.search(r"\((\d+) pixels\)", str(error))
         size = f"is {int(pixels[1]) / 1e6:.0f} megapixels" if pixels else "has too many pixels"
@@ -211,7 +211,7 @@ def _gray_of_wide(image: Image.Image) -> Image.Image:
 
 
 def _orientation(image: Image.Image) -> int:
-    """EXIF orientation, 1 (upright) to 8. A picture with damaged EXIF is as good as one without."""
+    """EXIF orientation, 1 (upright) to 8. An image with damaged EXIF is as good as one without."""
     if image.format == "TIFF":  # Pillow turns these itself, size and pixels
         return 1
     _make_warnings_errors()

@@ -1,4 +1,4 @@
-"""Files at a URL that are whole or absent: what pictures, metadata, checkpoints and models are kept in.
+"""Files at a URL that are whole or absent: what images, metadata, checkpoints and models are kept in.
 
 `file://` writes beside, syncs and renames, so that a reader sees the old file or the new one and what was acknowledged
 survives a power cut. Every other URL goes through fsspec, whose object stores replace an object in one step.

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from deploy import valkey
+from deploy.local import valkey
 
 # A suite that a script starts in the background inherits that Ctrl-C is ignored, and so would every program it starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -40,7 +40,7 @@ def odd() -> Path:
 @pytest.fixture(scope="session")
 def demo_photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small labelled set that the project makes itself: 8 products, 6 views each."""
-    from ml import demo_photos
+    from deploy import demo_photos
 
     folder = tmp_path_factory.mktemp("demo_photos")
     demo_photos.make(folder, products=8, views=6)

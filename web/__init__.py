@@ -24,9 +24,9 @@ from workers.settings import Settings
 if TYPE_CHECKING:
     from workers.client import Client
 
-# One request carries at most this many pictures of the largest accepted size. Beyond 500 kB each they lie in temporary
+# One request carries at most this many images of the largest accepted size. Beyond 500 kB each they lie in temporary
 # files while the request lasts, not in memory.
-PICTURES_PER_REQUEST_AT_FULL_SIZE = 8
+IMAGES_PER_REQUEST_AT_FULL_SIZE = 8
 
 
 def create_app(settings: Settings | None = None, client: Client | None = None) -> APIFlask:
@@ -47,11 +47,11 @@ def create_app(settings: Settings | None = None, client: Client | None = None) -
         docs_path=None,  # The ready-made viewers load scripts from elsewhere; our Content-Security-Policy forbids it.
         json_errors=False,
     )
-    largest_picture = settings.max_upload_mb * 2**20
+    largest_image = settings.max_upload_mb * 2**20
     app.config.update(
         LOOKALIKE=settings,
-        MAX_PICTURE_BYTES=largest_picture,
-        MAX_CONTENT_LENGTH=PICTURES_PER_REQUEST_AT_FULL_SIZE * largest_picture + 2**20,
+        MAX_IMAGE_BYTES=largest_image,
+        MAX_CONTENT_LENGTH=IMAGES_PER_REQUEST_AT_FULL_SIZE * largest_image + 2**20,
         MAX_FORM_PARTS=1_000,
         MAX_FORM_MEMORY_SIZE=256 * 1024,
         SEND_FILE_MAX_AGE_DEFAULT=None,  # Static files are asked for with their ETag: an update shows at once.

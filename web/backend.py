@@ -7,7 +7,7 @@ from flask import current_app
 
 from workers.client import Client, NotFound
 
-_PICTURE_ID = re.compile(r"[0-9a-f]{32}")
+_IMAGE_ID = re.compile(r"[0-9a-f]{32}")
 
 
 def client() -> Client:
@@ -15,12 +15,12 @@ def client() -> Client:
     return cast(Client, current_app.extensions["lookalike"])
 
 
-def picture_id(text: str) -> str:
+def image_id(text: str) -> str:
     """The id, when it has the form of one.
 
     Raises:
-        NotFound: it has not, so there is no such picture; the text never reaches storage.
+        NotFound: it has not, so there is no such image; the text never reaches storage.
     """
-    if not _PICTURE_ID.fullmatch(text):
-        raise NotFound("there is no picture with this id", hint="an id is 32 hexadecimal digits, as results show it")
+    if not _IMAGE_ID.fullmatch(text):
+        raise NotFound("there is no image with this id", hint="an id is 32 hexadecimal digits, as results show it")
     return text

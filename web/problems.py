@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 MIMETYPE = "application/problem+json"
 
 _TITLES: dict[type[LookalikeError], tuple[int, str]] = {
-    UnreadableImage: (422, "Unreadable picture"),
+    UnreadableImage: (422, "Unreadable image"),
     NotFound: (404, "Not found"),
     UnknownModel: (404, "Not found"),
     Busy: (409, "Busy"),
@@ -126,8 +126,8 @@ def _http(error: HTTPException) -> Response:
 
 def too_large_hint() -> str:
     """What to do about a 413."""
-    megabytes = current_app.config["MAX_PICTURE_BYTES"] // 2**20
-    return f"a picture may have {megabytes} MB; send fewer or smaller pictures at once"
+    megabytes = current_app.config["MAX_IMAGE_BYTES"] // 2**20
+    return f"an image may have {megabytes} MB; send fewer or smaller images at once"
 
 
 def _unexpected(error: Exception) -> Response:

@@ -11,10 +11,10 @@ import redis
 from ml.errors import LookalikeError
 from workers import logs, metrics
 from workers import settings as settings_module
-from workers.app import connect_redis, make_app
-from workers.jobs import Jobs
-from workers.presence import Presence
-from workers.serving import Serving
+from workers.process.heartbeat import Presence
+from workers.process.serving import Serving
+from workers.queue.app import connect_redis, make_app
+from workers.queue.jobs import Jobs
 from workers.settings import BadSettings, Settings
 
 logger = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ def main() -> int:
 
 def run(settings: Settings) -> int:
     """Opens the store, loads the model, then takes tasks until SIGTERM or SIGINT; finishes those it has begun."""
-    from workers.tasks import Context, register
+    from workers.tasks.handlers import Context, register
 
     logs.configure(settings)
     # A search hands the interpreter on a dozen times. With Python's 5 ms each of these waits for indexing's threads.

@@ -1,11 +1,11 @@
 """The gallery in storage: originals, their metadata, thumbnails. This is the truth; collections are made from it.
 
-A picture's id is the first 32 hex digits of the SHA-256 of its bytes, so adding twice changes nothing. A picture exists
+An image's id is the first 32 hex digits of the SHA-256 of its bytes, so adding twice changes nothing. An image exists
 when its metadata does: it is written last and removed first.
 
     originals/ab/<id>        the bytes as they came
     thumbnails/ab/<id>.jpg   re-encoded, without metadata
-    metadata/ab/<id>.json    a messages.Picture, and who gave the label
+    metadata/ab/<id>.json    a messages.GalleryImage, and who gave the label
 """
 
 import contextlib
@@ -20,12 +20,12 @@ from pathlib import Path, PurePath
 from ml.errors import LookalikeError
 from ml.images import Limits, UnreadableImage, probe
 from ml.storage import Storage, open_storage
-from workers.messages import Picture
+from workers.messages import GalleryImage
 from workers.settings import Settings
 
 
 class NotFound(LookalikeError):
-    """A picture, job or label that does not exist."""
+    """An image, job or label that does not exist."""
 
 
 @dataclass(frozen=True)
@@ -36,18 +36,18 @@ class Added:
     is_new: bool
 
 
-def picture_id(data: bytes) -> str:
-    """The id of a picture: the first 32 hex digits of the SHA-256 of its bytes."""
+def image_id(data: bytes) -> str:
+    """The id of an image: the first 32 hex digits of the SHA-256 of its bytes."""
     return hashlib.sha256(data).hexdigest()[:32]
 
 
 def limits(settings: Settings) -> Limits:
-    """The settings' limits on pictures."""
+    """The settings' limits on images."""
     return Limits(max_bytes=settings.max_upload_mb * 2**20, max_pixels=settings.max_megapixels * 1_000_000)
 
 
 class Gallery:
-    """Pictures in storage. Safe to use from many threads and processes."""
+    """Images in storage. Safe to use from many threads and processes."""
 
     def __init__(self, storage: Storage, accepted: Limits | None = None) -> None:
         self._storage = storage
@@ -58,7 +58,7 @@ class Gallery:
         return cls(open_storage(settings.storage_url), limits(settings))
 
     def add(self, source: bytes | Path, *, path: str, label: str | None, by_person: bool = False) -> Added:
-        """Keeps a picture durably.
+        """Keeps an image durably.
 
         Args:
             source: its bytes, or a file, which the storage may share by a hard link.
@@ -67,25 +67,25 @@ class Gallery:
             by_person: a person chose the label, not a folder's name: a folder's name never replaces such a label.
 
         Raises:
-            UnreadableImage: it is no picture that we accept, as far as its header tells.
+            UnreadableImage: it is no image that we accept, as far as its header tells.
             StorageFailed: the storage refuses.
         """
         data = source if isinstance(source, bytes) else self._read_file(source)
         info = probe(data, self._limits)
-        id = picture_id(data)
+        id = image_id(data)
         known = self._find(id)
         if known is not None:
-            picture, labelled_by_person = known
-            keeps_label = label is None or label == picture.label or (labelled_by_person and not by_person)
+            image, labelled_by_person = known
+            keeps_label = label is None or label == image.label or (labelled_by_person and not by_person)
             if not keeps_label:
-                self._write(replace(picture, label=label), by_person)
+                self._write(replace(image, label=label), by_person)
             return Added(id, is_new=False)
         if isinstance(source, Path):
             self._storage.adopt(_original(id), source)
         else:
             self._storage.put(_original(id), data)
         self._write(
-            Picture(
+            GalleryImage(
                 id=id,
                 name=PurePath(path).name,
                 path=path,
@@ -100,15 +100,15 @@ class Gallery:
         )
         return Added(id, is_new=True)
 
-    def picture(self, id: str) -> Picture:
-        """What is known of a picture. Raises NotFound."""
+    def image(self, id: str) -> GalleryImage:
+        """What is known of an image. Raises NotFound."""
         known = self._find(id)
         if known is None:
-            raise NotFound(f"there is no picture {id}", hint="it may have been deleted; search again")
+            raise NotFound(f"there is no image {id}", hint="it may have been deleted; search again")
         return known[0]
 
-    def find_many(self, ids: Iterable[str]) -> dict[str, Picture]:
-        """id -> picture, for those that exist."""
+    def find_many(self, ids: Iterable[str]) -> dict[str, GalleryImage]:
+        """id -> image, for those that exist."""
         ids = list(ids)
         if len(ids) > 4 and self._storage.local_path("") is None:
             with ThreadPoolExecutor(16) as pool:  # an object store answers in milliseconds, one after another
@@ -124,7 +124,7 @@ class Gallery:
     def is_intact(self, id: str) -> bool:
         """Whether the original's bytes still are those that gave the id."""
         try:
-            return picture_id(self._storage.get(_original(id))) == id
+            return image_id(self._storage.get(_original(id))) == id
         except FileNotFoundError:
             return False
 
@@ -139,47 +139,47 @@ class Gallery:
         self._storage.put(_thumbnail(id), data)
 
     def set_label(self, id: str, label: str | None) -> None:
-        """Gives a picture the label that a person chose. Raises NotFound."""
-        self._write(replace(self.picture(id), label=label), by_person=True)
+        """Gives an image the label that a person chose. Raises NotFound."""
+        self._write(replace(self.image(id), label=label), by_person=True)
 
     def forget(self, id: str) -> None:
-        """Removes a picture's metadata: from here on it does not exist. `sweep` removes the rest."""
+        """Removes an image's metadata: from here on it does not exist. `sweep` removes the rest."""
         self._storage.delete(_metadata(id))
 
     def sweep(self, id: str) -> None:
-        """Removes original and thumbnail of a picture that does not exist any more."""
+        """Removes original and thumbnail of an image that does not exist any more."""
         if not self._storage.exists(_metadata(id)):
             self._storage.delete(_thumbnail(id))
             self._storage.delete(_original(id))
 
     def ids(self, prefix: str = "") -> Iterator[str]:
-        """The ids of pictures, in order; only those whose first two digits are `prefix`, if given."""
+        """The ids of images, in order; only those whose first two digits are `prefix`, if given."""
         for key in self._storage.keys(f"metadata/{prefix}".rstrip("/")):
             yield PurePath(key).stem
 
     def original_ids(self) -> Iterator[str]:
-        """The id of every original, of pictures and of left-overs."""
+        """The id of every original, of images and of left-overs."""
         for key in self._storage.keys("originals"):
             yield PurePath(key).name
 
-    def _find(self, id: str) -> tuple[Picture, bool] | None:
+    def _find(self, id: str) -> tuple[GalleryImage, bool] | None:
         if not _is_id(id):
             return None
         try:
             record = json.loads(self._storage.get(_metadata(id)))
         except FileNotFoundError:
             return None
-        return Picture.from_json(record), bool(record.get("labelled_by_person"))
+        return GalleryImage.from_json(record), bool(record.get("labelled_by_person"))
 
-    def _write(self, picture: Picture, by_person: bool) -> None:
-        record = picture.to_json() | {"labelled_by_person": by_person}
-        self._storage.put(_metadata(picture.id), json.dumps(record, ensure_ascii=False).encode())
+    def _write(self, image: GalleryImage, by_person: bool) -> None:
+        record = image.to_json() | {"labelled_by_person": by_person}
+        self._storage.put(_metadata(image.id), json.dumps(record, ensure_ascii=False).encode())
 
     def _read(self, key: str, id: str) -> bytes:
         if _is_id(id):
             with contextlib.suppress(FileNotFoundError):
                 return self._storage.get(key)
-        raise NotFound(f"there is no picture {id}", hint="it may have been deleted; search again")
+        raise NotFound(f"there is no image {id}", hint="it may have been deleted; search again")
 
     def _read_file(self, path: Path) -> bytes:
         try:

@@ -40,8 +40,8 @@ def _revive(hint: Any, value: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class Picture(Message):
-    """A picture of the gallery: what storage knows of it.
+class GalleryImage(Message):
+    """An image of the gallery: what storage knows of it.
 
     `id` is the first 32 hex digits of the SHA-256 of its bytes. `path` is where it came from, as data to show, never to
     open. `name` is the last part of it.
@@ -144,7 +144,7 @@ class JobStatus(Message):
 
 @dataclass(frozen=True)
 class Pair(Message):
-    """Two pictures that are nearly the same. `similarity` is the cosine of their vectors."""
+    """Two images that are nearly the same. `similarity` is the cosine of their vectors."""
 
     id: str
     other_id: str
@@ -155,7 +155,7 @@ class Pair(Message):
 
 @dataclass(frozen=True)
 class LabelCount(Message):
-    """A label and how many pictures of the active collection carry it."""
+    """A label and how many images of the active collection carry it."""
 
     label: str
     count: int
@@ -177,7 +177,7 @@ class WorkerStatus(Message):
     why: str
     model: str
     collection: str
-    pictures: int
+    images: int
     age_s: float
     started_at: float
     rss_mb: float
@@ -192,7 +192,7 @@ class SystemStatus(Message):
     problems: tuple[str, ...]
     model: str | None
     collection: str | None
-    pictures: int
+    images: int
     queues: dict[str, int]
     workers: tuple[WorkerStatus, ...]
     settings: dict[str, Any]

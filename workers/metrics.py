@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from workers.app import QUEUES, canary_key, living
+from workers.queue.app import QUEUES, canary_key, living
 
 REGISTRY = CollectorRegistry()
 
@@ -25,13 +25,13 @@ TASK_SECONDS = Histogram(
     buckets=_SECONDS,
     registry=REGISTRY,
 )
-BATCH_PICTURES = Histogram(
-    "lookalike_batch_pictures",
-    "Pictures that share one forward pass",
+BATCH_IMAGES = Histogram(
+    "lookalike_batch_images",
+    "Images that share one forward pass",
     buckets=(1, 2, 4, 8, 16, 32, 64),
     registry=REGISTRY,
 )
-PICTURES = Counter("lookalike_pictures", "Pictures that jobs have finished", ["result"], registry=REGISTRY)
+IMAGES = Counter("lookalike_images", "Images that jobs have finished", ["result"], registry=REGISTRY)
 FAILURES = Counter("lookalike_failures", "What went wrong, by kind", ["reason"], registry=REGISTRY)
 HTTP_SECONDS = Histogram(
     "lookalike_http_seconds",

@@ -59,8 +59,8 @@ class Settings:
         ("search", "index", "maintenance"), "LOOKALIKE_QUEUES", "queues that a worker takes tasks from"
     )
     concurrency: int = _setting(16, "LOOKALIKE_CONCURRENCY", "tasks that a worker runs side by side")
-    max_upload_mb: int = _setting(32, "LOOKALIKE_MAX_UPLOAD_MB", "largest accepted picture, in megabytes")
-    max_megapixels: int = _setting(100, "LOOKALIKE_MAX_MEGAPIXELS", "largest accepted picture, in megapixels")
+    max_upload_mb: int = _setting(32, "LOOKALIKE_MAX_UPLOAD_MB", "largest accepted image, in megabytes")
+    max_megapixels: int = _setting(100, "LOOKALIKE_MAX_MEGAPIXELS", "largest accepted image, in megapixels")
     log_level: str = _setting("info", "LOOKALIKE_LOG_LEVEL", "debug, info, warning or error")
     log_format: str = _setting("text", "LOOKALIKE_LOG_FORMAT", "text for people, json for machines")
     metrics_port: int = _setting(0, "LOOKALIKE_METRICS_PORT", "port on which a worker answers Prometheus; 0: none")

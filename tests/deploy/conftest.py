@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy import stack
+from deploy.local import stack
 from tests.deploy import stand_ins
 from workers import settings
 from workers.settings import Settings
@@ -41,7 +41,7 @@ def elsewhere(tmp_path: Path) -> Iterator[Callable[[str], subprocess.Popen[str]]
             import sys, time
             sys.path.insert(0, {str(ROOT)!r})
             from deploy import connection, stack
-            from deploy.stack import Stack
+            from deploy.local.stack import Stack
             from tests.deploy import stand_ins
             from workers import settings
             stack.worker_command = lambda: stand_ins.WORKER

@@ -14,7 +14,7 @@ import json, os, redis, signal, socket, sys, time
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
 server = redis.Redis.from_url(os.environ["LOOKALIKE_REDIS_URL"])
 texts = dict.fromkeys(("id", "device", "precision", "why", "model", "collection"), "stand-in")
-numbers = dict.fromkeys(("pictures", "age_s", "started_at", "rss_mb"), 0)
+numbers = dict.fromkeys(("images", "age_s", "started_at", "rss_mb"), 0)
 own = {"pid": os.getpid(), "host": socket.gethostname(), "queues": []}
 server.set(f"lookalike:worker:{os.getpid()}", json.dumps(texts | numbers | own))
 server.zadd("lookalike:workers", {os.getpid(): time.time()})

@@ -10,7 +10,7 @@ import pytest
 
 from tests.deploy.deployments import ROOT, compose, composed, secrets_folder
 from workers import settings
-from workers.app import QUEUES
+from workers.queue.app import QUEUES
 from workers.settings import Settings
 
 OURS = ("web", "worker", "worker-gpu", "trainer", "ray-worker", "ray-worker-gpu")
@@ -114,7 +114,7 @@ def test_the_code_reads_its_settings_and_secrets(name: str) -> None:
 
 
 def test_a_worker_has_the_time_to_finish_what_it_began() -> None:
-    from workers.app import make_app
+    from workers.queue.app import make_app
 
     soft_s = make_app(settings.load({"LOOKALIKE_REDIS_URL": "redis://nowhere"})).conf.worker_soft_shutdown_timeout
     minutes, seconds = re.fullmatch(r"(\d+)m(\d+)s", composed()["services"]["worker"]["stop_grace_period"]).groups()

@@ -72,7 +72,7 @@ class NotInstalled:
 
 missing = set(json.loads(sys.stdin.read()))
 sys.meta_path.insert(0, NotInstalled())
-import deploy.cli, deploy.cli_system, deploy.stack, deploy.connection, web
+import deploy.cli, deploy.cli.system, deploy.local.stack, deploy.local.connection, web
 from workers import settings
 web.create_app(settings.load({"LOOKALIKE_HOME": sys.argv[1], "LOOKALIKE_REDIS_URL": "redis://127.0.0.1:1/0"}))
 """

@@ -17,7 +17,7 @@ from yamllint.config import YamlLintConfig
 
 from tests.deploy.deployments import KUBERNETES, ROOT, kustomize, pod_templates, rendered, secrets_folder, settings_of
 from workers import settings
-from workers.app import QUEUES
+from workers.queue.app import QUEUES
 from workers.settings import Settings
 
 OVERLAYS = ("cpu", "gpu", "cpu+s3")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from deploy import valkey
+from deploy.local import valkey
 from tests.deploy.deployments import ROOT, pod_templates, secrets_folder
 from tests.processes import free_port
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from deploy.indexing import index
-from deploy.stack import Stack
-from deploy.walk import Walk
+from deploy.cli.upload_folder import index
+from deploy.cli.walk import Walk
+from deploy.local.stack import Stack
 from workers import settings as settings_of
 from workers.client import Client
 from workers.settings import Settings

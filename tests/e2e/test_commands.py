@@ -52,7 +52,7 @@ class TestOnARunningSystem:
         refused = at_stack("search", tmp_path / "letter.jpg", "--json")
         assert refused.status == 1
         assert refused.output == ""
-        assert refused.errors.strip().split("\n")[-1].startswith(f"error: {tmp_path / 'letter.jpg'} is no picture")
+        assert refused.errors.strip().split("\n")[-1].startswith(f"error: {tmp_path / 'letter.jpg'} is no image")
 
     def test_a_photo_is_added_labelled_found_and_deleted(
         self, stack: RunningStack, at_stack: Program, tmp_path: Path
@@ -79,7 +79,7 @@ class TestOnARunningSystem:
     def test_a_photo_that_does_not_exist_is_named(self, at_stack: Program, change: list[str]) -> None:
         refused = at_stack(change[0], "0" * 32, *change[1:])
         assert refused.status == 1
-        assert refused.errors.startswith(f"error: there is no picture {'0' * 32}")
+        assert refused.errors.startswith(f"error: there is no image {'0' * 32}")
 
     def test_status_says_what_serves_and_why(self, stack: RunningStack, at_stack: Program) -> None:
         report = at_stack("status", "--json").report
@@ -172,7 +172,7 @@ class TestOnItsOwn:
         folder = sorted(demo_photos.iterdir())[0]
         lookalike("index", folder)
         record = next((lookalike.home / "storage" / "metadata").rglob("*.json"))
-        record.unlink()  # storage is the truth: this picture no longer exists
+        record.unlink()  # storage is the truth: this image no longer exists
         found = lookalike("verify", "--json")
         assert (found.status, found.report["extra"]) == (1, 1)
         assert "lookalike verify --repair" in found.errors

@@ -19,10 +19,10 @@ from pathlib import Path
 
 import pytest
 
-from deploy import valkey
-from deploy.indexing import index
-from deploy.walk import Walk
-from ml import demo_photos as making
+from deploy import demo_photos as making
+from deploy.cli.upload_folder import index
+from deploy.cli.walk import Walk
+from deploy.local import valkey
 from tests.conftest import SHARED
 from tests.e2e.conftest import RunningStack
 from tests.processes import free_port, wait_for
@@ -216,4 +216,4 @@ def test_any_part_may_be_killed_in_the_middle(
     counts = {name: report.detail[name] for name in ("missing", "extra", "different")}
     assert counts == {"missing": 0, "extra": 0, "different": 0}
     assert report.total == total
-    assert client.status().pictures == total
+    assert client.status().images == total

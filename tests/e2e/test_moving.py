@@ -14,9 +14,9 @@ from ml.storage import open_storage
 from tests.e2e.conftest import ROOT, Program
 from tests.e2e.test_stack import up
 from tests.processes import free_port, listens, wait_for
-from workers.gallery import picture_id
+from workers.gallery import image_id
 from workers.store.archive import Archive
-from workers.transfer import checksum
+from workers.tasks.transfer import checksum
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def test_a_restored_gallery_is_the_same_to_the_last_byte_and_a_later_backup_foll
     assert sum(name.startswith("originals/") for name in files) >= len(list(demo_photos.rglob("*.jpg")))
     assert contents(again) == (files, points)
     assert models(again) == models(archive)
-    run(elsewhere, "delete", picture_id(next(demo_photos.rglob("*.jpg")).read_bytes()))
+    run(elsewhere, "delete", image_id(next(demo_photos.rglob("*.jpg")).read_bytes()))
     run(elsewhere, "backup", again)
     left, _ = contents(again)
     assert sorted(name.split("/")[0] for name in set(files) - set(left)) == ["metadata", "originals", "thumbnails"]

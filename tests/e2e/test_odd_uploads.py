@@ -81,7 +81,7 @@ def test_one_upload_of_all_keeps_the_good_and_names_the_bad(stack, odd):
         else:
             assert outcome["outcome"] in ("added", "unchanged"), outcome
             found = requests.post(
-                f"{stack.base_url}/api/v1/search", json={"picture": outcome["id"], "k": 1}, timeout=60
+                f"{stack.base_url}/api/v1/search", json={"id": outcome["id"], "k": 1}, timeout=60
             ).json()["results"]
             assert found[0]["similarity"] >= 0.999
             thumbnail = requests.get(f"{stack.base_url}/api/v1/images/{outcome['id']}/thumbnail", timeout=60)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy import valkey
+from deploy.local import valkey
 from tests.e2e.conftest import Program
 from tests.e2e.test_commands import photos
 from tests.processes import free_port

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from deploy.indexing import index
-from deploy.stack import Stack
-from deploy.walk import Walk
-from ml import bundle
+from deploy.cli.upload_folder import index
+from deploy.cli.walk import Walk
+from deploy.local.stack import Stack
 from ml.errors import LookalikeError
-from ml.model import pretrained
-from ml.registry import UnknownModel
+from ml.model import bundle
+from ml.model.network import pretrained
+from ml.model.registry import UnknownModel
 from workers import settings as settings_of
 from workers.client import Busy, Client
-from workers.gallery import picture_id
+from workers.gallery import image_id
 from workers.messages import SearchResult
 
 
@@ -77,8 +77,8 @@ def test_publishing_under_load_never_shows(client: Client, demo_photos: Path, tm
     before = client.active()
     assert before is not None
     late = tmp_path / "late.jpg"
-    late.write_bytes(next(demo_photos.rglob("*.jpg")).read_bytes() + b"\0late")  # other bytes, another picture
-    doomed, relabelled = [picture.id for picture in client.pictures(limit=2)[0]]
+    late.write_bytes(next(demo_photos.rglob("*.jpg")).read_bytes() + b"\0late")  # other bytes, another image
+    doomed, relabelled = [image.id for image in client.images(limit=2)[0]]
     with Searchers(client, demo_photos) as searchers:
         job = client.publish("small", force=True)
         with pytest.raises(Busy, match="being published"):
@@ -97,11 +97,11 @@ def test_publishing_under_load_never_shows(client: Client, demo_photos: Path, tm
     pairs = {(answer.model, answer.collection) for _, answer in searchers.answers}
     assert pairs == {(before.model, before.collection), (after.model, after.collection)}
     for path, answer in searchers.answers:  # each photo finds itself: its vector was compared with its own model's
-        if picture_id(Path(path).read_bytes()) != doomed:
+        if image_id(Path(path).read_bytes()) != doomed:
             assert answer.results[0].similarity >= 0.999, path
-    assert added in {result.id for result in client.search(picture=added, k=2).results}
-    assert client.picture(relabelled).label == "relabelled"
-    assert [r.label for r in client.search(picture=relabelled, k=1).results] == ["relabelled"]
+    assert added in {result.id for result in client.search(id=added, k=2).results}
+    assert client.image(relabelled).label == "relabelled"
+    assert [r.label for r in client.search(id=relabelled, k=1).results] == ["relabelled"]
     report = client.wait(client.verify())
     assert (report.detail["missing"], report.detail["extra"], report.detail["different"]) == (0, 0, 0)
 
@@ -110,9 +110,9 @@ def test_rolling_back_is_instant_and_brings_what_is_new(client: Client) -> None:
     now, before = client.active(), client.registry.previous()
     assert now is not None
     assert before is not None
-    any_picture = client.pictures(limit=1)[0][0].id
+    any_image = client.images(limit=1)[0][0].id
     active, job = client.rollback()
-    assert client.search(picture=any_picture, k=1).collection == before.collection
+    assert client.search(id=any_image, k=1).collection == before.collection
     assert active.model == before.model == client.status().model
     client.wait(job)
     report = client.wait(client.verify())
@@ -145,7 +145,7 @@ def test_a_stopped_publish_leaves_no_collection_behind(client: Client) -> None:
 def test_a_damaged_model_is_refused(small_model: Path, tmp_path: Path, client: Client) -> None:
     import shutil
 
-    from ml.bundle import BadBundle
+    from ml.model.bundle import BadBundle
 
     damaged = tmp_path / "damaged"
     shutil.copytree(small_model, damaged)

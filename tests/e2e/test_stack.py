@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy import locks, reaper
-from deploy.locks import Description
+from deploy.local import locks, reaper
+from deploy.local.locks import Description
 from tests.e2e.conftest import Program
 from tests.e2e.test_commands import _copies, photos
 from tests.processes import wait_for
@@ -108,7 +108,7 @@ def test_a_part_killed_in_the_middle_of_an_index_loses_nothing(
     assert successor != victim
     verified = lookalike("verify", "--json")
     assert verified.status == 0, verified.errors
-    assert verified.report["pictures"] == len(photos(many))
+    assert verified.report["images"] == len(photos(many))
     with urllib.request.urlopen(f"{address}/api/v1/health", timeout=20) as answer:
         assert answer.status == 200
 

@@ -8,15 +8,16 @@ import pytest
 from moto.server import ThreadedMotoServer
 from PIL import Image
 
-from ml import bundle, datasets, embedder
-from ml.bundle import Bundle
-from ml.datasets import Dataset
-from ml.embedder import Embedder
-from ml.model import pretrained
-from ml.train import TrainConfig, preset_config
+from ml.data import datasets
+from ml.data.datasets import Dataset
+from ml.model import bundle, embedder
+from ml.model.bundle import Bundle
+from ml.model.embedder import Embedder
+from ml.model.network import pretrained
+from ml.training.train import TrainConfig, preset_config
 
 
-def write_picture(path: Path, seed: int = 0, size: tuple[int, int] = (40, 32)) -> Path:
+def write_image(path: Path, seed: int = 0, size: tuple[int, int] = (40, 32)) -> Path:
     """A JPEG of coloured noise."""
     path.parent.mkdir(parents=True, exist_ok=True)
     noise = np.random.default_rng(seed).integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)

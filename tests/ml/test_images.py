@@ -1,4 +1,4 @@
-"""Bytes to pictures: every format, orientation and mode that is taken, and every way in which bytes can be bad."""
+"""Bytes to images: every format, orientation and mode that is taken, and every way in which bytes can be bad."""
 
 import io
 import struct
@@ -50,11 +50,11 @@ def png_header(width: int, height: int, *, gray: bool = False, data: bytes = zli
 def test_it_reads_every_listed_format(format):
     data = encoded(scene(), format)
     info = images.probe(data)
-    picture = images.decode(data)
+    image = images.decode(data)
     assert info.format == format
-    assert (info.width, info.height) == picture.size == (96, 64)
-    assert picture.mode == "RGB"
-    assert difference(picture, scene()) < 8
+    assert (info.width, info.height) == image.size == (96, 64)
+    assert image.mode == "RGB"
+    assert difference(image, scene()) < 8
 
 
 def test_the_listed_formats_are_all_tested():
@@ -83,7 +83,7 @@ def test_exif_orientation_is_applied(format, orientation):
     assert difference(images.decode(data), scene()) < 6
 
 
-def test_damaged_exif_does_not_cost_the_picture():
+def test_damaged_exif_does_not_cost_the_image():
     data = encoded(scene(), "JPEG", exif=b"Exif\x00\x00MM\x00*\x00\x00\x00\x08\xff\xff\x01\x12")
     assert images.decode(data).size == (96, 64)
 
@@ -100,8 +100,8 @@ def test_heic_of_a_phone_comes_out_upright_once():
 
 def test_16_bit_gray_is_scaled_and_not_clipped():
     ramp = np.linspace(0, 65535, 256 * 16).reshape(16, 256).astype(np.uint16)
-    picture = images.decode(encoded(Image.fromarray(ramp), "PNG"))
-    assert np.abs(np.asarray(picture)[..., 0].astype(int) - ramp // 257).max() <= 1
+    image = images.decode(encoded(Image.fromarray(ramp), "PNG"))
+    assert np.abs(np.asarray(image)[..., 0].astype(int) - ramp // 257).max() <= 1
 
 
 @pytest.mark.parametrize("high", [1.0, 255.0, 4000.0])
@@ -116,8 +116,8 @@ def test_float_gray_keeps_its_contrast(high):
 def test_transparent_parts_are_white(mode):
     clear = Image.new("RGBA", (20, 20), (0, 0, 0, 0)).convert(mode)
     options = {"transparency": clear.getpixel((0, 0))} if mode == "P" else {}
-    picture = images.decode(encoded(clear, "PNG", **options))
-    assert np.asarray(picture).min() == 255
+    image = images.decode(encoded(clear, "PNG", **options))
+    assert np.asarray(image).min() == 255
 
 
 @pytest.mark.parametrize(
@@ -133,56 +133,56 @@ def test_every_gray_comes_out_as_the_same_gray(mode, format):
 
 
 def test_half_transparent_red_over_white_is_pink():
-    picture = images.decode(encoded(Image.new("RGBA", (8, 8), (255, 0, 0, 128)), "PNG"))
-    assert np.abs(np.asarray(picture)[0, 0].astype(int) - (255, 127, 127)).max() <= 1
+    image = images.decode(encoded(Image.new("RGBA", (8, 8), (255, 0, 0, 128)), "PNG"))
+    assert np.abs(np.asarray(image)[0, 0].astype(int) - (255, 127, 127)).max() <= 1
 
 
 def test_cmyk_gets_its_colours_back():
     assert difference(images.decode(encoded(scene().convert("CMYK"), "JPEG", quality=95)), scene()) < 8
 
 
-def test_the_first_frame_of_an_animation_is_the_picture():
+def test_the_first_frame_of_an_animation_is_the_image():
     data = encoded(scene(), "GIF", save_all=True, append_images=[Image.new("RGB", (96, 64), "white")] * 3)
     assert difference(images.decode(data), scene()) < 8
 
 
-def test_a_phone_jpeg_with_a_second_picture_is_its_first():
+def test_a_phone_jpeg_with_a_second_image_is_its_first():
     data = encoded(scene(), "MPO", save_all=True, append_images=[Image.new("RGB", (96, 64), "white")], quality=95)
     assert images.probe(data).format == "JPEG"
     assert difference(images.decode(data), scene()) < 6
 
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP"])
-def test_a_reduced_picture_keeps_the_asked_short_side(format):
+def test_a_reduced_image_keeps_the_asked_short_side(format):
     large = scene(2400, 1600)
-    picture = images.decode(encoded(large, format), min_side=256)
-    assert 256 <= min(picture.size) < 512
-    assert picture.width / picture.height == pytest.approx(1.5, abs=0.01)
-    assert difference(picture, scene(2400, 1600).resize(picture.size)) < 6
+    image = images.decode(encoded(large, format), min_side=256)
+    assert 256 <= min(image.size) < 512
+    assert image.width / image.height == pytest.approx(1.5, abs=0.01)
+    assert difference(image, scene(2400, 1600).resize(image.size)) < 6
 
 
-def test_a_small_picture_is_not_enlarged():
+def test_a_small_image_is_not_enlarged():
     assert images.decode(encoded(scene(), "JPEG"), min_side=256).size == (96, 64)
 
 
 def test_a_thumbnail_is_small_and_carries_no_metadata():
     exif = Image.Exif()
     exif[0x010E] = "at home, 48.1 N"
-    picture = images.decode(encoded(scene(1200, 800), "JPEG", exif=exif, comment=b"secret"))
-    data = images.thumbnail(picture, 256)
+    image = images.decode(encoded(scene(1200, 800), "JPEG", exif=exif, comment=b"secret"))
+    data = images.thumbnail(image, 256)
     thumbnail = Image.open(io.BytesIO(data))
     assert thumbnail.size == (256, 171)
     assert not thumbnail.getexif() and b"secret" not in data and b"at home" not in data
-    assert picture.size == (1200, 800)
+    assert image.size == (1200, 800)
 
 
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
         (b"", "is empty"),
-        (b"hello, I am text", "is no picture that we read"),
-        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "is no picture that we read"),
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "is no picture that we read"),
+        (b"hello, I am text", "is no image that we read"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "is no image that we read"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "is no image that we read"),
         (b"\xff\xd8\xff\xe0", "is damaged"),
         (encoded(scene(), "JPEG")[:400], "is truncated"),
         (encoded(scene(), "PNG")[:-60], "is truncated"),
@@ -190,7 +190,7 @@ def test_a_thumbnail_is_small_and_carries_no_metadata():
         (png_header(30000, 30000), "is 900 megapixels, the limit is 100 megapixels"),
     ],
 )
-def test_what_is_no_picture_is_refused_with_the_reason(data, reason):
+def test_what_is_no_image_is_refused_with_the_reason(data, reason):
     with pytest.raises(UnreadableImage) as caught:
         images.decode(data)
     assert caught.value.message.startswith(reason)
@@ -225,7 +225,7 @@ def test_a_warning_of_the_decoder_is_an_error(monkeypatch):
         images.decode(encoded(scene(), "PNG"))
 
 
-def test_many_threads_decode_large_pictures():
+def test_many_threads_decode_large_images():
     data = encoded(Image.new("L", (6000, 5000)), "PNG")  # above the size from which they go one by one
     with ThreadPoolExecutor(4) as threads:
         sizes = list(threads.map(lambda _: images.decode(data, min_side=200).size, range(4)))
@@ -237,17 +237,17 @@ _SEEDS = {format: encoded(scene(40, 24), format) for format in images.FORMATS}
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.sampled_from(sorted(_SEEDS)), st.data())
-def test_corrupted_files_give_a_picture_or_the_one_error(format, data):
+def test_corrupted_files_give_an_image_or_the_one_error(format, data):
     broken = bytearray(_SEEDS[format])
     for _ in range(data.draw(st.integers(1, 8))):
         broken[data.draw(st.integers(0, len(broken) - 1))] = data.draw(st.integers(0, 255))
     cut = data.draw(st.integers(0, len(broken)))
     content = bytes(broken[:cut] if data.draw(st.booleans()) else broken)
     try:
-        picture = images.decode(content, min_side=16, limits=Limits(max_pixels=1_000_000))
+        image = images.decode(content, min_side=16, limits=Limits(max_pixels=1_000_000))
     except UnreadableImage:
         return
-    assert picture.mode == "RGB" and min(picture.size) >= 1
+    assert image.mode == "RGB" and min(image.size) >= 1
 
 
 @settings(max_examples=200, deadline=None)
@@ -269,13 +269,13 @@ def test_it_needs_no_torch():
 def test_every_odd_upload_is_taken_or_refused_as_its_name_says(odd):
     for path in sorted(odd.iterdir()):
         try:
-            picture = images.decode(path.read_bytes(), min_side=256)
+            image = images.decode(path.read_bytes(), min_side=256)
         except UnreadableImage as error:
             assert path.name.startswith("bad"), f"{path.name} {error.message}"
             assert error.message.startswith(("is ", "has ", "needs "))
         else:
             assert not path.name.startswith("bad") or path.name == "bad_bit_rot.jpg", path.name
-            assert picture.mode == "RGB"
+            assert image.mode == "RGB"
 
 
 @pytest.mark.photos

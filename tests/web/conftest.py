@@ -1,4 +1,4 @@
-"""A portal in this process, over a stand-in for the workers' side; and pictures to put into it."""
+"""A portal in this process, over a stand-in for the workers' side; and images to put into it."""
 
 from pathlib import Path
 
@@ -46,7 +46,7 @@ def blue(workers_side: StandInClient) -> str:
 
 
 def keep(workers_side: StandInClient, colour: tuple[int, int, int], path: str, label: str | None) -> str:
-    """Puts a picture of one colour into the gallery; returns its id."""
+    """Puts an image of one colour into the gallery; returns its id."""
     id = workers_side.add(photo(colour), path=path, label=label).id
     workers_side.index([id])
     return id

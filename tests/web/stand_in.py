@@ -13,10 +13,19 @@ from PIL import Image
 from prometheus_client import generate_latest
 
 from ml.images import decode, thumbnail
-from ml.registry import Active, ModelRecord, UnknownModel
+from ml.model.registry import Active, ModelRecord, UnknownModel
 from workers.client import Refused, Unavailable
 from workers.gallery import Added, Gallery, NotFound
-from workers.messages import Failure, JobStatus, LabelCount, Picture, Result, SearchResult, SystemStatus, WorkerStatus
+from workers.messages import (
+    Failure,
+    GalleryImage,
+    JobStatus,
+    LabelCount,
+    Result,
+    SearchResult,
+    SystemStatus,
+    WorkerStatus,
+)
 from workers.metrics import REGISTRY
 from workers.settings import Settings
 
@@ -24,14 +33,14 @@ from workers.settings import Settings
 def photo(
     colour: tuple[int, int, int] = (200, 30, 30), size: tuple[int, int] = (64, 48), format: str = "JPEG"
 ) -> bytes:
-    """A small picture of one colour."""
+    """A small image of one colour."""
     buffer = io.BytesIO()
     Image.new("RGB", size, colour).save(buffer, format)
     return buffer.getvalue()
 
 
 class StandInClient:
-    """The methods of workers.client.Client that the portal calls. Its embedding of a picture is its mean colour."""
+    """The methods of workers.client.Client that the portal calls. Its embedding of an image is its mean colour."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -57,40 +66,40 @@ class StandInClient:
         self,
         image: bytes | None = None,
         *,
-        picture: str | None = None,
+        id: str | None = None,
         k: int = 6,
         label: str | None = None,
         rerank: bool = False,
         timeout_s: float = 30.0,
     ) -> SearchResult:
         self._answering()
-        self.asked.append({"image": image, "picture": picture, "k": k, "label": label, "rerank": rerank})
-        if picture is not None:
-            image = self.gallery.original(picture)
+        self.asked.append({"image": image, "id": id, "k": k, "label": label, "rerank": rerank})
+        if id is not None:
+            image = self.gallery.original(id)
         query = _vector(image if image is not None else b"")
-        shown = [each for each in map(self.picture, self._indexed) if label in (None, each.label)]
+        shown = [each for each in map(self.image, self._indexed) if label in (None, each.label)]
         ranked = sorted(((float(query @ _vector(self.gallery.original(each.id))), each) for each in shown), key=_rank)
         results = tuple(
             Result(n, each.id, each.path, each.label, round(s, 6), round(max(0.0, 2 - 2 * s) ** 0.5, 6), s > 0.95)
             for n, (s, each) in enumerate(ranked[:k], 1)
         )
-        return SearchResult("stand-in", "pictures-stand-in", results, {"wait": 1.0, "embed": 2.5, "search": 0.5})
+        return SearchResult("stand-in", "images-stand-in", results, {"wait": 1.0, "embed": 2.5, "search": 0.5})
 
     def labels(self) -> list[LabelCount]:
         self._answering()
-        names = [each.label for each in map(self.picture, self._indexed) if each.label]
+        names = [each.label for each in map(self.image, self._indexed) if each.label]
         return [LabelCount(name, names.count(name)) for name in sorted(set(names))]
 
-    def pictures(
+    def images(
         self, label: str | None = None, after: str | None = None, limit: int = 60
-    ) -> tuple[list[Picture], str | None]:
+    ) -> tuple[list[GalleryImage], str | None]:
         self._answering()
-        shown = [each for each in map(self.picture, sorted(self._indexed)) if label in (None, each.label)]
+        shown = [each for each in map(self.image, sorted(self._indexed)) if label in (None, each.label)]
         page = [each for each in shown if after is None or each.id > after][:limit]
         return page, page[-1].id if len(page) == limit else None
 
-    def picture(self, id: str) -> Picture:
-        return self.gallery.picture(id)
+    def image(self, id: str) -> GalleryImage:
+        return self.gallery.image(id)
 
     def thumbnail(self, id: str) -> bytes:
         return self.gallery.thumbnail(id)
@@ -103,13 +112,13 @@ class StandInClient:
 
     def index(self, ids: Iterable[str], failures: Sequence[Failure] = ()) -> str:
         self._answering()
-        pictures = [self.picture(id) for id in ids]
-        broken = [Failure(each.path, self.unindexable[each.path]) for each in pictures if each.path in self.unindexable]
-        good = {each.id for each in pictures if each.path not in self.unindexable}
+        images = [self.image(id) for id in ids]
+        broken = [Failure(each.path, self.unindexable[each.path]) for each in images if each.path in self.unindexable]
+        good = {each.id for each in images if each.path not in self.unindexable}
         for id in good:
             self.gallery.put_thumbnail(id, thumbnail(decode(self.original(id))))
         self._indexed |= good
-        return self._note("index", len(pictures), len(good), [*failures, *broken])
+        return self._note("index", len(images), len(good), [*failures, *broken])
 
     def label(self, ids: Sequence[str], label: str | None) -> JobStatus:
         self._answering()
@@ -187,8 +196,8 @@ class StandInClient:
             precision="bf16",
             why="no GPU",
             model="stand-in",
-            collection="pictures-stand-in",
-            pictures=len(self._indexed),
+            collection="images-stand-in",
+            images=len(self._indexed),
             age_s=0.5,
             started_at=1_795_500_000.0,
             rss_mb=321.0,
@@ -197,8 +206,8 @@ class StandInClient:
             healthy=not self.is_down,
             problems=("the queue does not answer: start it",) if self.is_down else (),
             model=None if self.is_down else "stand-in",
-            collection=None if self.is_down else "pictures-stand-in",
-            pictures=len(self._indexed),
+            collection=None if self.is_down else "images-stand-in",
+            images=len(self._indexed),
             queues={} if self.is_down else {"search": 0, "index": 3},
             workers=() if self.is_down else (worker,),
             settings=self.settings.shown(),
@@ -246,5 +255,5 @@ def _vector(data: bytes) -> np.ndarray:
     return mean / np.linalg.norm(mean)
 
 
-def _rank(pair: tuple[float, Picture]) -> tuple[float, str]:
+def _rank(pair: tuple[float, GalleryImage]) -> tuple[float, str]:
     return -pair[0], pair[1].id

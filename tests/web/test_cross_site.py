@@ -16,9 +16,9 @@ URL = "/api/v1/search"
         {"Sec-Fetch-Site": "cross-site", "Origin": "http://localhost"},
     ],
 )
-@pytest.mark.parametrize("method, path", [("POST", URL), ("DELETE", "/api/v1/images/{id}"), ("POST", "/pictures")])
+@pytest.mark.parametrize("method, path", [("POST", URL), ("DELETE", "/api/v1/images/{id}"), ("POST", "/images")])
 def test_a_request_of_another_site_is_refused(browser, red, headers, method, path):
-    answer = browser.open(path.format(id=red), method=method, headers=headers, json={"picture": red})
+    answer = browser.open(path.format(id=red), method=method, headers=headers, json={"id": red})
     assert answer.status_code == 403
     assert browser.get(f"/api/v1/images/{red}").status_code == 200
 
@@ -27,14 +27,14 @@ def test_a_request_of_another_site_is_refused(browser, red, headers, method, pat
     "headers", [{}, {"Sec-Fetch-Site": "same-origin"}, {"Sec-Fetch-Site": "none"}, {"Origin": "http://localhost"}]
 )
 def test_our_own_pages_and_programs_are_not(browser, red, headers):
-    assert browser.post(URL, json={"picture": red}, headers=headers).status_code == 200
+    assert browser.post(URL, json={"id": red}, headers=headers).status_code == 200
 
 
 def test_another_site_may_link_to_us(browser):
     assert browser.get("/", headers={"Sec-Fetch-Site": "cross-site"}).status_code == 200
 
 
-@pytest.mark.parametrize("path", ["/", "/add", "/pictures", "/sign-in", "/sign-out"])
+@pytest.mark.parametrize("path", ["/", "/add", "/images", "/sign-in", "/sign-out"])
 def test_a_form_without_its_token_is_refused(browser, path):
     answer = browser.post(path, data={"action": "delete"})
     assert answer.status_code == 400

@@ -39,7 +39,7 @@ def test_pages_show_it_as_text(browser, workers_side, text):
     id = keep(workers_side, (5, 50, 150), f"folder/{text}.jpg", text)
     job = workers_side.index([id])
     harmless = keep(workers_side, (200, 5, 5), "x.jpg", "x")
-    for path in ("/", f"/?picture={id}", f"/?picture={harmless}", "/gallery", f"/pictures/{id}", f"/jobs/{job}"):
+    for path in ("/", f"/?id={id}", f"/?id={harmless}", "/gallery", f"/images/{id}", f"/jobs/{job}"):
         page = Page(browser.get(path).text)
         ours = [value for name, value in page.attributes if name == "src" and (value or "").startswith("/static/js/")]
         assert page.tags.count("script") == len(ours) == len(set(ours))
@@ -55,7 +55,7 @@ def test_pages_show_it_as_text(browser, workers_side, text):
 @pytest.mark.parametrize("text", HOSTILE)
 def test_filters_and_addresses_echo_it_as_text(browser, red, text):
     for path in ("/", "/gallery"):
-        page = Page(browser.get(path, query_string={"label": text, "picture": red}).text)
+        page = Page(browser.get(path, query_string={"label": text, "id": red}).text)
         assert "svg" not in page.tags or not [name for name, _ in page.attributes if name == "onload"]
         assert ("value", text.strip()) in page.attributes
 

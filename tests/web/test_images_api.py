@@ -33,13 +33,13 @@ class TestAdding:
         answer = upload(browser, [(GOOD, "b.jpg")])
         assert answer.json["images"][0]["outcome"] == "unchanged"
 
-    def test_a_file_that_is_no_picture_does_not_harm_the_others(self, browser):
+    def test_a_file_that_is_no_image_does_not_harm_the_others(self, browser):
         answer = upload(browser, [(b"text", "notes.txt"), (GOOD, "a.jpg"), (b"", "empty.jpg")])
         assert answer.status_code == 201
         by_name = {each["file"]: each for each in answer.json["images"]}
         assert by_name["a.jpg"]["outcome"] == "added"
         assert by_name["notes.txt"]["outcome"] == by_name["empty.jpg"]["outcome"] == "refused"
-        assert by_name["notes.txt"]["reason"].startswith("is no picture")
+        assert by_name["notes.txt"]["reason"].startswith("is no image")
         job = browser.get(answer.json["job_url"]).json
         assert {failure["path"] for failure in job["failures"]} == {"notes.txt", "empty.jpg"}
 
@@ -47,7 +47,7 @@ class TestAdding:
         answer = upload(browser, [(b"text", "notes.txt"), (b"", "empty.jpg")])
         assert (answer.status_code, answer.content_type) == (422, "application/problem+json")
         assert {error["file"] for error in answer.json["errors"]} == {"notes.txt", "empty.jpg"}
-        assert "notes.txt is no picture" in answer.json["detail"]
+        assert "notes.txt is no image" in answer.json["detail"]
 
     def test_a_file_that_only_decoding_shows_to_be_broken_is_refused_with_the_workers_reason(
         self, browser, workers_side
@@ -114,20 +114,20 @@ class TestAdding:
 
 
 class TestShowing:
-    def test_pictures_come_in_pages(self, browser, workers_side):
+    def test_images_come_in_pages(self, browser, workers_side):
         ids = {keep(workers_side, (n, n, n), f"{n}.jpg", None) for n in range(0, 250, 50)}
         seen, after, pages = [], None, 0
         while True:
             page = browser.get(URL, query_string={"limit": 2, **({"after": after} if after else {})}).json
-            seen += [picture["id"] for picture in page["pictures"]]
+            seen += [image["id"] for image in page["images"]]
             pages += 1
             if (after := page["next"]) is None:
                 break
         assert (set(seen), len(seen), pages) == (ids, 5, 3)
 
-    def test_pictures_of_one_label(self, browser, red, blue):
+    def test_images_of_one_label(self, browser, red, blue):
         page = browser.get(URL, query_string={"label": "blue"}).json
-        assert [picture["id"] for picture in page["pictures"]] == [blue]
+        assert [image["id"] for image in page["images"]] == [blue]
 
     def test_the_thumbnail_is_a_jpeg_without_metadata_that_may_be_kept_for_ever(self, browser, red):
         answer = browser.get(f"{URL}/{red}/thumbnail")
@@ -163,7 +163,7 @@ class TestShowing:
 
     @pytest.mark.parametrize("tail", ["", "/thumbnail", "/original"])
     @pytest.mark.parametrize("id", ["0" * 32, "..", "%2e%2e", "x", "Z" * 32])
-    def test_a_picture_that_is_not_there_is_404(self, browser, id, tail):
+    def test_an_image_that_is_not_there_is_404(self, browser, id, tail):
         answer = browser.get(f"{URL}/{id}{tail}")
         assert (answer.status_code, answer.content_type) == (404, "application/problem+json")
 
@@ -180,10 +180,10 @@ class TestChanging:
         assert browser.patch(f"{URL}/{blue}", json=body).status_code == 422
         assert browser.get(f"{URL}/{blue}").json["label"] == "blue"
 
-    def test_a_deleted_picture_is_gone(self, browser, red, blue):
+    def test_a_deleted_image_is_gone(self, browser, red, blue):
         assert browser.delete(f"{URL}/{red}").status_code == 204
         assert browser.get(f"{URL}/{red}").status_code == 404
-        results = browser.post("/api/v1/search", json={"picture": blue}).json["results"]
+        results = browser.post("/api/v1/search", json={"id": blue}).json["results"]
         assert [result["id"] for result in results] == [blue]
 
     @pytest.mark.parametrize("method", ["patch", "delete"])

@@ -47,12 +47,12 @@ def test_every_error_is_a_problem(document):
                     assert schema == {"$ref": "#/components/schemas/Problem"}
 
 
-def test_search_takes_a_photo_or_a_picture(document):
+def test_search_takes_a_photo_or_an_image(document):
     content = document["paths"]["/api/v1/search"]["post"]["requestBody"]["content"]
     assert set(content) == {"multipart/form-data", "application/json"}
-    by_picture = document["components"]["schemas"]["SearchByPicture"]
-    assert set(by_picture["properties"]) == {"picture", "k", "label", "rerank"}
-    assert by_picture["properties"]["k"]["example"] == 6
+    by_image = document["components"]["schemas"]["SearchById"]
+    assert set(by_image["properties"]) == {"id", "k", "label", "rerank"}
+    assert by_image["properties"]["k"]["example"] == 6
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_search_takes_a_photo_or_a_picture(document):
     [
         (schemas.Result, messages.Result),
         (schemas.SearchResult, messages.SearchResult),
-        (schemas.Picture, messages.Picture),
+        (schemas.Image, messages.Image),
         (schemas.Job, messages.JobStatus),
         (schemas.Failure, messages.Failure),
         (schemas.LabelCount, messages.LabelCount),

@@ -24,25 +24,25 @@ class TestSearchPage:
         assert "Your gallery is empty" in page
         assert "lookalike index" in page
 
-    def test_it_offers_pictures_to_start_from(self, browser, red, blue):
+    def test_it_offers_images_to_start_from(self, browser, red, blue):
         page = browser.get("/").text
-        assert f"/?picture={red}" in page
+        assert f"/?id={red}" in page
         assert f"/api/v1/images/{blue}/thumbnail" in page
 
-    def test_an_address_with_a_picture_shows_its_results(self, browser, red, blue):
-        page = browser.get(f"/?picture={red}&k=6").text
+    def test_an_address_with_an_image_shows_its_results(self, browser, red, blue):
+        page = browser.get(f"/?id={red}&k=6").text
         assert "2 most similar" in page
         assert page.index(f'data-id="{red}"') < page.index(f'data-id="{blue}"')
         assert "stand-in" in page
         assert "1.000" in page
 
     def test_results_link_to_a_search_with_the_same_options(self, browser, red):
-        page = browser.get(f"/?picture={red}&k=24&label=red&rerank=1").text
+        page = browser.get(f"/?id={red}&k=24&label=red&rerank=1").text
         link = re.search(r'class="photo" href="([^"]+)"', page)[1]
-        assert link == f"/?picture={red}&amp;k=24&amp;label=red&amp;rerank=1"
+        assert link == f"/?id={red}&amp;k=24&amp;label=red&amp;rerank=1"
 
     def test_only_matches_wear_the_badge(self, browser, red, blue):
-        page = browser.get(f"/?picture={red}").text
+        page = browser.get(f"/?id={red}").text
         cards = page.split('<li class="card"')[1:3]
         assert [re.search(r'<span class="badge" (hidden)?', card)[1] for card in cards] == [None, "hidden"]
 
@@ -52,8 +52,8 @@ class TestSearchPage:
         assert "mine.jpg" in answer.text
         assert answer.text.index(f'data-id="{blue}"') < answer.text.index(f'data-id="{red}"')
 
-    @pytest.mark.parametrize("data, reason", [(b"text", "notes.txt is no picture"), (b"", "notes.txt is empty")])
-    def test_a_file_that_is_no_picture_is_refused_with_the_form_still_there(self, browser, data, reason):
+    @pytest.mark.parametrize("data, reason", [(b"text", "notes.txt is no image"), (b"", "notes.txt is empty")])
+    def test_a_file_that_is_no_image_is_refused_with_the_form_still_there(self, browser, data, reason):
         answer = post(browser, "/", image=(io.BytesIO(data), "notes.txt"))
         assert answer.status_code == 422
         assert reason in answer.text
@@ -64,39 +64,39 @@ class TestSearchPage:
         assert answer.status_code == 422
         assert "No photo was chosen" in answer.text
 
-    def test_the_form_beside_a_result_searches_again_with_the_same_picture(self, browser, red):
-        answer = post(browser, "/", picture=red, k="24")
-        assert (answer.status_code, answer.headers["Location"]) == (302, f"/?picture={red}&k=24")
+    def test_the_form_beside_a_result_searches_again_with_the_same_image(self, browser, red):
+        answer = post(browser, "/", id=red, k="24")
+        assert (answer.status_code, answer.headers["Location"]) == (302, f"/?id={red}&k=24")
 
-    @pytest.mark.parametrize("query", ["picture=zz", f"picture={'0' * 32}", "picture=../x"])
-    def test_a_picture_that_is_gone_is_404_and_said(self, browser, red, query):
+    @pytest.mark.parametrize("query", ["id=zz", f"id={'0' * 32}", "id=../x"])
+    def test_an_image_that_is_gone_is_404_and_said(self, browser, red, query):
         answer = browser.get(f"/?{query}")
         assert answer.status_code == 404
-        assert "there is no picture" in answer.text
+        assert "there is no image" in answer.text
 
     @pytest.mark.parametrize("query", ["k=0", "k=-5", "k=99999999", "k=x", "label=" + "y" * 999, "rerank=maybe"])
     def test_options_that_make_no_sense_become_some_that_do(self, browser, red, query):
-        assert browser.get(f"/?picture={red}&{query}").status_code == 200
+        assert browser.get(f"/?id={red}&{query}").status_code == 200
 
     def test_while_the_workers_are_away_it_says_so_at_once(self, browser, workers_side, red):
         workers_side.is_down = True
         start = browser.get("/")
         assert start.status_code == 200
         assert "the queue does not answer" in start.text
-        answer = browser.get(f"/?picture={red}")
+        answer = browser.get(f"/?id={red}")
         assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
 
 
 class TestGallery:
-    def test_it_shows_pictures_and_labels(self, browser, red, blue):
+    def test_it_shows_images_and_labels(self, browser, red, blue):
         page = browser.get("/gallery").text
-        assert f"/pictures/{red}" in page
+        assert f"/images/{red}" in page
         assert "/gallery?label=blue" in page
 
     def test_it_shows_one_label(self, browser, red, blue):
         page = browser.get("/gallery?label=blue").text
-        assert f"/pictures/{blue}" in page
-        assert f"/pictures/{red}" not in page
+        assert f"/images/{blue}" in page
+        assert f"/images/{red}" not in page
 
     def test_it_has_pages(self, browser, workers_side):
         for n in range(61):
@@ -109,39 +109,39 @@ class TestGallery:
 
     def test_an_empty_one_says_what_to_do(self, browser):
         assert "The gallery is empty" in browser.get("/gallery").text
-        assert "No picture carries the label" in browser.get("/gallery?label=none").text
+        assert "No image carries the label" in browser.get("/gallery?label=none").text
 
-    def test_chosen_pictures_are_labelled(self, browser, workers_side, red, blue):
-        answer = post(browser, "/pictures", "/gallery?label=red", ids=[red, blue], action="label", label="both")
+    def test_chosen_images_are_labelled(self, browser, workers_side, red, blue):
+        answer = post(browser, "/images", "/gallery?label=red", ids=[red, blue], action="label", label="both")
         assert (answer.status_code, answer.headers["Location"]) == (302, "/gallery?label=red")
-        assert {workers_side.picture(id).label for id in (red, blue)} == {"both"}
-        assert "2 pictures labelled both." in browser.get("/gallery").text
+        assert {workers_side.image(id).label for id in (red, blue)} == {"both"}
+        assert "2 images labelled both." in browser.get("/gallery").text
 
-    def test_chosen_pictures_are_deleted(self, browser, red, blue):
-        post(browser, "/pictures", "/gallery", ids=[red], action="delete")
-        assert browser.get(f"/pictures/{red}").status_code == 404
-        assert browser.get(f"/pictures/{blue}").status_code == 200
+    def test_chosen_images_are_deleted(self, browser, red, blue):
+        post(browser, "/images", "/gallery", ids=[red], action="delete")
+        assert browser.get(f"/images/{red}").status_code == 404
+        assert browser.get(f"/images/{blue}").status_code == 200
 
     def test_after_deleting_on_its_own_page_one_comes_to_the_gallery(self, browser, red):
-        answer = post(browser, "/pictures", f"/pictures/{red}", ids=[red], action="delete")
+        answer = post(browser, "/images", f"/images/{red}", ids=[red], action="delete")
         assert answer.headers["Location"] == "/gallery"
 
     def test_choosing_nothing_changes_nothing(self, browser, red):
-        assert post(browser, "/pictures", action="delete").status_code == 302
-        assert browser.get(f"/pictures/{red}").status_code == 200
+        assert post(browser, "/images", action="delete").status_code == 302
+        assert browser.get(f"/images/{red}").status_code == 200
 
-    def test_one_unknown_picture_among_the_chosen_changes_none(self, browser, red):
-        assert post(browser, "/pictures", ids=[red, "0" * 32], action="delete").status_code == 404
-        assert browser.get(f"/pictures/{red}").status_code == 200
+    def test_one_unknown_image_among_the_chosen_changes_none(self, browser, red):
+        assert post(browser, "/images", ids=[red, "0" * 32], action="delete").status_code == 404
+        assert browser.get(f"/images/{red}").status_code == 200
 
     def test_an_unknown_action_is_refused(self, browser, red):
-        assert post(browser, "/pictures", ids=[red], action="explode").status_code == 422
+        assert post(browser, "/images", ids=[red], action="explode").status_code == 422
 
     @pytest.mark.parametrize("referrer", ["http://evil.example/x", "http://localhost//evil.example/", ""])
     def test_it_goes_back_to_this_site_only(self, browser, red, referrer):
         headers = {"Referer": referrer}
         fields = {"csrf_token": csrf_token(browser), "ids": red, "action": "label", "label": "x"}
-        location = browser.post("/pictures", data=fields, headers=headers).headers["Location"]
+        location = browser.post("/images", data=fields, headers=headers).headers["Location"]
         assert location.startswith("/")
         assert not location.startswith("//")
 
@@ -155,11 +155,11 @@ class TestAdding:
         assert "2 of 2 done: 2 added" in job.text
         assert [each.label for each in workers_side.labels()] == ["new"]
 
-    def test_files_that_are_no_pictures_are_named(self, browser):
+    def test_files_that_are_no_images_are_named(self, browser):
         answer = post(browser, "/add", images=[(io.BytesIO(b"text"), "notes.txt")])
         assert answer.status_code == 422
         assert "notes.txt" in answer.text
-        assert "is no picture" in answer.text
+        assert "is no image" in answer.text
 
     def test_a_mixed_lot_is_told_apart_on_the_jobs_page(self, browser):
         images = [(io.BytesIO(b"text"), "notes.txt"), (io.BytesIO(photo()), "a.jpg")]

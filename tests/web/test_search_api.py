@@ -22,11 +22,11 @@ def test_a_photo_finds_what_looks_like_it_first(browser, red, blue):
     first = answer.json["results"][0]
     assert first.keys() == {"rank", "id", "path", "label", "similarity", "distance", "match"}
     assert (first["rank"], first["label"], first["path"], first["match"]) == (1, "red", "reds/cherry.jpg", True)
-    assert (answer.json["model"], answer.json["collection"]) == ("stand-in", "pictures-stand-in")
+    assert (answer.json["model"], answer.json["collection"]) == ("stand-in", "images-stand-in")
 
 
-def test_a_picture_of_the_gallery_finds_itself_first(browser, red, blue):
-    answer = browser.post(URL, json={"picture": blue})
+def test_an_image_of_the_gallery_finds_itself_first(browser, red, blue):
+    answer = browser.post(URL, json={"id": blue})
     assert answer.json["results"][0]["id"] == blue
     assert answer.json["results"][0]["similarity"] == pytest.approx(1)
 
@@ -37,12 +37,12 @@ def test_options_reach_the_workers(browser, workers_side, red, as_form):
     if as_form:
         browser.post(URL, data=form(photo(), k="3", label="red", rerank="true"))
     else:
-        browser.post(URL, json={"picture": red, **options})
+        browser.post(URL, json={"id": red, **options})
     assert {name: workers_side.asked[-1][name] for name in options} == options
 
 
 def test_defaults_are_six_results_of_any_label_without_reranking(browser, workers_side, red):
-    browser.post(URL, json={"picture": red})
+    browser.post(URL, json={"id": red})
     asked = workers_side.asked[-1]
     assert (asked["k"], asked["label"], asked["rerank"]) == (6, None, False)
 
@@ -59,16 +59,16 @@ def test_a_query_photo_is_not_kept(browser, workers_side):
 
 
 def test_the_stages_are_told_to_the_browsers_developer_tools(browser, red):
-    answer = browser.post(URL, json={"picture": red})
+    answer = browser.post(URL, json={"id": red})
     assert answer.headers["Server-Timing"] == "wait;dur=1.0, embed;dur=2.5, search;dur=0.5"
 
 
-@pytest.mark.parametrize("data, reason", [(b"no picture at all", "is no picture"), (b"", "is empty")])
-def test_a_file_that_is_no_picture_is_refused_by_name(browser, data, reason):
+@pytest.mark.parametrize("data, reason", [(b"no image at all", "is no image"), (b"", "is empty")])
+def test_a_file_that_is_no_image_is_refused_by_name(browser, data, reason):
     answer = browser.post(URL, data=form(data, "notes.txt"))
     assert answer.status_code == 422
     assert answer.content_type == "application/problem+json"
-    assert answer.json["title"] == "Unreadable picture"
+    assert answer.json["title"] == "Unreadable image"
     assert answer.json["detail"].startswith(f"notes.txt {reason}")
     assert answer.json["status"] == 422
     assert answer.json["hint"]
@@ -90,14 +90,14 @@ def test_a_request_over_the_limit_is_413_before_it_is_read(browser):
 @pytest.mark.parametrize(
     "request_, field",
     [
-        ({"json": {}}, "picture"),
+        ({"json": {}}, "id"),
         ({"data": {}}, "image"),
-        ({"json": {"picture": "a" * 32, "k": 0}}, "k"),
-        ({"json": {"picture": "a" * 32, "k": "many"}}, "k"),
-        ({"json": {"picture": "a" * 32, "k": 100_000}}, "k"),
-        ({"json": {"picture": "a" * 32, "label": "x" * 201}}, "label"),
-        ({"json": {"picture": "a" * 32, "colour": "red"}}, "colour"),
-        ({"json": {"picture": ["a"]}}, "picture"),
+        ({"json": {"id": "a" * 32, "k": 0}}, "k"),
+        ({"json": {"id": "a" * 32, "k": "many"}}, "k"),
+        ({"json": {"id": "a" * 32, "k": 100_000}}, "k"),
+        ({"json": {"id": "a" * 32, "label": "x" * 201}}, "label"),
+        ({"json": {"id": "a" * 32, "colour": "red"}}, "colour"),
+        ({"json": {"id": ["a"]}}, "id"),
     ],
 )
 def test_wrong_fields_are_named(browser, request_, field):
@@ -115,14 +115,14 @@ def test_broken_json_is_a_problem_too(browser):
 
 
 @pytest.mark.parametrize("id", ["f" * 32, "../../etc/passwd", "", "F" * 32, "f" * 31])
-def test_searching_with_a_picture_that_is_not_there_is_404(browser, id):
-    answer = browser.post(URL, json={"picture": id})
+def test_searching_with_an_image_that_is_not_there_is_404(browser, id):
+    answer = browser.post(URL, json={"id": id})
     assert (answer.status_code, answer.json["title"]) == (404, "Not found")
 
 
 def test_it_says_when_to_ask_again_while_the_workers_are_away(browser, workers_side, red):
     workers_side.is_down = True
-    answer = browser.post(URL, json={"picture": red})
+    answer = browser.post(URL, json={"id": red})
     assert answer.status_code == 503
     assert answer.headers["Retry-After"] == "5"
     assert answer.json["hint"] == "start the system with: lookalike up"
@@ -133,7 +133,7 @@ def test_an_overloaded_queue_says_itself_how_long_to_wait(browser, workers_side,
         raise Overloaded("too many searches are waiting", hint="try again in a moment")
 
     monkeypatch.setattr(workers_side, "search", refuse)
-    answer = browser.post(URL, json={"picture": red})
+    answer = browser.post(URL, json={"id": red})
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "2")
 
 
@@ -142,12 +142,12 @@ def test_an_unexpected_error_tells_nothing_of_the_inside(browser, workers_side, 
         raise RuntimeError("secret path /srv/x")
 
     monkeypatch.setattr(workers_side, "search", fail)
-    answer = browser.post(URL, json={"picture": red})
+    answer = browser.post(URL, json={"id": red})
     assert (answer.status_code, answer.content_type) == (500, "application/problem+json")
     assert b"secret" not in answer.data
 
 
 def test_only_the_label_that_was_asked_for_is_shown(browser, workers_side, red, blue):
     unlabelled = keep(workers_side, (20, 200, 20), "grass.jpg", None)
-    answer = browser.post(URL, json={"picture": unlabelled, "label": "blue"})
+    answer = browser.post(URL, json={"id": unlabelled, "label": "blue"})
     assert [result["id"] for result in answer.json["results"]] == [blue]

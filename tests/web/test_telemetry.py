@@ -37,7 +37,7 @@ def test_refused_requests_have_an_id_and_a_log_line_too(browser, caplog):
 
 def test_the_log_does_not_tell_what_people_search_for(browser, caplog, red):
     with caplog.at_level(logging.INFO, "web.telemetry"):
-        browser.get(f"/?picture={red}&label=private")
+        browser.get(f"/?id={red}&label=private")
     assert "private" not in caplog.text
 
 

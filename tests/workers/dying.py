@@ -1,8 +1,8 @@
 """Workers that die in tests, and are started again."""
 
-from workers import tasks
-from workers.jobs import Jobs, worker_key
-from workers.tasks import Context
+from workers.queue.jobs import Jobs, worker_key
+from workers.tasks import handlers
+from workers.tasks.handlers import Context
 
 
 class Killed(BaseException):
@@ -25,7 +25,7 @@ def run(context: Context, job: str) -> None:
             chunk = context.jobs.claim(job, number, context.presence.worker)
             assert chunk is not None
             try:
-                tasks._work(context, chunk)
+                handlers._work(context, chunk)
             except Killed:
                 context.redis.delete(worker_key("w"))
                 context.jobs.due(job, width=0)

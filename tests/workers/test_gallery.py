@@ -12,7 +12,7 @@ from PIL import Image
 
 from ml.images import Limits, UnreadableImage
 from ml.storage import LocalStorage, StorageFailed, open_storage
-from workers.gallery import Gallery, NotFound, picture_id
+from workers.gallery import Gallery, NotFound, image_id
 
 
 def photo(colour: str = "red", format: str = "PNG") -> bytes:
@@ -28,12 +28,12 @@ def gallery(request: pytest.FixtureRequest, tmp_path: Path) -> Gallery:
 
 
 class TestGallery:
-    def test_a_picture_is_kept_with_what_is_known_of_it(self, gallery: Gallery) -> None:
+    def test_an_image_is_kept_with_what_is_known_of_it(self, gallery: Gallery) -> None:
         added = gallery.add(photo(), path="holiday/beach.png", label="beach")
         assert added.is_new
-        picture = gallery.picture(added.id)
-        assert (picture.name, picture.path, picture.label) == ("beach.png", "holiday/beach.png", "beach")
-        assert (picture.width, picture.height, picture.format) == (40, 30, "PNG")
+        image = gallery.image(added.id)
+        assert (image.name, image.path, image.label) == ("beach.png", "holiday/beach.png", "beach")
+        assert (image.width, image.height, image.format) == (40, 30, "PNG")
         assert gallery.original(added.id) == photo()
         assert gallery.is_intact(added.id)
 
@@ -42,32 +42,32 @@ class TestGallery:
         second = gallery.add(photo(), path="b.png", label=None)
         assert (first.id, second.is_new) == (second.id, False)
         assert list(gallery.ids()) == [first.id]
-        assert gallery.picture(first.id).path == "a.png"
+        assert gallery.image(first.id).path == "a.png"
 
     def test_the_id_comes_from_the_content(self, gallery: Gallery) -> None:
-        assert gallery.add(photo(), path="a.png", label=None).id == picture_id(photo())
+        assert gallery.add(photo(), path="a.png", label=None).id == image_id(photo())
 
     def test_a_folders_name_does_not_replace_a_label_that_a_person_gave(self, gallery: Gallery) -> None:
         id = gallery.add(photo(), path="a.png", label="folder").id
         gallery.set_label(id, "by hand")
         gallery.add(photo(), path="a.png", label="folder")
-        assert gallery.picture(id).label == "by hand"
+        assert gallery.image(id).label == "by hand"
         gallery.add(photo(), path="a.png", label="on purpose", by_person=True)
-        assert gallery.picture(id).label == "on purpose"
+        assert gallery.image(id).label == "on purpose"
 
     def test_another_folder_gives_another_label(self, gallery: Gallery) -> None:
         id = gallery.add(photo(), path="a.png", label="old").id
         gallery.add(photo(), path="a.png", label="new")
-        assert gallery.picture(id).label == "new"
+        assert gallery.image(id).label == "new"
         gallery.add(photo(), path="a.png", label=None)
-        assert gallery.picture(id).label == "new"
+        assert gallery.image(id).label == "new"
 
     def test_what_is_forgotten_does_not_exist(self, gallery: Gallery) -> None:
         id = gallery.add(photo(), path="a.png", label=None).id
         gallery.put_thumbnail(id, b"jpeg")
         gallery.forget(id)
         with pytest.raises(NotFound):
-            gallery.picture(id)
+            gallery.image(id)
         gallery.sweep(id)
         for read in (gallery.original, gallery.thumbnail):
             with pytest.raises(NotFound):
@@ -78,7 +78,7 @@ class TestGallery:
         gallery.sweep(id)
         assert gallery.original(id) == photo()
 
-    def test_what_is_no_picture_is_refused_and_not_kept(self, gallery: Gallery) -> None:
+    def test_what_is_no_image_is_refused_and_not_kept(self, gallery: Gallery) -> None:
         with pytest.raises(UnreadableImage):
             gallery.add(b"hello", path="a.jpg", label=None)
         assert list(gallery.ids()) == []
@@ -86,7 +86,7 @@ class TestGallery:
 
     @pytest.mark.parametrize("id", ["../../etc/passwd", "a" * 31, "A" * 32, "", "a" * 30 + "/x", "\x00" * 32])
     def test_an_id_is_never_a_path(self, gallery: Gallery, id: str) -> None:
-        for read in (gallery.picture, gallery.original, gallery.thumbnail):
+        for read in (gallery.image, gallery.original, gallery.thumbnail):
             with pytest.raises(NotFound):
                 read(id)
 
@@ -99,7 +99,7 @@ class TestGallery:
     def test_many_are_found_at_once(self, gallery: Gallery) -> None:
         ids = [gallery.add(photo(f"#{n:06x}"), path=f"{n}.png", label=None).id for n in range(8)]
         found = gallery.find_many([*ids, "f" * 32])
-        assert {id: picture.path for id, picture in found.items()} == {id: f"{n}.png" for n, id in enumerate(ids)}
+        assert {id: image.path for id, image in found.items()} == {id: f"{n}.png" for n, id in enumerate(ids)}
 
 
 class TestLocalFiles:
@@ -140,7 +140,7 @@ class TestLocalFiles:
         with pytest.raises(StorageFailed, match="cannot write"):
             gallery.add(photo(), path="a.png", label=None)
 
-    def test_threads_that_add_the_same_picture_agree(self, gallery: Gallery) -> None:
+    def test_threads_that_add_the_same_image_agree(self, gallery: Gallery) -> None:
         ids: list[str] = []
         threads = [
             threading.Thread(target=lambda: ids.append(gallery.add(photo(), path="a.png", label="x").id))
@@ -150,7 +150,7 @@ class TestLocalFiles:
             thread.start()
         for thread in threads:
             thread.join()
-        assert set(ids) == {picture_id(photo())}
+        assert set(ids) == {image_id(photo())}
         assert len(ids) == 8
 
 
@@ -159,5 +159,5 @@ def test_names_and_labels_are_data(name: str, label: str | None) -> None:
     gallery = Gallery(open_storage("memory://names"))
     name, label = (None if text is None else text.encode("utf-8", "replace").decode() for text in (name, label))
     data = photo(format="BMP") + os.urandom(8)  # what follows the pixels of a BMP is ignored
-    picture = gallery.picture(gallery.add(data, path=name or "", label=label).id)
-    assert (picture.path, picture.label) == (name, label)
+    image = gallery.image(gallery.add(data, path=name or "", label=label).id)
+    assert (image.path, image.label) == (name, label)

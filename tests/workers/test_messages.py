@@ -3,8 +3,8 @@
 import dataclasses
 import json
 
-from workers import publishing
 from workers.messages import PHASES, Failure, JobStatus, Result, SearchResult
+from workers.tasks import publish
 
 
 def test_messages_survive_json() -> None:
@@ -26,7 +26,7 @@ def test_a_job_is_finished_when_it_is_not_running() -> None:
 
 
 def test_every_step_of_a_publish_is_told_in_words() -> None:
-    assert set(publishing._STEPS) == set(PHASES)
+    assert set(publish._STEPS) == set(PHASES)
     status = JobStatus("j", "publish", "running", 0, 0, 0, 0, 0, 0.5, detail={"phase": "check"})
     assert status.doing == "checking it"
     assert dataclasses.replace(status, state="failed").doing == "failed"

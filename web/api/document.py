@@ -6,10 +6,10 @@ from apiflask import APIFlask
 from apispec import APISpec
 from apispec.ext.marshmallow import MarshmallowPlugin
 
-from web.api.schemas import Problem, SearchByPicture
+from web.api.schemas import Problem, SearchById
 from web.problems import MIMETYPE
 
-DESCRIPTION = """Image search by example: send a photo, get the pictures of the gallery that look most like it.
+DESCRIPTION = """Image search by example: send a photo, get the images of the gallery that look most like it.
 
 Errors are `application/problem+json` with a `detail` that says what is the case and a `hint` that says what to do next.
 When the answer is 503, wait for as many seconds as `Retry-After` says and ask again.
@@ -54,10 +54,10 @@ def _complete(spec: Any) -> Any:
                 stated = response.get("content", {}).get("application/json")
                 if status >= "400" and stated in (None, problem):
                     response["content"] = {MIMETYPE: problem}
-    schemas["SearchByPicture"] = _json_schema(SearchByPicture)
+    schemas["SearchById"] = _json_schema(SearchById)
     body = spec["paths"]["/api/v1/search"]["post"]["requestBody"]
     body["required"] = True
-    body["content"]["application/json"] = {"schema": {"$ref": "#/components/schemas/SearchByPicture"}}
+    body["content"]["application/json"] = {"schema": {"$ref": "#/components/schemas/SearchById"}}
     return spec
 
 

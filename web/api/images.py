@@ -10,8 +10,8 @@ from apiflask.schemas import FileSchema
 from flask import Response, current_app, request, send_file
 
 from web.api import uploads
-from web.api.schemas import LabelChange, Picture, PicturePage, PictureQuery, Upload, UploadForm
-from web.backend import client, picture_id
+from web.api.schemas import Image, ImagePage, ImageQuery, LabelChange, Upload, UploadForm
+from web.backend import client, image_id
 from web.problems import problem, too_large_hint
 
 blueprint = APIBlueprint("images", __name__)
@@ -39,7 +39,7 @@ _UPLOAD_ANSWERS: Any = {
 def add(form: dict[str, Any]) -> Any:
     """Keep photos
 
-    Stores the photos and waits for up to `wait_s` seconds until they are searchable. A file that is no picture is
+    Stores the photos and waits for up to `wait_s` seconds until they are searchable. A file that is no image is
     refused without harm to the others; when all are refused the answer is 422 and names each with its reason.
 
     `curl -F images=@a.jpg -F images=@b.jpg -F label=mug http://127.0.0.1:8000/api/v1/images`
@@ -48,7 +48,7 @@ def add(form: dict[str, Any]) -> Any:
         client(),
         form["images"],
         form["label"],
-        max_bytes=current_app.config["MAX_PICTURE_BYTES"],
+        max_bytes=current_app.config["MAX_IMAGE_BYTES"],
         by_person=form["label_from"] == "person",
     )
     if upload.job is None:
@@ -68,42 +68,42 @@ def _all_refused(upload: uploads.Upload) -> Response:
     return problem(
         413 if is_too_large else 422,
         detail,
-        title="Unreadable picture" if len(errors) == 1 else "Unreadable pictures",
+        title="Unreadable image" if len(errors) == 1 else "Unreadable images",
         hint=too_large_hint() if is_too_large else upload.hint or "choose other files",
         errors=errors,
     )
 
 
 @blueprint.get("/images")
-@blueprint.input(PictureQuery, location="query", arg_name="asked")
-@blueprint.output(PicturePage)
+@blueprint.input(ImageQuery, location="query", arg_name="asked")
+@blueprint.output(ImagePage)
 @blueprint.doc(tags=["Gallery"])
 def index(asked: dict[str, Any]) -> Any:
-    """List the gallery's pictures
+    """List the gallery's images
 
     In pages: give the `next` of one answer as `after` of the next request.
     """
-    pictures, following = client().pictures(**asked | {"label": uploads.tidy_label(asked["label"])})
-    return {"pictures": [picture.to_json() for picture in pictures], "next": following}
+    images, following = client().images(**asked | {"label": uploads.tidy_label(asked["label"])})
+    return {"images": [image.to_json() for image in images], "next": following}
 
 
 @blueprint.get("/images/<id>")
-@blueprint.output(Picture)
+@blueprint.output(Image)
 @blueprint.doc(tags=["Gallery"])
 def show(id: str) -> Any:
-    """Show what is known of a picture"""
-    return client().picture(picture_id(id)).to_json()
+    """Show what is known of an image"""
+    return client().image(image_id(id)).to_json()
 
 
 @blueprint.get("/images/<id>/thumbnail")
 @blueprint.output(FileSchema(type="string", format="binary"), content_type="image/jpeg", description="At most 256 px")
 @blueprint.doc(tags=["Gallery"])
 def thumbnail(id: str) -> Any:
-    """Show a small copy of a picture
+    """Show a small copy of an image
 
     Re-encoded as JPEG, upright, without metadata.
     """
-    id = picture_id(id)
+    id = image_id(id)
     if id in request.if_none_match:
         response = Response(status=304)
     else:
@@ -117,19 +117,19 @@ def thumbnail(id: str) -> Any:
 @blueprint.output(FileSchema(type="string", format="binary"), content_type="application/octet-stream")
 @blueprint.doc(tags=["Gallery"])
 def original(id: str) -> Any:
-    """Download a picture as it was added
+    """Download an image as it was added
 
     Every byte of it, metadata such as the place it was taken at included.
     """
-    picture = client().picture(picture_id(id))
-    is_known = picture.format.upper() in _MIMETYPES
+    image = client().image(image_id(id))
+    is_known = image.format.upper() in _MIMETYPES
     response = send_file(
-        BytesIO(client().original(picture.id)),
-        mimetype=f"image/{picture.format.lower()}" if is_known else "application/octet-stream",
+        BytesIO(client().original(image.id)),
+        mimetype=f"image/{image.format.lower()}" if is_known else "application/octet-stream",
         as_attachment=True,
-        download_name=_download_name(picture.name, picture.id),
+        download_name=_download_name(image.name, image.id),
     )
-    response.set_etag(picture.id)
+    response.set_etag(image.id)
     response.headers["Cache-Control"] = FOR_EVER
     response.headers["Content-Security-Policy"] = "sandbox; default-src 'none'"
     return response
@@ -143,23 +143,23 @@ def _download_name(name: str, id: str) -> str:
 
 @blueprint.patch("/images/<id>")
 @blueprint.input(LabelChange, arg_name="change", example={"label": "sunrise-mug"})
-@blueprint.output(Picture)
+@blueprint.output(Image)
 @blueprint.doc(tags=["Gallery"])
 def change(id: str, change: dict[str, Any]) -> Any:
-    """Change a picture's label
+    """Change an image's label
 
     The answer comes when searches see the change.
     """
-    id = client().picture(picture_id(id)).id
+    id = client().image(image_id(id)).id
     client().label([id], uploads.tidy_label(change["label"]))
-    return client().picture(id).to_json()
+    return client().image(id).to_json()
 
 
 @blueprint.delete("/images/<id>")
 @blueprint.output({}, status_code=204, description="It is gone, from searches too")
 @blueprint.doc(tags=["Gallery"])
 def delete(id: str) -> Any:
-    """Delete a picture"""
-    id = client().picture(picture_id(id)).id
+    """Delete an image"""
+    id = client().image(image_id(id)).id
     client().delete([id])
     return Response(status=204)

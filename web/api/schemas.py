@@ -24,9 +24,9 @@ class Problem(Schema):
     """An error, as RFC 9457 has it."""
 
     type = String(metadata=_note("always about:blank: the title says which problem it is", "about:blank"))
-    title = String(metadata=_note("what kind of problem", "Unreadable picture"))
+    title = String(metadata=_note("what kind of problem", "Unreadable image"))
     status = Integer(metadata=_note("the HTTP status again", 422))
-    detail = String(metadata=_note("what is the case", "notes.txt is no picture that we read"))
+    detail = String(metadata=_note("what is the case", "notes.txt is no image that we read"))
     hint = String(metadata=_note("what to do next", "choose another photo"))
     errors = List(Dict(keys=String(), values=String()), metadata=_note("which fields or files, each with its reason"))
 
@@ -41,14 +41,14 @@ class SearchByPhoto(SearchOptions):
     image = File(required=True, metadata=_note("the query photo; it is searched with and not kept"))
 
 
-class SearchByPicture(SearchOptions):
-    picture = String(required=True, metadata=_note("id of a picture of the gallery to search with", ID_EXAMPLE))
+class SearchById(SearchOptions):
+    id = String(required=True, metadata=_note("id of a photo of the gallery to search with", ID_EXAMPLE))
 
 
 class Result(Schema):
     rank = Integer(metadata=_note("1 is the most similar", 1))
-    id = String(metadata=_note("the picture's id", ID_EXAMPLE))
-    path = String(metadata=_note("where the picture came from, as text to show", "mugs/sunrise-mug/03.jpg"))
+    id = String(metadata=_note("the image's id", ID_EXAMPLE))
+    path = String(metadata=_note("where the image came from, as text to show", "mugs/sunrise-mug/03.jpg"))
     label = String(allow_none=True, metadata=_note("its label", "sunrise-mug"))
     similarity = Float(metadata=_note("cosine, in [-1, 1]", 0.93))
     distance = Float(metadata=_note("L2 distance of unit vectors", 0.374))
@@ -79,7 +79,7 @@ class UploadForm(Schema):
 
 class Uploaded(Schema):
     file = String(metadata=_note("the file's name, as sent", "IMG_0042.jpg"))
-    id = String(allow_none=True, metadata=_note("the picture's id; null when it was refused", ID_EXAMPLE))
+    id = String(allow_none=True, metadata=_note("the image's id; null when it was refused", ID_EXAMPLE))
     outcome = String(metadata=_note("added, unchanged (was there before), refused, or pending", "added"))
     reason = String(allow_none=True, metadata=_note("why it was refused"))
 
@@ -91,7 +91,7 @@ class Upload(Schema):
     images = List(Nested(Uploaded))
 
 
-class Picture(Schema):
+class Image(Schema):
     id = String(metadata=_note("the first 32 hex digits of the SHA-256 of its bytes", ID_EXAMPLE))
     name = String(metadata=_note("the last part of its path", "03.jpg"))
     path = String(metadata=_note("where it came from, as text to show", "mugs/sunrise-mug/03.jpg"))
@@ -103,18 +103,18 @@ class Picture(Schema):
     added_at = Float(metadata=_note("seconds since 1970, UTC", 1_795_500_000.0))
 
 
-class PictureQuery(Schema):
+class ImageQuery(Schema):
     label = String(load_default=None, validate=LABEL_LENGTH, metadata=_note("only this label", "mug"))
     after = String(load_default=None, metadata=_note("`next` of the page before"))
-    limit = Integer(load_default=60, validate=Range(1, 500), metadata=_note("pictures on a page", 60))
+    limit = Integer(load_default=60, validate=Range(1, 500), metadata=_note("images on a page", 60))
 
 
-class ListedPicture(Picture):
+class ListedImage(Image):
     """The same once more: apispec wants a name of its own for a schema that is nested as well as answered alone."""
 
 
-class PicturePage(Schema):
-    pictures = List(Nested(ListedPicture))
+class ImagePage(Schema):
+    images = List(Nested(ListedImage))
     next = String(allow_none=True, metadata=_note("give this as `after` for the next page; null: this is the last"))
 
 
@@ -126,7 +126,7 @@ class LabelChange(Schema):
 
 class LabelCount(Schema):
     label = String(metadata=_note("a label", "sunrise-mug"))
-    count = Integer(metadata=_note("pictures that carry it", 12))
+    count = Integer(metadata=_note("images that carry it", 12))
 
 
 class Labels(Schema):
@@ -165,7 +165,7 @@ class Worker(Schema):
     why = String(metadata=_note("the reason for device and precision"))
     model = String()
     collection = String()
-    pictures = Integer()
+    images = Integer()
     holds = List(String(), metadata=_note("collections that a change of the gallery reaches through it"))
     age_s = Float(metadata=_note("since its last sign of life"))
     started_at = Float()
@@ -177,7 +177,7 @@ class Health(Schema):
     problems = List(String(), metadata=_note("what is wrong and what to do, in words; empty: nothing"))
     model = String(allow_none=True)
     collection = String(allow_none=True)
-    pictures = Integer(metadata=_note("in the active collection"))
+    images = Integer(metadata=_note("in the active collection"))
     queues = Dict(keys=String(), values=Integer(), metadata=_note("tasks waiting in each queue"))
     workers = List(Nested(Worker))
     settings = Dict(keys=String(), metadata=_note("every setting, secrets hidden"))

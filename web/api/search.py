@@ -1,4 +1,4 @@
-"""POST /search: the pictures that look most like a photo, or like a picture of the gallery."""
+"""POST /search: the images that look most like a photo, or like an image of the gallery."""
 
 from typing import Any
 
@@ -8,9 +8,9 @@ from flask import Response, current_app, jsonify, request
 from werkzeug.datastructures import FileStorage
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from web.api.schemas import SearchByPhoto, SearchByPicture, SearchResult
+from web.api.schemas import SearchById, SearchByPhoto, SearchResult
 from web.api.uploads import tidy_label
-from web.backend import client, picture_id
+from web.backend import client, image_id
 from workers.client import UnreadableImage
 from workers.messages import SearchResult as SearchAnswer
 
@@ -19,22 +19,22 @@ blueprint = APIBlueprint("search", __name__)
 
 @blueprint.post("/search")
 @blueprint.input(SearchByPhoto, location="files", arg_name="_documented", validation=False)
-@blueprint.output(SearchResult, description="The most similar pictures, best first")
+@blueprint.output(SearchResult, description="The most similar images, best first")
 @blueprint.doc(
-    tags=["Search"], responses={404: "The picture to search with is not in the gallery", 413: "Photo too large"}
+    tags=["Search"], responses={404: "The image to search with is not in the gallery", 413: "Photo too large"}
 )
 def search(_documented: Any) -> Any:
     """Search by example
 
-    Send either a photo, as multipart form data with the part `image`, or JSON with the id of a `picture` of the
+    Send either a photo, as multipart form data with the part `image`, or JSON with the `id` of a photo of the
     gallery. A photo is searched with and not kept.
 
     `curl -F image=@photo.jpg -F k=6 http://127.0.0.1:8000/api/v1/search`
     """
     if request.is_json:
-        asked = parser.parse(SearchByPicture(), request, location="json")
+        asked = parser.parse(SearchById(), request, location="json")
         asked["label"] = tidy_label(asked["label"])
-        result = client().search(picture=picture_id(asked.pop("picture")), **asked)
+        result = client().search(id=image_id(asked.pop("id")), **asked)
     else:
         asked = parser.parse(SearchByPhoto(), request, location="files")
         asked["label"] = tidy_label(asked["label"])
@@ -48,12 +48,12 @@ def with_photo(photo: FileStorage, *, k: int, label: str | None, rerank: bool) -
     """Searches with an uploaded photo.
 
     Raises:
-        UnreadableImage: it is no picture that we accept; the message begins with its name.
-        RequestEntityTooLarge: it has more bytes than a picture may have.
+        UnreadableImage: it is no image that we accept; the message begins with its name.
+        RequestEntityTooLarge: it has more bytes than an image may have.
         Unavailable: no worker answers.
     """
     name = photo.filename or "the photo"
-    limit = current_app.config["MAX_PICTURE_BYTES"]
+    limit = current_app.config["MAX_IMAGE_BYTES"]
     data = photo.stream.read(limit + 1)
     if len(data) > limit:
         raise RequestEntityTooLarge(f"{name} is larger than {limit // 2**20} MB")

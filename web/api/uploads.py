@@ -79,7 +79,7 @@ def keep(
         file.id, file.is_new = added.id, added.is_new
     stored = list(dict.fromkeys(file.id for file in upload.files if file.id))
     if stored:
-        # Known pictures go through the job as well: after a crash they may be stored and yet not indexed.
+        # Known images go through the job as well: after a crash they may be stored and yet not indexed.
         failures = [Failure(file.file, file.reason or "") for file in upload.files if file.outcome == "refused"]
         upload.job = client.index(stored, failures=failures)
     return upload

@@ -1,7 +1,7 @@
 """Pages for people. Every page works without JavaScript; scripts make it quick.
 
 search.py     the search page: the product's face
-gallery.py    browse, relabel and delete pictures; one picture's page
+gallery.py    browse, relabel and delete images; one image's page
 adding.py     add photos
 models.py     models: train, publish, roll back
 system.py     a job's progress, the system's status

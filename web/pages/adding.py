@@ -19,7 +19,7 @@ def page() -> ResponseReturnValue:
 def add() -> ResponseReturnValue:
     """The form without JavaScript: stores the photos and shows the job."""
     images = [image for image in request.files.getlist("images") if image.filename]
-    max_bytes = current_app.config["MAX_PICTURE_BYTES"]
+    max_bytes = current_app.config["MAX_IMAGE_BYTES"]
     upload = uploads.keep(client(), images, request.form.get("label", "")[:200], max_bytes=max_bytes)
     if upload.job is None:
         return render_template("add.html", refused=upload.files, nothing_chosen=not images), 422

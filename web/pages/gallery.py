@@ -1,4 +1,4 @@
-"""The gallery's pages: browse by label, look at one picture, change labels, delete."""
+"""The gallery's pages: browse by label, look at one image, change labels, delete."""
 
 from urllib.parse import urlsplit
 
@@ -7,7 +7,7 @@ from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import UnprocessableEntity
 
 from web.api.uploads import tidy_label
-from web.backend import client, picture_id
+from web.backend import client, image_id
 
 blueprint = Blueprint("gallery", __name__)
 
@@ -16,46 +16,44 @@ PAGE = 60
 
 @blueprint.get("/gallery")
 def page() -> ResponseReturnValue:
-    """Pictures, a page at a time, of one label or of all."""
+    """Images, a page at a time, of one label or of all."""
     label = tidy_label(request.args.get("label"))
-    pictures, following = client().pictures(label=label, after=request.args.get("after") or None, limit=PAGE)
+    images, following = client().images(label=label, after=request.args.get("after") or None, limit=PAGE)
     labels = client().labels()
     of_label = {each.label: each.count for each in labels}
-    total = of_label.get(label, 0) if label else client().status().pictures
-    return render_template(
-        "gallery.html", pictures_shown=pictures, next=following, label=label, labels=labels, total=total
-    )
+    total = of_label.get(label, 0) if label else client().status().images
+    return render_template("gallery.html", images_shown=images, next=following, label=label, labels=labels, total=total)
 
 
-@blueprint.get("/pictures/<id>")
-def picture(id: str) -> ResponseReturnValue:
-    """One picture: what is known of it, and what can be done with it."""
-    return render_template("picture.html", picture=client().picture(picture_id(id)))
+@blueprint.get("/images/<id>")
+def image(id: str) -> ResponseReturnValue:
+    """One image: what is known of it, and what can be done with it."""
+    return render_template("image.html", image=client().image(image_id(id)))
 
 
-@blueprint.post("/pictures")
+@blueprint.post("/images")
 def edit() -> ResponseReturnValue:
-    """Labels or deletes the chosen pictures, then goes back to where the form was."""
-    ids = [client().picture(picture_id(id)).id for id in dict.fromkeys(request.form.getlist("ids"))]
+    """Labels or deletes the chosen images, then goes back to where the form was."""
+    ids = [client().image(image_id(id)).id for id in dict.fromkeys(request.form.getlist("ids"))]
     action = request.form.get("action")
     if not ids:
-        flash("No picture was chosen.")
+        flash("No image was chosen.")
     elif action == "label":
         label = tidy_label(request.form.get("label", "")[:200])
         client().label(ids, label)
-        flash(f"{_pictures(len(ids))} labelled {label}." if label else f"{_pictures(len(ids))} without a label now.")
+        flash(f"{_images(len(ids))} labelled {label}." if label else f"{_images(len(ids))} without a label now.")
     elif action == "delete":
         client().delete(ids)
-        flash(f"{_pictures(len(ids))} deleted.")
-        if _came_from() in {url_for("gallery.picture", id=id) for id in ids}:
+        flash(f"{_images(len(ids))} deleted.")
+        if _came_from() in {url_for("gallery.image", id=id) for id in ids}:
             return redirect(url_for("gallery.page"))
     else:
         raise UnprocessableEntity("the form names no action")
     return redirect(_came_from())
 
 
-def _pictures(count: int) -> str:
-    return "1 picture" if count == 1 else f"{count} pictures"
+def _images(count: int) -> str:
+    return "1 image" if count == 1 else f"{count} images"
 
 
 def _came_from() -> str:

@@ -1,4 +1,4 @@
-"""The search page. The address holds the query, `/?picture=ID&k=12`: results can be linked to and gone back to."""
+"""The search page. The address holds the query, `/?id=ID&k=12`: results can be linked to and gone back to."""
 
 import time
 from dataclasses import dataclass
@@ -10,10 +10,10 @@ from flask.typing import ResponseReturnValue
 from web.api.schemas import MAX_K
 from web.api.search import with_photo
 from web.api.uploads import tidy_label
-from web.backend import client, picture_id
+from web.backend import client, image_id
 from web.problems import RETRY_AFTER_S, status_of
 from workers.client import LookalikeError, Unavailable
-from workers.messages import Picture, SearchResult
+from workers.messages import GalleryImage, SearchResult
 
 blueprint = Blueprint("search", __name__)
 
@@ -44,12 +44,12 @@ class Options:
 
 @blueprint.get("/")
 def page() -> ResponseReturnValue:
-    """The page, with results when the address names a picture."""
+    """The page, with results when the address names an image."""
     options = Options.of(request.args)
-    picture = request.args.get("picture")
-    if not picture:
+    id = request.args.get("id")
+    if not id:
         return _rendered(options)
-    return _answered(options, lambda: _search_with_picture(picture, options))
+    return _answered(options, lambda: _search_by_id(id, options))
 
 
 @blueprint.post("/")
@@ -57,8 +57,8 @@ def page_with_photo() -> ResponseReturnValue:
     """The form without JavaScript: the results of an uploaded photo, which is not kept."""
     options = Options.of(request.form)
     photo = request.files.get("image")
-    if (photo is None or not photo.filename) and (picture := request.form.get("picture")):
-        return redirect(url_for("search.page", picture=picture, **options.as_query()))
+    if (photo is None or not photo.filename) and (id := request.form.get("id")):
+        return redirect(url_for("search.page", id=id, **options.as_query()))
     if photo is None or not photo.filename:
         return _rendered(options, error={"detail": "No photo was chosen", "hint": "choose one and search again"}), 422
 
@@ -70,15 +70,15 @@ def page_with_photo() -> ResponseReturnValue:
     return _answered(options, answer)
 
 
-def _search_with_picture(id: str, options: Options) -> dict[str, Any]:
+def _search_by_id(id: str, options: Options) -> dict[str, Any]:
     started = time.perf_counter()
-    query = client().picture(picture_id(id))
-    result = client().search(picture=query.id, k=options.k, label=options.label, rerank=options.rerank)
+    query = client().image(image_id(id))
+    result = client().search(id=query.id, k=options.k, label=options.label, rerank=options.rerank)
     return _facts(result, started, query_name=query.name, query=query)
 
 
 def _facts(
-    result: SearchResult, started: float, *, query_name: str | None, query: Picture | None = None
+    result: SearchResult, started: float, *, query_name: str | None, query: GalleryImage | None = None
 ) -> dict[str, Any]:
     took_ms = 1000 * (time.perf_counter() - started)
     return {"result": result, "took_ms": took_ms, "query_name": query_name, "query": query}
@@ -107,12 +107,12 @@ def _rendered(options: Options, **shown: Any) -> str:
     )
 
 
-def _samples() -> tuple[list[Picture], LookalikeError | None]:
-    """Some pictures to start from. Ids are hashes, so the first ones are a fair draw from the whole gallery."""
+def _samples() -> tuple[list[GalleryImage], LookalikeError | None]:
+    """Some images to start from. Ids are hashes, so the first ones are a fair draw from the whole gallery."""
     status = client().status()
     if not status.workers:  # Asking would wait for one that may be starting; a page should not.
         return [], Unavailable(next(iter(status.problems), "no worker is running"), hint="then load this page again")
     try:
-        return client().pictures(limit=SAMPLES)[0], None
+        return client().images(limit=SAMPLES)[0], None
     except LookalikeError as error:
         return [], error

@@ -1,7 +1,7 @@
 """Collections of vectors: one small interface, two engines.
 
 `edge` is the Qdrant engine inside the worker's own process, for one machine. `server` talks to a Qdrant server. Both
-pass the same tests (tests/workers/test_store.py). A point is a picture's id, its unit vector and a small payload: what
+pass the same tests (tests/workers/test_store.py). A point is an image's id, its unit vector and a small payload: what
 a search shows and filters by, copied from the gallery's metadata.
 """
 

@@ -165,5 +165,5 @@ def _name_current(path: Path, generation: int) -> None:
 
 
 def hex_id(point_id: Any) -> str:
-    """A picture's id from a point's."""
+    """An image's id from a point's."""
     return uuid.UUID(str(point_id)).hex

@@ -94,6 +94,6 @@ def until(browser: WebDriver, condition: str, timeout_s: float = 20) -> None:
 
 
 def keep_screenshot(browser: WebDriver, name: str) -> None:
-    """Leaves a picture of the page for people to look at."""
+    """Leaves an image of the page for people to look at."""
     ARTIFACTS.mkdir(exist_ok=True)
     browser.save_screenshot(str(ARTIFACTS / f"{name}.png"))

@@ -6,7 +6,7 @@ from tests.e2e.pages.conftest import until
 
 pytestmark = pytest.mark.browser
 
-PAGES = ("/", "/?picture={id}", "/gallery", "/pictures/{id}", "/add", "/models", "/status", "/nothing")
+PAGES = ("/", "/?id={id}", "/gallery", "/images/{id}", "/add", "/models", "/status", "/nothing")
 
 # Text against the nearest opaque background behind it, by WCAG 2.2's formula. Text over photos has its own plate.
 FAINT_TEXT = """
@@ -44,7 +44,7 @@ return faint;
 def pages(request, portal, open_browser):
     """Opens each page in turn."""
     browser = open_browser(dark=request.param)
-    id = portal.client.pictures(limit=1)[0][0].id
+    id = portal.client.images(limit=1)[0][0].id
 
     def each():
         for path in PAGES:
@@ -62,7 +62,7 @@ def test_text_stands_out_from_what_is_behind_it(pages):
 
 def test_whatever_can_be_focused_has_a_name(portal, open_browser):
     browser = open_browser()
-    id = portal.client.pictures(limit=1)[0][0].id
+    id = portal.client.images(limit=1)[0][0].id
     for path in PAGES:
         browser.get(portal.address + path.format(id=id))
         until(browser, "document.readyState === 'complete'")
@@ -76,7 +76,7 @@ def test_whatever_can_be_focused_has_a_name(portal, open_browser):
 
 def test_pages_have_one_first_heading_a_language_and_ids_of_their_own(portal, open_browser):
     browser = open_browser()
-    id = portal.client.pictures(limit=1)[0][0].id
+    id = portal.client.images(limit=1)[0][0].id
     for path in PAGES:
         browser.get(portal.address + path.format(id=id))
         facts = browser.execute_script(

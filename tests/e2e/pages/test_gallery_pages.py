@@ -26,11 +26,11 @@ def new_photos(tmp_path):
     for n in range(5):
         image = Image.effect_mandelbrot((96, 96), (-2.0 + n / 10, -1.5, 1.0, 1.5), 40 + n).convert("RGB")
         image.save(folder / f"{n}.png")
-    (folder / "notes.txt").write_text("no picture")
+    (folder / "notes.txt").write_text("no image")
     yield folder
 
 
-def test_photos_are_added_with_progress_and_what_is_no_picture_is_named(portal, browser, new_photos):
+def test_photos_are_added_with_progress_and_what_is_no_image_is_named(portal, browser, new_photos):
     browser.get(f"{portal.address}/add")
     until(browser, "document.getElementById('main').dataset.ready")
     browser.find_element(By.ID, "label").send_keys("fractal")
@@ -40,12 +40,12 @@ def test_photos_are_added_with_progress_and_what_is_no_picture_is_named(portal, 
     counts = browser.find_element(By.CSS_SELECTOR, "#progress [data-field=counts]").text
     assert counts == "6 of 6: 5 added, 1 left out"
     refused = browser.find_element(By.CSS_SELECTOR, ".failures").text
-    assert refused.startswith("notes.txt is no picture")
-    assert len(portal.client.pictures(label="fractal")[0]) == 5
+    assert refused.startswith("notes.txt is no image")
+    assert len(portal.client.images(label="fractal")[0]) == 5
     keep_screenshot(browser, "add")
     browser.find_element(By.ID, "files").send_keys(str(new_photos / "0.png"))
     until(browser, "document.querySelector('#progress [data-field=counts]').textContent.includes('there already')")
-    portal.client.delete([picture.id for picture in portal.client.pictures(label="fractal")[0]])
+    portal.client.delete([image.id for image in portal.client.images(label="fractal")[0]])
 
 
 def test_a_folders_name_becomes_the_label(portal, browser, new_photos):
@@ -54,17 +54,17 @@ def test_a_folders_name_becomes_the_label(portal, browser, new_photos):
     (new_photos / "notes.txt").unlink()
     browser.find_element(By.ID, "folder").send_keys(str(new_photos))
     until(browser, "document.querySelector('#progress [data-field=title]').textContent === 'Done'")
-    pictures = portal.client.pictures(label="checkers")[0]
-    assert {picture.path for picture in pictures} == {f"checkers/{n}.png" for n in range(5)}
-    portal.client.delete([picture.id for picture in pictures])
+    images = portal.client.images(label="checkers")[0]
+    assert {image.path for image in images} == {f"checkers/{n}.png" for n in range(5)}
+    portal.client.delete([image.id for image in images])
 
 
-def test_a_picture_is_relabelled_and_deleted_in_its_dialog(portal, browser):
+def test_an_image_is_relabelled_and_deleted_in_its_dialog(portal, browser):
     buffer = io.BytesIO()
     Image.effect_mandelbrot((80, 80), (-1.5, -1.0, 0.5, 1.0), 60).convert("RGB").save(buffer, "PNG")
     id = portal.client.add(buffer.getvalue(), path="one/of a kind.png", label="before").id
     portal.client.wait(portal.client.index([id]), 60)
-    browser.get(f"{portal.address}/?picture={id}")
+    browser.get(f"{portal.address}/?id={id}")
     until(browser, "document.getElementById('main').dataset.ready")
     browser.execute_script(f"document.querySelector('[data-id=\"{id}\"] [data-details]').click()")
     until(browser, "document.getElementById('details').open")
@@ -75,16 +75,16 @@ def test_a_picture_is_relabelled_and_deleted_in_its_dialog(portal, browser):
     label.send_keys("after")
     browser.find_element(By.CSS_SELECTOR, "[data-label-form] button").click()
     until(browser, f"document.querySelector('[data-id=\"{id}\"] [data-field=name]').textContent === 'after'")
-    assert portal.client.picture(id).label == "after"
+    assert portal.client.image(id).label == "after"
     delete = browser.find_element(By.CSS_SELECTOR, "[data-delete]")
     delete.click()
     assert delete.text == "Really delete it?"
     delete.click()
     until(browser, f"!document.querySelector('#results [data-id=\"{id}\"]')")
-    assert id not in {picture.id for picture in portal.client.pictures(limit=500)[0]}
+    assert id not in {image.id for image in portal.client.images(limit=500)[0]}
 
 
-def test_many_pictures_are_labelled_at_once_in_the_gallery(portal, browser):
+def test_many_images_are_labelled_at_once_in_the_gallery(portal, browser):
     name = portal.photo().parent.name
     browser.get(f"{portal.address}/gallery?label={name}")
     until(browser, "document.getElementById('main').dataset.ready")
@@ -92,11 +92,11 @@ def test_many_pictures_are_labelled_at_once_in_the_gallery(portal, browser):
     boxes = browser.find_elements(By.NAME, "ids")
     for box in boxes:
         box.click()
-    assert browser.find_element(By.ID, "chosen-count").text == f"{len(boxes)} pictures chosen"
+    assert browser.find_element(By.ID, "chosen-count").text == f"{len(boxes)} images chosen"
     keep_screenshot(browser, "gallery")
     browser.find_element(By.ID, "new-label").send_keys("renamed")
     browser.find_element(By.CSS_SELECTOR, "[value=label]").click()
     until(browser, "document.body.textContent.includes('labelled renamed')")
-    pictures = portal.client.pictures(label="renamed")[0]
-    assert len(pictures) == len(boxes)
-    portal.client.label([picture.id for picture in pictures], name)
+    images = portal.client.images(label="renamed")[0]
+    assert len(images) == len(boxes)
+    portal.client.label([image.id for image in images], name)

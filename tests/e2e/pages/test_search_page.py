@@ -89,7 +89,7 @@ def test_a_result_is_searched_with_and_the_back_button_leads_back(portal, browse
     second = browser.find_elements(By.CSS_SELECTOR, "#results .photo")[1]
     id = first[1]["id"]
     second.click()
-    until(browser, f"location.search === '?picture={id}' && {HAS_RESULTS}")
+    until(browser, f"location.search === '?id={id}' && {HAS_RESULTS}")
     until(browser, f"document.querySelector('#results .card').dataset.id === '{id}'")
     browser.back()
     until(
@@ -104,8 +104,8 @@ def test_a_result_is_searched_with_and_the_back_button_leads_back(portal, browse
 
 
 def test_an_address_can_be_given_to_others(portal, browser):
-    id = portal.client.pictures(limit=1)[0][0].id
-    browser.get(f"{portal.address}/?picture={id}&k=6")
+    id = portal.client.images(limit=1)[0][0].id
+    browser.get(f"{portal.address}/?id={id}&k=6")
     until(browser, HAS_RESULTS)
     assert results(browser)[0]["id"] == id
     assert len(results(browser)) == 6
@@ -131,9 +131,9 @@ def test_options_search_again_with_the_same_photo(portal, browser):
 
 
 @pytest.mark.parametrize(
-    "name, data, reason", [("notes.txt", b"just words", "is no picture"), ("empty.jpg", b"", "is empty")]
+    "name, data, reason", [("notes.txt", b"just words", "is no image"), ("empty.jpg", b"", "is empty")]
 )
-def test_a_file_that_is_no_picture_is_named_and_the_next_photo_works(portal, browser, name, data, reason):
+def test_a_file_that_is_no_image_is_named_and_the_next_photo_works(portal, browser, name, data, reason):
     give(browser, "drop", data=data, name=name)
     until(browser, "!document.getElementById('problem').hidden")
     told = browser.find_element(By.ID, "problem").text.lower()
@@ -212,14 +212,14 @@ def test_everything_can_be_done_with_the_keyboard(portal, browser):
     until(browser, "!document.getElementById('details').open")
     browser.execute_script("document.querySelectorAll('#results .photo')[1].focus()")
     press(browser, Keys.ENTER)
-    until(browser, f"location.search === '?picture={id}' && {HAS_RESULTS}")
+    until(browser, f"location.search === '?id={id}' && {HAS_RESULTS}")
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 def test_on_a_phone_nothing_is_wider_than_the_screen(portal, open_browser, dark):
     browser = open_browser(360, 780, dark=dark, phone=True)
-    id = portal.client.pictures(limit=1)[0][0].id
-    for path in ("/", f"/?picture={id}", "/gallery", f"/pictures/{id}", "/add", "/models", "/status"):
+    id = portal.client.images(limit=1)[0][0].id
+    for path in ("/", f"/?id={id}", "/gallery", f"/images/{id}", "/add", "/models", "/status"):
         browser.get(portal.address + path)
         until(browser, "document.readyState === 'complete'")
         width = browser.execute_script("return document.documentElement.scrollWidth")

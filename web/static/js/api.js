@@ -38,10 +38,10 @@ async function call(path, options = {}) {
 
 const json = (method, body) => ({ method, headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
 
-/** Searches with a Blob, or with the id of a picture of the gallery. */
+/** Searches with a Blob, or with the id of an image of the gallery. */
 export function search(query, { k, label, rerank }, signal) {
   if (query.id) {
-    return call("/search", { ...json("POST", { picture: query.id, k, label: label || null, rerank }), signal });
+    return call("/search", { ...json("POST", { image: query.id, k, label: label || null, rerank }), signal });
   }
   const form = new FormData();
   form.append("image", query.blob, query.name);
@@ -61,7 +61,7 @@ export function keep(files, label, { signal, waitS = 10, labelFrom = "person" } 
   return call("/images", { method: "POST", body: form, signal });
 }
 
-export const picture = (id) => call(`/images/${id}`);
+export const image = (id) => call(`/images/${id}`);
 export const setLabel = (id, label) => call(`/images/${id}`, json("PATCH", { label: label || null }));
 export const remove = (id) => call(`/images/${id}`, { method: "DELETE" });
 export const labels = async () => (await call("/labels")).labels;
@@ -69,4 +69,4 @@ export const job = (id) => call(`/jobs/${encodeURIComponent(id)}`);
 
 export const thumbnailUrl = (id) => `${root}/images/${id}/thumbnail`;
 export const originalUrl = (id) => `${root}/images/${id}/original`;
-export const pictureUrl = (id) => `${document.documentElement.dataset.root}/pictures/${id}`;
+export const imageUrl = (id) => `${document.documentElement.dataset.root}/images/${id}`;

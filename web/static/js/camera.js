@@ -1,4 +1,4 @@
-// The camera: one picture on demand, or one a second while *live* is on.
+// The camera: one image on demand, or one a second while *live* is on.
 
 const LIVE_EVERY_MS = 1000;
 const LONG_SIDE_PX = 1024; // a video frame shrunk to what the models can use; they look at 224 to 512 px

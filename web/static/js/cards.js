@@ -1,12 +1,12 @@
 // The ranked grid: fills cards, keeps those that stay, and moves between them with the arrow keys.
 
-import { pictureUrl, thumbnailUrl } from "./api.js";
+import { imageUrl, thumbnailUrl } from "./api.js";
 
 const blank = document.getElementById("card");
 const field = (card, name) => card.querySelector(`[data-field="${name}"]`);
 export const shownName = (result) => result.label || result.path.split("/").at(-1);
 
-/** Shows the results in the list. Cards of pictures that were shown before are moved, not made anew: no flicker. */
+/** Shows the results in the list. Cards of images that were shown before are moved, not made anew: no flicker. */
 export function show(list, results, searchUrl) {
   const old = new Map([...list.children].map((card) => [card.dataset.id, card]));
   const cards = results.map((result) => fill(old.get(result.id) ?? fresh(result.id), result, searchUrl));
@@ -17,7 +17,7 @@ function fresh(id) {
   const card = blank.content.firstElementChild.cloneNode(true);
   card.dataset.id = id;
   card.querySelector("img").src = thumbnailUrl(id);
-  card.querySelector("[data-details]").href = pictureUrl(id);
+  card.querySelector("[data-details]").href = imageUrl(id);
   return card;
 }
 

@@ -1,6 +1,6 @@
-// The dialog with what is known of one picture, where it is relabelled and deleted.
+// The dialog with what is known of one image, where it is relabelled and deleted.
 
-import { originalUrl, picture, remove, setLabel, thumbnailUrl } from "./api.js";
+import { originalUrl, image, remove, setLabel, thumbnailUrl } from "./api.js";
 
 const dialog = document.getElementById("details");
 const field = (name) => dialog.querySelector(`[data-field="${name}"]`);
@@ -23,7 +23,7 @@ export function onDetails(handlers) {
 async function open(id) {
   field("error").textContent = "";
   try {
-    fill(await picture(id));
+    fill(await image(id));
   } catch (error) {
     callbacks.failed?.(error);
     return;
@@ -42,7 +42,7 @@ function fill(facts) {
   field("size").textContent = `${facts.width} × ${facts.height} px, ${facts.format}, ${size(facts.bytes)}`;
   field("added").textContent = new Date(1000 * facts.added_at).toLocaleString();
   field("id").textContent = facts.id;
-  field("search").href = `${document.documentElement.dataset.root}/?picture=${facts.id}`;
+  field("search").href = `${document.documentElement.dataset.root}/?id=${facts.id}`;
   field("search").dataset.search = "";
   field("search").dataset.id = facts.id;
   field("original").href = originalUrl(facts.id);

@@ -1,4 +1,4 @@
-// The gallery: details in a dialog, a count of the chosen pictures, arrow keys, a question before many are deleted.
+// The gallery: details in a dialog, a count of the chosen images, arrow keys, a question before many are deleted.
 
 import { moveWithArrows, rename } from "./cards.js";
 import { onDetails } from "./details.js";
@@ -10,7 +10,7 @@ onDetails({
   failed: (error) => {
     document.getElementById("chosen-count").textContent = error.message;
   },
-  relabelled: (picture) => rename(cardOf(picture.id), picture),
+  relabelled: (image) => rename(cardOf(image.id), image),
   deleted: (id) => cardOf(id)?.remove(),
 });
 
@@ -18,7 +18,7 @@ if (form) {
   const chosen = () => form.querySelectorAll("[name=ids]:checked").length;
   const tell = () => {
     const count = chosen();
-    document.getElementById("chosen-count").textContent = count === 1 ? "1 picture chosen" : `${count} pictures chosen`;
+    document.getElementById("chosen-count").textContent = count === 1 ? "1 image chosen" : `${count} images chosen`;
   };
   form.addEventListener("change", tell);
   form.addEventListener("submit", (event) => {

@@ -1,4 +1,4 @@
-// The search page. A query is {blob, name} (a photo, not kept) or {id, name} (a picture of the gallery).
+// The search page. A query is {blob, name} (a photo, not kept) or {id, name} (an image of the gallery).
 // The address holds queries by id; photos live in this tab's memory and come back with the back button.
 
 import { keep, search, thumbnailUrl } from "./api.js";
@@ -38,7 +38,7 @@ const options = () => ({
 function address(id) {
   const { k, label, rerank } = options();
   const parameters = new URLSearchParams();
-  if (id) parameters.set("picture", id);
+  if (id) parameters.set("id", id);
   if (k !== DEFAULT_K) parameters.set("k", k);
   if (label) parameters.set("label", label);
   if (rerank) parameters.set("rerank", "1");
@@ -169,7 +169,7 @@ document.addEventListener("click", (event) => {
   event.preventDefault();
   camera.close();
   const holder = link.closest("[data-id]");
-  const name = holder.querySelector("[data-field=name]")?.textContent || link.querySelector("img")?.alt || "this picture";
+  const name = holder.querySelector("[data-field=name]")?.textContent || link.querySelector("img")?.alt || "this image";
   scrollTo({ top: 0, behavior: "smooth" });
   run({ id: holder.dataset.id, name });
 });
@@ -203,27 +203,27 @@ keepButton.addEventListener("click", async () => {
   }
 });
 
-// What happens to pictures that are shown
+// What happens to images that are shown
 
 const cardOf = (id) => [...list.children].find((card) => card.dataset.id === id);
 onDetails({
   failed: fail,
-  relabelled: (picture) => {
-    const card = cardOf(picture.id);
-    if (card) rename(card, picture);
-    announcements.textContent = `Labelled ${picture.label ?? "nothing"}`;
+  relabelled: (image) => {
+    const card = cardOf(image.id);
+    if (card) rename(card, image);
+    announcements.textContent = `Labelled ${image.label ?? "nothing"}`;
     suggestLabels();
   },
   deleted: (id) => {
     cardOf(id)?.remove();
-    announcements.textContent = "The picture is deleted";
+    announcements.textContent = "The image is deleted";
   },
 });
 moveWithArrows(list);
 suggestLabels();
 
 // A page that came with its answer in it
-const given = form.elements.picture?.value;
+const given = form.elements.image?.value;
 if (given && page.dataset.state === "answer") {
   current = { id: given, name: document.getElementById("query-name").textContent };
   window.history.replaceState({ id: current.id, name: current.name }, "", location.href);

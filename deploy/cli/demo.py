@@ -1,0 +1,120 @@
+"""`lookalike demo`: the whole system at work on some photos, for someone who has just arrived."""
+
+import contextlib
+import dataclasses
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from deploy.cli.console import Console, command
+
+if TYPE_CHECKING:
+    from deploy.local.stack import Stack
+    from workers.settings import Settings
+
+_PORTS_TRIED = 20
+
+
+@command("demo", example="lookalike demo --photos ~/Pictures")
+@click.option(
+    "--photos",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Your own photos; without it some made-up products are drawn.",
+)
+@click.option(
+    "--once", is_flag=True, help="Print the results of one search and stop, instead of keeping the portal open."
+)
+@click.option(
+    "--port",
+    default=8000,
+    show_default=True,
+    type=click.IntRange(0, 65535),
+    help="The portal's port, or the next free one.",
+)
+def demo(console: Console, photos: Path | None, once: bool, port: int) -> None:
+    """Show the whole system at work on some photos.
+
+    Starts everything on this machine, adds the photos, searches with one of them, and keeps the portal open
+    until Ctrl-C. Everything is kept in ./.lookalike, or in LOOKALIKE_HOME when that is set.
+    """
+    from deploy.local.connection import Terminated, interrupted_by_failure, running, terminable
+    from workers import settings
+
+    own = settings.load()
+    if not os.environ.get("LOOKALIKE_HOME"):
+        own = dataclasses.replace(own, home=Path.cwd() / ".lookalike")
+    photos = photos or _drawn(console, own)
+    described = None if own.redis_url else running(own)
+    if described:
+        console.say("using the system that already runs on this home")
+        joined = dataclasses.replace(own, redis_url=described.redis_url, storage=described.storage)
+        console.result(_tour(console, joined, photos) | {"portal": described.portal})
+        if described.portal:
+            console.show(f"\nthe portal is open at {described.portal}")
+        return
+    with terminable(), interrupted_by_failure() as on_failure:
+        try:
+            with contextlib.ExitStack() as hold:
+                stack = _start(console, hold, own, port, on_failure)
+                console.result(_tour(console, stack.settings, photos) | {"portal": stack.address})
+                if not once:
+                    from deploy.cli.system import wait
+
+                    console.show(f"\nthe portal is open at {stack.address} – Ctrl-C stops everything")
+                    wait(stack)
+        except Terminated:
+            console.say("stopped")
+
+
+def _drawn(console: Console, own: "Settings") -> Path:
+    from deploy import demo_photos
+
+    folder = own.home / "demo-photos"
+    if not (folder / ".complete").exists():
+        console.step("drawing demo photos")
+        demo_photos.make(folder)
+        (folder / ".complete").touch()
+    return folder
+
+
+def _start(console: Console, hold: contextlib.ExitStack, own: "Settings", port: int, on_failure: Any) -> "Stack":
+    """A running system at the first free port from `port` on."""
+    from deploy.local.stack import PortTaken, Stack
+
+    for candidate in [*range(port, min(port + _PORTS_TRIED, 65536)), 0]:
+        stack = Stack(own, ("127.0.0.1", candidate), say=console.step, on_failure=on_failure)
+        try:
+            return hold.enter_context(stack)
+        except PortTaken:
+            continue
+    raise AssertionError("port 0 is always free")
+
+
+def _tour(console: Console, connected: "Settings", photos: Path) -> dict[str, Any]:
+    """Adds the photos and searches with one of them; says what happens.
+
+    Returns:
+        The reports of both, for --json.
+    """
+    from deploy.cli import gallery
+    from deploy.cli import index as index_command
+    from deploy.cli.upload_folder import index, report
+    from deploy.cli.walk import Walk
+    from ml.errors import LookalikeError
+    from workers.client import Client
+
+    client, walk = Client(connected), Walk([photos])
+    with console.progress("indexing") as progress:
+        status = index(client, walk, progress=progress)
+    index_command.show(console, status, walk.skipped)
+    left_out = {failure.path for failure in status.failures}
+    query = next((found for found in Walk([photos]) if not found.reason and found.shown_path not in left_out), None)
+    if query is None:
+        raise LookalikeError(f"there are no photos in {photos}", hint="give a folder with photos: --photos DIR")
+    found = client.search(query.path.read_bytes(), k=6)
+    console.show(f"\nthe photos most like {query.shown_path}:")
+    gallery.show_results(console, found)
+    return {"query": query.shown_path, "index": report(status, walk.skipped), "search": found.to_json()}

@@ -1,0 +1,132 @@
+"""`lookalike evaluate`: how good a model is on labelled photos, in figures with their meaning and as a report."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from deploy.cli.console import Console, command, table
+from deploy.cli.phases import Phases
+from ml.errors import LookalikeError
+
+if TYPE_CHECKING:
+    from workers.settings import Settings
+
+
+@command("evaluate", example="lookalike evaluate MODEL photos/test --rerank --binary --report report.html")
+@click.argument("model")
+@click.argument("data")
+@click.option("--rerank", is_flag=True, help="Measure also after k-reciprocal re-ranking.")
+@click.option("--binary", is_flag=True, help="Measure also with vectors as binary codes, 32 times smaller.")
+@click.option("--report", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write an HTML report.")
+@click.option("--compare", multiple=True, metavar="MODEL", help="Another model to set beside it; may be repeated.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of comparative sets and clustering.")
+def evaluate(
+    console: Console,
+    model: str,
+    data: str,
+    rerank: bool,
+    binary: bool,
+    report: Path | None,
+    compare: tuple[str, ...],
+    seed: int,
+) -> None:
+    """Measure a model on labelled photos, each a query against all the others.
+
+    MODEL is a name that `lookalike models` lists, the word active, or a folder that holds a model. DATA is as for
+    `lookalike train`.
+    """
+    from deploy.cli import training_data
+    from ml.evaluation.evaluate import evaluate as run
+    from workers import settings
+
+    current = settings.load()
+    with Phases(console) as phases:
+        folders = [_folder(name, current) for name in (model, *compare)]
+        images = training_data.read_test(data, data, current, on_progress=phases.show)
+        assert images is not None  # DATA itself is given
+        found = [
+            run(
+                folder,
+                images,
+                rerank=rerank,
+                binary=binary,
+                seed=seed,
+                device=current.device,
+                cache_dir=current.compiled,
+                on_progress=phases.show,
+            )
+            for folder in folders
+        ]
+        written: dict[str, Any] = {}
+        if report is not None:
+            from ml.evaluation.report import write
+
+            phases.close()
+            console.step("drawing the report")
+            write(found, report)
+            written = {"report": str(report)}
+    first = found[0]
+    others = {other.bundle.name: other.metrics for other in found[1:]}
+    extra = {"compared": others} if others else {}
+    console.result({"model": first.bundle.name, **first.metrics, **extra, **written})
+    _show_metrics(console, found)
+    if report is not None:
+        console.show(f"report: {report}")
+
+
+# The figures that are shown, in this order, and what each one says; --json has all of them.
+_MEANINGS = {
+    "map@r": "how right the R nearest are, R being the other photos of the class; early ones count more",
+    "r_precision": "the same, all counting alike",
+    "map": "mean average precision over the whole ranking",
+    "recall@1": "the nearest photo shows the same class",
+    "recall@2": "one of the 2 nearest does",
+    "recall@4": "one of the 4 nearest does",
+    "recall@8": "one of the 8 nearest does",
+    "rerank_map@r": "map@r after k-reciprocal re-ranking",
+    "rerank_recall@1": "recall@1 after it",
+    "binary_map@r": "map@r of binary codes, 32 times smaller",
+    "binary_recall@1": "recall@1 of them",
+    "dim256_map@r": "map@r of the first 256 dimensions alone",
+    "dim128_map@r": "of the first 128",
+    "dim64_map@r": "of the first 64",
+    "median_rank": "place of one right photo among 99 wrong ones, median; 1 is best",
+    "comparative_recall@1": "how often it comes first",
+    "nmi": "agreement of clusters with classes",
+    "threshold": "similarity of a match: 1 % of pairs of different classes reach it",
+    "match_rate": "pairs of one class that reach it",
+    "images": "photos measured",
+    "classes": "their classes",
+}
+
+
+def _show_metrics(console: Console, found: Any) -> None:
+    rows = [
+        [name, *(_figure(name, one.metrics.get(name)) for one in found), meaning]
+        for name, meaning in _MEANINGS.items()
+        if name in found[0].metrics
+    ]
+    console.show(table(rows, ["", *(one.bundle.name for one in found), ""]))
+
+
+def _figure(name: str, value: Any) -> str:
+    if value is None:
+        return "–"
+    is_count = name in ("images", "classes", "median_rank", "threshold")
+    return f"{value:g}" if is_count else f"{100 * value:.1f} %"
+
+
+def _folder(name: str, current: "Settings") -> Path:
+    """The folder of a model: a name, `active`, or a folder."""
+    from ml.model.registry import Registry
+
+    if (Path(name) / "model.json").exists():
+        return Path(name)
+    registry = Registry(current.models_url)
+    if name == "active":
+        active = registry.active()
+        if active is None:
+            raise LookalikeError("no model is active yet", hint="start the system once: lookalike up")
+        name = active.model
+    return registry.fetch(name, current.home / "cache" / "models")

@@ -1,0 +1,140 @@
+"""`lookalike search`, `label` and `delete`: asking the gallery, and changing it."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from deploy.cli.console import Console, bar, command, table
+
+if TYPE_CHECKING:
+    from workers.messages import JobStatus, SearchResult
+
+
+@command("search", example="lookalike search photo.jpg -k 10 --label shoe")
+@click.argument("image", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("-k", default=6, show_default=True, type=click.IntRange(1, 1000), metavar="N", help="Number of results.")
+@click.option("--label", metavar="L", help="Among photos with this label alone.")
+@click.option("--rerank", is_flag=True, help="Re-rank by shared neighbours (k-reciprocal): slower, often better.")
+def search(console: Console, image: Path, k: int, label: str | None, rerank: bool) -> None:
+    """Find the photos that look like IMAGE.
+
+    Similarity is the cosine between -1 and 1; a photo that is in the gallery finds itself with 1. The photo
+    is not kept.
+    """
+    from deploy.local.connection import connect
+    from ml.images import UnreadableImage
+    from workers import settings
+    from workers.client import Client
+
+    try:
+        data = image.read_bytes()
+    except OSError as error:
+        raise UnreadableImage(f"{image} cannot be read: {error.strerror}") from error
+    with connect(settings.load(), say=console.step) as connected:
+        console.step("searching")
+        try:
+            found = Client(connected).search(data, k=k, label=label, rerank=rerank)
+        except UnreadableImage as error:
+            raise UnreadableImage(f"{image} {error.message}", hint=error.hint) from error
+    console.result(found.to_json())
+    show_results(console, found)
+
+
+def show_results(console: Console, found: "SearchResult") -> None:
+    """The ranked answers as a table, each similarity as a number and a bar."""
+    if not found.results:
+        console.show("nothing found: the gallery is empty, or no photo of it carries this label")
+        return
+    rows = [
+        [
+            str(result.rank),
+            f"{result.similarity:.3f}",
+            bar(result.similarity).ljust(20),
+            "match" if result.match else "",
+            result.label or "–",
+            _near(result.path),
+        ]
+        for result in found.results
+    ]
+    console.show(table(rows, ["rank", "similarity", "", "", "label", "photo"]))
+    console.show(f"by the model {found.model}")
+
+
+def _near(path: str) -> str:
+    """The path as it is seen from here, when that is shorter and the photo lies below."""
+    here = os.getcwd() + os.sep  # noqa: PTH109 - text against text: the photo may be long gone
+    return path.removeprefix(here)
+
+
+@command("label", example="lookalike label 3f2b8c… 91d04e… --as shoe")
+@click.argument("ids", nargs=-1, required=True, metavar="ID...")
+@click.option("--as", "label_name", required=True, metavar="L", help='The label; "" takes it away.')
+def label(console: Console, ids: tuple[str, ...], label_name: str) -> None:
+    """Give photos the label L.
+
+    IDs are those that `search --json` and the portal show. The change is visible in searches when the command ends.
+    """
+    status = _change(console, ids, label_name=label_name)
+    console.result({"job": status.job, "labelled": status.total - status.failed, "label": label_name or None})
+    console.show(f"labelled {status.total - status.failed} as {label_name}" if label_name else "label taken away")
+
+
+@command("delete", example="lookalike delete 3f2b8c…")
+@click.argument("ids", nargs=-1, required=True, metavar="ID...")
+def delete(console: Console, ids: tuple[str, ...]) -> None:
+    """Remove photos from the gallery, their originals included.
+
+    IDs are those that `search --json` and the portal show. No search finds them any more when the command ends.
+    """
+    status = _change(console, ids, label_name=None)
+    console.result({"job": status.job, "deleted": status.total - status.failed})
+    console.show(f"deleted {status.total - status.failed}")
+
+
+@command("duplicates", example="lookalike duplicates --threshold 0.98")
+@click.option(
+    "--threshold",
+    default=0.97,
+    show_default=True,
+    type=click.FloatRange(0.5, 1.0),
+    metavar="T",
+    help="Similarity from which two photos count as nearly the same.",
+)
+def duplicates(console: Console, threshold: float) -> None:
+    """List photos that are nearly the same.
+
+    Each photo's twenty nearest are looked at. Photos with exactly the same bytes are in the gallery only once.
+    """
+    from deploy.local.connection import connect
+    from workers import settings
+    from workers.client import Client
+
+    with connect(settings.load(), say=console.step) as connected:
+        client = Client(connected)
+        job = client.duplicates(threshold)
+        with console.progress("comparing") as progress:
+            for now in client.follow(job):
+                progress(now.done, now.total)
+        pairs = client.pairs(job)
+    console.result({"job": job, "threshold": threshold, "pairs": [pair.to_json() for pair in pairs]})
+    for pair in pairs:
+        console.show(f"{pair.similarity:.3f}  {_near(pair.path)}  {_near(pair.other_path)}")
+    console.show(f"{len(pairs)} pairs of photos are nearly the same" if pairs else "no two photos are nearly the same")
+
+
+def _change(console: Console, ids: tuple[str, ...], *, label_name: str | None) -> "JobStatus":
+    """Deletes, or labels when a label is given. Nothing is changed when one of the images does not exist."""
+    from deploy.local.connection import connect
+    from ml.errors import LookalikeError
+    from workers import settings
+    from workers.client import Client
+
+    with connect(settings.load(), say=console.step) as connected:
+        client = Client(connected)
+        status = client.delete(ids) if label_name is None else client.label(ids, label_name or None)
+    if status.failed or status.state != "done":
+        first = status.failures[0].reason if status.failures else f"the job was {status.state}"
+        raise LookalikeError(f"not everything was changed: {first}", hint="see lookalike verify --repair")
+    return status

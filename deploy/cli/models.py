@@ -1,0 +1,146 @@
+"""`lookalike models`, `publish` and `rollback`: which models there are, and which one answers searches."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from deploy.cli.console import Console, command, table
+from deploy.cli.phases import Phases
+
+if TYPE_CHECKING:
+    from workers.client import Client
+    from workers.messages import JobStatus
+
+
+@command("models", example="lookalike models")
+def models(console: Console) -> None:
+    """List the registered models, oldest first: figures, data, and which one answers."""
+    from ml.model.registry import Registry
+    from workers import settings
+
+    registry = Registry(settings.load().models_url)
+    active = registry.active()
+    records = registry.models()
+    known = [
+        {
+            "name": record.name,
+            "is_active": bool(active and active.model == record.name),
+            "backbone": record.backbone,
+            "dim": record.dim,
+            "metrics": record.metrics,
+            "threshold": record.threshold,
+            "lineage": record.lineage,
+            "sha256": record.sha256,
+        }
+        for record in records
+    ]
+    console.result({"models": known, "active": active.model if active else None})
+    if not records:
+        console.show("no models yet: lookalike train DATA makes one")
+        return
+    rows = [
+        [
+            "*" if active and active.model == record.name else "",
+            record.name,
+            str(record.dim),
+            _percent(record.metrics.get("map@r")),
+            _percent(record.metrics.get("recall@1")),
+            _percent(record.metrics.get("held_out_map@r")),
+            str(len(record.lineage.get("held_out_classes") or []) or "–"),
+            str((record.lineage.get("data") or {}).get("name") or "–"),
+        ]
+        for record in records
+    ]
+    console.show(
+        table(rows, ["", "model", "dim", "test mAP@R", "test recall@1", "held-out mAP@R", "of classes", "trained on"])
+    )
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.1f}"
+
+
+@command("publish", example="lookalike publish grocery-20261124-v2")
+@click.argument("model")
+@click.option("--force", is_flag=True, help="Also when neighbours get worse, or when the model is active already.")
+def publish(console: Console, model: str, force: bool) -> None:
+    """Make a trained MODEL the one that answers searches.
+
+    MODEL is a name that `lookalike models` lists, or a folder that holds a model, which is then registered. Its
+    collection is built beside the old one while searches go on, checked, and switched to in one step; the old one
+    is kept for `lookalike rollback`. Interrupted, it goes on by itself while the system runs.
+    """
+    from deploy.local.connection import connect
+    from workers import settings
+    from workers.client import Client
+
+    with connect(settings.load(), say=console.step) as connected:
+        client = Client(connected)
+        if Path(model).is_dir() and model not in {record.name for record in client.models()}:
+            console.step("registering the model")
+            model = client.registry.register(Path(model).resolve(), cache_dir=connected.compiled)
+        report = publish_and_follow(console, client, model, force=force)
+    console.result(report)
+    quality = ""
+    if report["map@r"] is not None:
+        quality = f"; mAP@R on the labelled ones {100 * report['map@r']:.1f}, before {100 * report['map@r_before']:.1f}"
+    console.show(f"{model} answers now, over {report['images']} photos{quality}")
+
+
+def publish_and_follow(console: Console, client: "Client", model: str, *, force: bool = False) -> dict[str, Any]:
+    """Publishes a registered model and waits, with progress.
+
+    Returns:
+        What `lookalike publish --json` prints.
+
+    Raises:
+        LookalikeError: it was not switched to; the message says why.
+    """
+    from ml.errors import LookalikeError
+
+    job = client.publish(model, force=force)
+    with Phases(console) as phases:
+        for now in client.follow(job):
+            phases.show(f"{model}: {now.doing}", now.done, now.total)
+    if now.state != "done":
+        reason = now.detail.get("reason", f"the job was {now.state}")
+        raise LookalikeError(f"{model} is not published: {reason}", hint="the model before it goes on answering")
+    return _report(client, now)
+
+
+def _report(client: "Client", now: "JobStatus") -> dict[str, Any]:
+    quality = now.detail.get("map@r") or {}
+    return {
+        "job": now.job,
+        "model": now.detail["model"],
+        "collection": now.detail["collection"],
+        "images": client.status().images,
+        "failed": now.failed,
+        "failures": [failure.to_json() for failure in now.failures],
+        "map@r": quality.get("new"),
+        "map@r_before": quality.get("active"),
+        "seconds": round(now.seconds, 1),
+    }
+
+
+@command("rollback", example="lookalike rollback")
+def rollback(console: Console) -> None:
+    """Switch back to the model that answered before.
+
+    Its collection was kept, so that it answers at once; photos that were added since then follow within moments.
+    A second rollback goes forward again.
+    """
+    from deploy.local.connection import connect
+    from workers import settings
+    from workers.client import Client
+
+    with connect(settings.load(), say=console.step) as connected:
+        client = Client(connected)
+        active, job = client.rollback()
+        with console.progress(f"{active.model} answers again; adding photos that are new since then") as progress:
+            for now in client.follow(job):
+                progress(now.done, now.total)
+    console.result({"model": active.model, "collection": active.collection, "added": now.added, "failed": now.failed})
+    since = f"; {now.added} photos that are new since then were added" if now.added else ""
+    console.show(f"{active.model} answers again{since}")

@@ -1,0 +1,96 @@
+"""`lookalike status` and `verify`: how the system is, and whether storage and collection agree."""
+
+from typing import TYPE_CHECKING
+
+import click
+
+from deploy.cli.console import Console, command
+
+if TYPE_CHECKING:
+    from workers.messages import SystemStatus
+
+
+@command("status", example="lookalike status --json")
+def status(console: Console) -> None:
+    """Say how the system is, in words.
+
+    Which model answers, over how many photos, on which device and why, what waits in the queues, and what is wrong.
+    Exit status 0 also when something is wrong: look at `healthy` and `problems` of --json.
+    """
+    from deploy.local.connection import connect, running
+    from workers import settings
+    from workers.client import Client
+
+    own = settings.load()
+    before = running(own)
+    with connect(own, say=console.step) as connected:
+        now = Client(connected).status()
+    portal = before.portal if before else None
+    is_running = bool(before or own.redis_url)
+    console.result(now.to_json() | {"running": is_running, "portal": portal})
+    if not is_running:
+        console.show("nothing was running here; embedded parts were started for this command alone")
+    for line in lines(now, portal):
+        console.show(line)
+
+
+def lines(now: "SystemStatus", portal: str | None) -> list[str]:
+    """The status as sentences, what is wrong first; of the settings those that are not at their defaults."""
+    from workers.settings import Settings
+
+    said = [f"problem: {problem}" for problem in now.problems] or ["everything works"]
+    if portal:
+        said.append(f"portal: {portal}")
+    if now.model:
+        said.append(f"gallery: {now.images} photos in collection {now.collection}, searched with model {now.model}")
+    for worker in now.workers:
+        said.append(
+            f"worker {worker.id}: {', '.join(worker.queues)}; {worker.why}; {worker.rss_mb:.0f} MB; "
+            f"last heard of {worker.age_s:.0f} s ago"
+        )
+    waiting = ", ".join(f"{name} {count}" for name, count in now.queues.items() if count)
+    said.append(f"waiting tasks: {waiting or 'none'}")
+    defaults = Settings().shown()
+    changed = {name: value for name, value in now.settings.items() if value != defaults.get(name)}
+    said += [f"setting {name}: {_shown(value)}" for name, value in changed.items()]
+    return said
+
+
+def _shown(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+@command("verify", example="lookalike verify --repair")
+@click.option("--repair", is_flag=True, help="Bring the collection in line with storage, which is the truth.")
+def verify(console: Console, repair: bool) -> None:
+    """Compare storage with the collection, and repair the difference.
+
+    Exit status 1 when there is a difference and it was not repaired.
+    """
+    from deploy.local.connection import connect
+    from ml.errors import LookalikeError
+    from workers import settings
+    from workers.client import Client
+
+    with connect(settings.load(), say=console.step) as connected:
+        client = Client(connected)
+        console.step("comparing storage with the collection")
+        with console.progress("comparing") as progress:
+            for now in client.follow(client.verify(repair)):
+                progress(now.done, now.total)
+    counts = {name: int(now.detail.get(name, 0)) for name in ("missing", "extra", "different", "damaged")}
+    differences = sum(counts.values())
+    console.result(
+        {"job": now.job, "images": now.total, **counts, "repaired": repair and not now.failed, "failed": now.failed}
+        | {"failures": [failure.to_json() for failure in now.failures]}
+    )
+    found = ", ".join(f"{count} {name}" for name, count in counts.items() if count) or "nothing to repair"
+    console.show(f"{now.total} photos: {found}" + ("; repaired" if repair and differences and not now.failed else ""))
+    if now.state != "done" or now.failed:
+        reason = now.failures[0].reason if now.failures else f"the job was {now.state}"
+        raise LookalikeError(f"verifying did not succeed: {reason}", hint="run it again")
+    if differences and not repair:
+        raise LookalikeError(
+            f"storage and collection differ in {differences} photos",
+            hint="lookalike verify --repair brings them in line",
+        )

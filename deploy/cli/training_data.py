@@ -1,0 +1,74 @@
+"""What `train`, `evaluate` and `sweep` are given as DATA: a folder, a CSV, or the labelled gallery.
+
+The word `gallery` means the photos that were indexed with a label or got one since; a folder of that name is written
+`./gallery`.
+"""
+
+from pathlib import Path
+
+from ml.data import datasets
+from ml.data.datasets import BadDataset, Dataset, Progress
+from workers.settings import Settings
+
+GALLERY = "gallery"
+
+
+def read(source: str, settings: Settings, *, split: str | None = None, on_progress: Progress | None = None) -> Dataset:
+    """Loads DATA.
+
+    Args:
+        source: a folder with one folder a class, a CSV, or the word gallery.
+        settings: where the gallery is.
+        split: rows of a CSV to take.
+        on_progress: told how many files are read.
+
+    Raises:
+        BadDataset: it is none of these, or holds no labelled images.
+    """
+    if source == GALLERY:
+        return _gallery(settings, on_progress)
+    if split is None and source.lower().endswith(".csv"):
+        split = "train" if "train" in datasets.splits(Path(source)) else None
+    return datasets.load(Path(source).expanduser(), split=split, on_progress=on_progress)
+
+
+def read_test(
+    source: str | None, data: str, settings: Settings, *, on_progress: Progress | None = None
+) -> Dataset | None:
+    """The test images: those named, or the rows of a CSV that say test."""
+    if source is not None:
+        return read(source, settings, split=_test_split(source), on_progress=on_progress)
+    split = _test_split(data)
+    return None if split is None else datasets.load(Path(data).expanduser(), split=split, on_progress=on_progress)
+
+
+def _test_split(source: str) -> str | None:
+    is_table = source.lower().endswith(".csv")
+    return "test" if is_table and "test" in datasets.splits(Path(source).expanduser()) else None
+
+
+def _gallery(settings: Settings, on_progress: Progress | None) -> Dataset:
+    from ml.storage import open_storage
+    from workers.gallery import Gallery
+
+    gallery = Gallery.open(settings)
+    local = open_storage(settings.storage_url)
+    kept = settings.home / "cache" / "originals"
+    pairs = []
+    for identifier, image in gallery.find_many(gallery.ids()).items():
+        if not image.label:
+            continue
+        path = local.local_path(f"originals/{identifier[:2]}/{identifier}")
+        if path is None or not path.exists():
+            path = kept / identifier[:2] / identifier
+            if not path.exists():  # its name is the hash of its content: it never changes
+                path.parent.mkdir(parents=True, exist_ok=True)
+                draft = path.with_suffix(".part")
+                draft.write_bytes(gallery.original(identifier))
+                draft.rename(path)
+        pairs.append((path, image.label))
+    if not pairs:
+        raise BadDataset(
+            "no photo of the gallery has a label", hint="index folders named after labels, or use lookalike label"
+        )
+    return datasets.from_pairs(pairs, name=GALLERY, on_progress=on_progress)

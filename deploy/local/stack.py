@@ -1,0 +1,274 @@
+"""All parts on one machine: embedded Valkey, workers, portal, as children of one supervising process.
+
+`with Stack(settings) as stack:` is a running system; `stack.settings` leads a client to it. `deploy.local.connection`
+decides for a command whether to start one or to use one that runs; `deploy.local.supervisor` keeps the parts alive.
+"""
+
+import contextlib
+import dataclasses
+import errno
+import logging
+import os
+import socket
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from deploy.local import locks, valkey
+from deploy.local.supervisor import Keeper, Part, PartFailed, Reaper
+from deploy.local.watchdog import Watchdog
+from ml.errors import LookalikeError
+from workers.client import Client
+from workers.settings import Settings
+
+log = logging.getLogger(__name__)
+
+STOP_S = 10.0  # everything has ended this long after it was asked to
+WORKER_START_S = 180.0  # the first start on a machine makes the default model and compiles it
+
+
+class PortTaken(LookalikeError):
+    """Something else listens where the portal should."""
+
+
+class Stack:
+    """Runs the parts from `with` to the end of the block.
+
+    Args:
+        settings: of this process. Without a `redis_url` a Valkey server is started; without a `qdrant_url` the one
+            worker holds the store.
+        portal: the portal's host and port; None runs no portal. Port 0 is any free one.
+        workers: how many worker processes; only one can hold an embedded store.
+        say: gets one line for each step of the start.
+        on_failure: called from another thread when a part keeps dying after a complete start.
+
+    Raises:
+        AlreadyRunning: on this home there is a living system.
+        PortTaken: the portal's port is in use.
+        PartFailed: a part does not start.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        portal: tuple[str, int] | None = None,
+        workers: int = 1,
+        *,
+        say: Callable[[str], None] = log.info,
+        on_failure: Callable[[PartFailed], None] | None = None,
+    ) -> None:
+        self.settings = settings
+        self.address: str | None = None
+        self.failure: PartFailed | None = None
+        self._portal = portal
+        self._workers = workers
+        self._say = say
+        self._on_failure = on_failure
+        self._is_started = False
+        self._keepers: list[Keeper] = []
+        self._undo = contextlib.ExitStack()
+        if workers > 1 and settings.is_embedded_qdrant:
+            raise LookalikeError(
+                "the embedded store belongs to one worker", hint="set LOOKALIKE_QDRANT_URL, or leave out --workers"
+            )
+
+    def __enter__(self) -> Self:
+        home = self.settings.home
+        try:
+            for name in ("run", "logs"):
+                (home / name).mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise LookalikeError(
+                f"cannot write to {home}: {error.strerror}", hint="set LOOKALIKE_HOME to a folder of your own"
+            ) from error
+        with contextlib.ExitStack() as undo:
+            lock = locks.HomeLock(home)
+            undo.callback(lock.release)
+            self._reaper = Reaper([lock.stack.descriptor])
+            undo.callback(self._reaper.close)
+            undo.callback(self.stop)
+            undo.callback(locks.Description.remove, home)
+            listener = self._listen()
+            if listener:
+                undo.callback(listener.close)
+            self._describe(is_ready=False)
+            self._start(listener)
+            self._describe(is_ready=True)
+            self._is_started = True
+            if self._workers == 1:
+                undo.callback(Watchdog(self._client, self.keeper("worker")).close)
+            self._undo = undo.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._undo.close()
+
+    def stop(self) -> None:
+        """Ends every part within ten seconds: first those that use the queue, then the queue."""
+        deadline = time.monotonic() + STOP_S - 3.0
+        queue = [keeper for keeper in self._keepers if keeper.part.name == "queue"]
+        users = [keeper for keeper in self._keepers if keeper not in queue]
+        for keeper in users:
+            keeper.ask_to_stop()
+        for keeper in users:
+            keeper.stop(deadline - time.monotonic())
+        for keeper in queue:
+            keeper.stop(2.0)
+        self._keepers.clear()
+
+    def keeper(self, name: str) -> Keeper:
+        """The keeper of the part `queue`, `worker`, `worker 2` or `portal`."""
+        return next(keeper for keeper in self._keepers if keeper.part.name == name)
+
+    @property
+    def reaper_pid(self) -> int:
+        return self._reaper.pid
+
+    def _start(self, listener: socket.socket | None) -> None:
+        started = time.monotonic()
+        if self.settings.is_embedded_redis:
+            self._say("starting the queue")
+            part, redis_url = valkey.part(self.settings.home, part_environment(self.settings))
+            self.settings = dataclasses.replace(self.settings, redis_url=redis_url)
+            self._keep(part).wait_until_ready()
+        else:
+            self._say("using the queue of LOOKALIKE_REDIS_URL")
+        self._client = Client(self.settings)
+        self._say("starting " + ("the worker" if self._workers == 1 else f"{self._workers} workers"))
+        waiting = [self._keep(self._worker(number)) for number in range(1, self._workers + 1)]
+        if listener:
+            self._say("starting the portal")
+            waiting.append(self._keep(self._portal_part(listener)))
+        for keeper in waiting:
+            keeper.wait_until_ready()
+        self._say(f"ready after {time.monotonic() - started:.1f} s")
+
+    def _keep(self, part: Part) -> Keeper:
+        keeper = Keeper(part, self._reaper, self._given_up)
+        self._keepers.append(keeper)
+        keeper.start()
+        return keeper
+
+    def _given_up(self, failure: PartFailed) -> None:
+        self.failure = failure
+        if self._is_started and self._on_failure:
+            self._on_failure(failure)
+
+    def _describe(self, *, is_ready: bool) -> None:
+        settings = self.settings
+        locks.Description(
+            pid=os.getpid(),
+            redis_url=settings.redis_url,
+            storage=settings.storage_url,
+            portal=self.address,
+            started_at=time.time(),
+            is_ready=is_ready,
+        ).write(settings.home)
+
+    def _listen(self) -> socket.socket | None:
+        """Opens the portal's socket here, so that it survives the portal's restarts and refuses nobody meanwhile."""
+        if self._portal is None:
+            return None
+        host, port = self._portal
+        listener = listen(host, port)
+        shown = f"[{host}]" if ":" in host else host
+        self.address = f"http://{shown}:{listener.getsockname()[1]}"
+        return listener
+
+    def _worker(self, number: int) -> Part:
+        home = self.settings.home
+        name = "worker" if number == 1 else f"worker {number}"
+        return Part(
+            name=name,
+            command=worker_command(),
+            environment=part_environment(self.settings),
+            is_ready=lambda pid: self._is_worker_alive(pid),
+            log_path=home / "logs" / f"{name.replace(' ', '-')}.log",
+            working_directory=home / "run",
+            start_timeout_s=WORKER_START_S,
+        )
+
+    def _is_worker_alive(self, pid: int) -> bool:
+        here = socket.gethostname()
+        return any(worker.pid == pid and worker.host == here for worker in self._client.status().workers)
+
+    def _portal_part(self, listener: socket.socket) -> Part:
+        host, port = listener.getsockname()[:2]
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
+        health = f"http://{f'[{host}]' if ':' in host else host}:{port}/api/v1/health"
+        return Part(
+            name="portal",
+            command=portal_command(f"fd://{listener.fileno()}", self.settings.home / "run"),
+            environment=part_environment(self.settings),
+            is_ready=lambda _pid: _answers(health),
+            log_path=self.settings.home / "logs" / "portal.log",
+            working_directory=self.settings.home / "run",
+            inherited=(listener.fileno(),),
+        )
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket.
+
+    Raises:
+        PortTaken: another program listens there.
+        LookalikeError: the host is no address of this machine, or the port is not ours to take.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(512)
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            raise PortTaken(
+                f"port {port} of {host} is taken by another program", hint="choose another --port"
+            ) from error
+        raise LookalikeError(
+            f"cannot listen on {host} port {port}: {error.strerror}", hint="check --host and --port"
+        ) from error
+    return listener
+
+
+def worker_command() -> list[str]:
+    """Starts a worker in this Python."""
+    return [sys.executable, "-m", "workers"]
+
+
+def portal_command(bind: str, working_directory: Path) -> list[str]:
+    """Starts the portal in this Python. One process: it waits for the queue most of its time, in threads."""
+    return [
+        *(sys.executable, "-m", "gunicorn", "--bind", bind, "--worker-class", "gthread", "--threads", "32"),
+        *("--timeout", "60", "--graceful-timeout", "4", "--no-control-socket", "--chdir", str(working_directory)),
+        "web:create_app()",
+    ]
+
+
+def part_environment(settings: Settings) -> dict[str, str]:
+    """Of a child: ours, with every setting spelled out.
+
+    The parts run in a folder of their own and with a safe path, so that a folder `web` where the user happens to
+    stand is never mistaken for ours.
+    """
+    environment = {**os.environ, **settings.environment(), "PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1"}
+    environment.pop("LOOKALIKE_CONFIG", None)
+    return environment
+
+
+def _answers(health: str) -> bool:
+    try:
+        with urllib.request.urlopen(health, timeout=1.0):  # noqa: S310 - our own address
+            return True
+    except urllib.error.HTTPError as error:
+        return error.code != 500  # it wants a token, or finds the workers still starting: it answers
+    except OSError:
+        return False

@@ -1,0 +1,331 @@
+"""Labelled images: a folder per class, a CSV, or pairs of path and label such as the labelled gallery gives.
+
+Loading reads every file once: its header (what is no image is left out and listed, never fatal by itself) and its
+SHA-256 (data fingerprint, duplicates). Splits are by class, for open-set retrieval, or by image. Decoding is
+`ml.data.decoding`' work, batches are `ml.data.sampling`'s.
+"""
+
+import csv
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from ml import images
+from ml.errors import LookalikeError
+from ml.images import UnreadableImage
+
+Progress = Callable[[str, int, int], None]  # (what is being done, done, total)
+
+_SPLIT_FOLDERS = {"train", "test", "val", "valid", "validation", "query", "gallery"}
+
+
+class BadDataset(LookalikeError):
+    """A folder or table that cannot be trained or evaluated on."""
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A file that is not part of the data set, and why."""
+
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Readable images and their classes.
+
+    Args:
+        name: of the folder or file that it came from.
+        paths: of the images.
+        labels: int64 [n], positions in `classes`.
+        classes: names, in order.
+        sha256: of each file's content.
+        left_out: files that are no readable images or have no label.
+    """
+
+    name: str
+    paths: tuple[Path, ...]
+    labels: np.ndarray
+    classes: tuple[str, ...]
+    sha256: tuple[str, ...]
+    left_out: tuple[LeftOut, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    @property
+    def counts(self) -> np.ndarray:
+        """Images of each class, int64 [classes]."""
+        return np.bincount(self.labels, minlength=len(self.classes))
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of what is in it: contents and labels, whatever the order and the file names."""
+        rows = sorted(
+            f"{content} {self.classes[label]}" for content, label in zip(self.sha256, self.labels, strict=True)
+        )
+        return hashlib.sha256("\n".join(rows).encode("utf-8", "surrogateescape")).hexdigest()
+
+    def subset(self, positions: Sequence[int] | np.ndarray) -> "Dataset":
+        """Some of the images; classes that have none left are dropped and the others numbered anew."""
+        chosen = [int(position) for position in positions]
+        labels = self.labels[chosen]
+        present = np.unique(labels)
+        return replace(
+            self,
+            paths=tuple(self.paths[i] for i in chosen),
+            labels=np.searchsorted(present, labels),
+            classes=tuple(self.classes[i] for i in present),
+            sha256=tuple(self.sha256[i] for i in chosen),
+        )
+
+
+def load(source: Path, *, split: str | None = None, on_progress: Progress | None = None) -> Dataset:
+    """A folder with one folder a class, or a CSV with the columns path, label and perhaps split.
+
+    Args:
+        source: folder or CSV. In a folder, an image's class is the first folder on its way. In a CSV, paths are
+            relative to the file.
+        split: of a CSV, only the rows with this split.
+        on_progress: told how many files are read.
+
+    Raises:
+        BadDataset: there is no such folder or file, it holds no readable images, or the CSV lacks a column.
+    """
+    source = Path(source)
+    if source.is_dir():
+        pairs, left_out = _folder(source)
+    elif source.is_file():
+        pairs, left_out = _csv(source, split)
+    else:
+        raise BadDataset(f"there is no {source}", hint="name a folder with one folder for each class, or a CSV")
+    if not pairs and not left_out:
+        raise BadDataset(f"{source} is empty", hint="put the images of each class into a folder of their own")
+    return from_pairs(pairs, name=source.resolve().stem, left_out=left_out, on_progress=on_progress)
+
+
+def from_pairs(
+    pairs: Iterable[tuple[Path, str]],
+    *,
+    name: str,
+    left_out: Iterable[LeftOut] = (),
+    on_progress: Progress | None = None,
+) -> Dataset:
+    """Paths and labels, for example those of the labelled gallery.
+
+    Raises:
+        BadDataset: none of them is a readable image.
+    """
+    pairs, dropped = list(pairs), list(left_out)
+    kept: list[tuple[Path, str, str]] = []
+    with ThreadPoolExecutor(8) as threads:
+        for done, ((path, label), read) in enumerate(
+            zip(pairs, threads.map(_read, (path for path, _ in pairs)), strict=True), 1
+        ):
+            if isinstance(read, LeftOut):
+                dropped.append(read)
+            else:
+                kept.append((path, label, read))
+            if on_progress:
+                on_progress("reading files", done, len(pairs))
+    if not kept:
+        example = f", for example {dropped[0].path.name} {dropped[0].reason}" if dropped else ""
+        raise BadDataset(f"{name} holds no image that can be read{example}", hint="name a folder of labelled photos")
+    classes = tuple(sorted({label for _, label, _ in kept}))
+    number = {label: position for position, label in enumerate(classes)}
+    return Dataset(
+        name=name,
+        paths=tuple(path for path, _, _ in kept),
+        labels=np.array([number[label] for _, label, _ in kept], np.int64),
+        classes=classes,
+        sha256=tuple(sha256 for _, _, sha256 in kept),
+        left_out=tuple(dropped),
+    )
+
+
+def splits(file: Path) -> set[str]:
+    """The values of a CSV's split column; none where it has no such column or cannot be read."""
+    try:
+        with file.open(newline="", encoding="utf-8-sig") as stream:
+            return {row["split"] for row in csv.DictReader(stream) if row.get("split")}
+    except (OSError, UnicodeDecodeError, csv.Error):
+        return set()
+
+
+def check_trainable(dataset: Dataset) -> None:
+    """Whether neighbours can be learned from it.
+
+    Raises:
+        BadDataset: there is one class only, no class has two images, or all the images are the same.
+    """
+    if len(dataset.classes) < 2:
+        raise BadDataset(
+            f"{dataset.name} has one class, {dataset.classes[0]!r}",
+            hint="training needs at least two classes, each in a folder of its own",
+        )
+    if dataset.counts.max() < 2:
+        raise BadDataset(f"no class of {dataset.name} has two images", hint="add more images of each class")
+    if len(set(dataset.sha256)) < 2:
+        raise BadDataset(f"all images of {dataset.name} are the same", hint="check how the folders were filled")
+
+
+def remarks(dataset: Dataset) -> list[str]:
+    """What a person should know about a usable data set, one line each."""
+    found = []
+    single = [name for name, count in zip(dataset.classes, dataset.counts, strict=True) if count == 1]
+    if single:
+        found.append(f"{len(single)} classes have a single image and cannot be measured, for example {single[0]!r}")
+    copies = len(dataset) - len(set(dataset.sha256))
+    if copies:
+        found.append(f"{copies} files are copies of others")
+    by_content: dict[str, set[int]] = {}
+    for content, label in zip(dataset.sha256, dataset.labels, strict=True):
+        by_content.setdefault(content, set()).add(int(label))
+    torn = sum(len(labels) > 1 for labels in by_content.values())
+    if torn:
+        found.append(f"{torn} images lie in more than one class")
+    identical = [
+        dataset.classes[label]
+        for label in np.flatnonzero(dataset.counts > 1)
+        if len({content for content, own in zip(dataset.sha256, dataset.labels, strict=True) if own == label}) == 1
+    ]
+    if identical:
+        found.append(f"{len(identical)} classes hold one image many times, for example {identical[0]!r}")
+    if dataset.left_out:
+        first = dataset.left_out[0]
+        found.append(f"{len(dataset.left_out)} files left out, for example {first.path.name}: {first.reason}")
+    return found
+
+
+def held_out(dataset: Dataset, share: float, *, seed: int = 0) -> np.ndarray:
+    """Open set: which images belong to classes that are held out, bool [n].
+
+    Args:
+        dataset: to split.
+        share: of the classes to hold out, at least two of those with two images.
+        seed: of the choice.
+
+    Returns:
+        All False where holding out would leave fewer than two classes on either side.
+    """
+    eligible = np.flatnonzero(dataset.counts > 1)
+    wanted = max(2, round(share * len(dataset.classes)))
+    if share <= 0 or len(eligible) < wanted or len(dataset.classes) - wanted < 2:
+        return np.zeros(len(dataset), bool)
+    return np.isin(dataset.labels, np.random.default_rng(seed).choice(eligible, wanted, replace=False))
+
+
+def split_by_class(dataset: Dataset, share: float, *, seed: int = 0) -> tuple[Dataset, Dataset | None]:
+    """The rest, and the classes that `held_out` chooses; None where it chooses none."""
+    held = held_out(dataset, share, seed=seed)
+    if not held.any():
+        return dataset, None
+    return dataset.subset(np.flatnonzero(~held)), dataset.subset(np.flatnonzero(held))
+
+
+def split_by_image(dataset: Dataset, share: float, *, seed: int = 0) -> tuple[Dataset, Dataset]:
+    """Closed set: of each class a share of its images, none of a class that has one, is held out.
+
+    Raises:
+        BadDataset: nothing would be held out.
+    """
+    random = np.random.default_rng(seed)
+    held = np.zeros(len(dataset), bool)
+    for label in range(len(dataset.classes)):
+        own = np.flatnonzero(dataset.labels == label)
+        count = min(len(own) - 1, max(1, round(share * len(own)))) if share > 0 else 0
+        held[random.permutation(own)[:count]] = True
+    if not held.any():
+        raise BadDataset(f"{dataset.name} has no class with two images to split", hint="split by class instead")
+    return dataset.subset(np.flatnonzero(~held)), dataset.subset(np.flatnonzero(held))
+
+
+def same_files(first: Dataset, second: Dataset) -> list[tuple[Path, Path]]:
+    """Images of the first whose very bytes are in the second too."""
+    there = dict(zip(second.sha256, second.paths, strict=True))
+    return [(path, there[sha]) for path, sha in zip(first.paths, first.sha256, strict=True) if sha in there]
+
+
+def near_duplicates(first: np.ndarray, second: np.ndarray, *, similarity: float = 0.98) -> list[tuple[int, int]]:
+    """Images of the first that the second holds in another encoding, size or slight crop.
+
+    Args:
+        first: float32 [n, d], rows of unit length.
+        second: float32 [m, d], of the same model.
+        similarity: from which on two images are taken for one. Copies that were scaled or saved anew have 0.98 and
+            more in the default model; two photos of one product seldom do.
+
+    Returns:
+        Positions (of the first, of its nearest in the second).
+    """
+    pairs = []
+    for start in range(0, len(first), 1024):
+        close = first[start : start + 1024] @ second.T
+        nearest = close.argmax(1)
+        for row in np.flatnonzero(close[np.arange(len(close)), nearest] >= similarity):
+            pairs.append((start + int(row), int(nearest[row])))
+    return pairs
+
+
+def _folder(root: Path) -> tuple[list[tuple[Path, str]], list[LeftOut]]:
+    pairs, left_out = [], []
+    folders = {entry.name.lower() for entry in root.iterdir() if entry.is_dir()}
+    if "train" in folders and folders <= _SPLIT_FOLDERS:
+        raise BadDataset(
+            f"{root} holds splits ({', '.join(sorted(folders))}), not classes",
+            hint=f"name one of them: {root / 'train'}, with --test {root / 'test'}",
+        )
+    for path in sorted(root.rglob("*")):
+        relative = path.relative_to(root)
+        if any(part.startswith(".") for part in relative.parts) or not path.is_file():
+            continue
+        if len(relative.parts) == 1:
+            left_out.append(LeftOut(path, "lies in no class's folder"))
+        else:
+            pairs.append((path, relative.parts[0]))
+    return pairs, left_out
+
+
+def _csv(file: Path, split: str | None) -> tuple[list[tuple[Path, str]], list[LeftOut]]:
+    pairs, left_out = [], []
+    try:
+        with file.open(newline="", encoding="utf-8-sig") as stream:
+            rows = csv.DictReader(stream)
+            columns = rows.fieldnames or []
+            for column in ("path", "label", *(["split"] if split else [])):
+                if column not in columns:
+                    raise BadDataset(
+                        f"{file} has no column {column!r}", hint="its first line reads: path,label[,split]"
+                    )
+            for row in rows:
+                if split and row["split"] != split:
+                    continue
+                path = file.parent / (row["path"] or "")
+                if row["label"]:
+                    pairs.append((path, row["label"]))
+                else:
+                    left_out.append(LeftOut(path, "has no label"))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise BadDataset(
+            f"{file} is no readable CSV: {error}", hint="its first line reads: path,label[,split]"
+        ) from error
+    if split and not pairs and not left_out:
+        raise BadDataset(f"{file} has no row with the split {split!r}")
+    return pairs, left_out
+
+
+def _read(path: Path) -> str | LeftOut:
+    """The SHA-256 of an image's file."""
+    try:
+        data = path.read_bytes()
+        images.probe(data)
+    except OSError as error:
+        return LeftOut(path, f"cannot be read: {error.strerror}")
+    except UnreadableImage as error:
+        return LeftOut(path, error.message)
+    return hashlib.sha256(data).hexdigest()

@@ -1,0 +1,167 @@
+"""A model and labelled images to numbers; the report of them is `ml.evaluation.report`'s.
+
+Images take the same way as in indexing and search: the bundle's preprocessing, then `ml.model.embedder`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ml.data import decoding
+from ml.data.datasets import BadDataset, Dataset, Progress
+from ml.evaluation.metrics import (
+    KS,
+    Retrieval,
+    binary_codes,
+    evaluate_retrieval,
+    evaluate_similarities,
+    mean_average_precision_at_r,
+    normalized_mutual_information,
+    prefix,
+)
+from ml.evaluation.pairs import Pairs, comparative_ranks, comparative_sets, count_pairs
+from ml.evaluation.rerank import k_reciprocal
+from ml.model import embedder
+from ml.model.bundle import Bundle
+
+_BATCH = 64
+PREFIXES = (64, 128, 256)
+_MOST_RERANKED = 20_000  # the distances of more take more than 2 GB
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was measured, and what the report draws.
+
+    Args:
+        bundle: the model.
+        dataset: the images that were measured, queries and gallery in one.
+        embeddings: float32 [n, d], rows of unit length.
+        retrieval: of the embeddings.
+        ranks: int64, of the positives of comparative sets.
+        pairs: how similar images of one and of two labels are.
+        threshold: from which similarity on two of these images count as a match: 1 % of false pairs reach it.
+        metrics: every number, flat: "recall@1", "map@r", "median_rank", …
+        reranked: positions int64 [n, k] of the nearest after re-ranking, if that was asked for.
+    """
+
+    bundle: Bundle
+    dataset: Dataset
+    embeddings: Tensor
+    retrieval: Retrieval
+    ranks: np.ndarray
+    pairs: Pairs
+    threshold: float
+    metrics: dict[str, Any]
+    reranked: Tensor | None = None
+    thumbnails: np.ndarray | None = field(default=None, repr=False)
+
+
+def evaluate(
+    bundle_dir: Path,
+    dataset: Dataset,
+    *,
+    rerank: bool = False,
+    binary: bool = False,
+    ks: Sequence[int] = KS,
+    seed: int = 0,
+    device: str = "auto",
+    cache_dir: Path | None = None,
+    on_progress: Progress | None = None,
+) -> Evaluation:
+    """Measures a model: every image is a query against all the others.
+
+    Args:
+        bundle_dir: of the model.
+        dataset: labelled images.
+        rerank: also after k-reciprocal re-ranking.
+        binary: also as binary codes.
+        ks: neighbours to look at.
+        seed: of comparative sets and clustering.
+        device: auto, cuda or cpu.
+        cache_dir: of compiled models.
+        on_progress: told how far it is.
+
+    Raises:
+        BadDataset: no class has two images, or there is one class.
+        BadBundle: the model is damaged.
+    """
+    if len(dataset.classes) < 2 or dataset.counts.max() < 2:
+        raise BadDataset(
+            f"{dataset.name} has nothing to measure: {len(dataset.classes)} classes, at most"
+            f" {dataset.counts.max()} images in one",
+            hint="give at least two classes with two images in one of them",
+        )
+    loaded = embedder.load(bundle_dir, device=device, cache_dir=cache_dir)
+    decoded = decoding.decode(dataset, loaded.preprocessing, on_progress=on_progress)
+    vectors = embed(loaded, decoded.array, on_progress)
+    labels = torch.from_numpy(decoded.dataset.labels)
+    retrieval = evaluate_retrieval(vectors, labels, ks=ks)
+    ranks = comparative_ranks(vectors, comparative_sets(labels, seed=seed))
+    pairs = count_pairs(vectors, labels)
+    metrics = _figures(retrieval) | {
+        "median_rank": float(np.median(ranks)),
+        **{f"comparative_recall@{k}": float((ranks <= k).mean()) for k in (1, 5, 10)},
+        "nmi": normalized_mutual_information(vectors, labels, seed=seed),
+        "threshold": pairs.threshold(),
+        "match_rate": pairs.match_rate(pairs.threshold())[0],
+        **{
+            f"dim{dim}_map@r": mean_average_precision_at_r(prefix(vectors, dim), labels)
+            for dim in PREFIXES
+            if dim < vectors.shape[1]
+        },
+        "images": len(decoded.dataset),
+        "classes": len(decoded.dataset.classes),
+    }
+    if binary:
+        metrics |= _figures(evaluate_retrieval(binary_codes(vectors), labels, ks=ks), "binary_", ("recall@1", "map@r"))
+    reranked = None
+    if rerank:
+        if len(vectors) > _MOST_RERANKED:
+            raise BadDataset(f"{len(vectors)} images are too many to re-rank", hint="leave out --rerank")
+        again = evaluate_distances(k_reciprocal(vectors.numpy()), labels, ks=ks)
+        metrics |= _figures(again, "rerank_", ("recall@1", "map@r", "map"))
+        reranked = again.nearest
+    return Evaluation(
+        loaded.bundle,
+        decoded.dataset,
+        vectors,
+        retrieval,
+        ranks,
+        pairs,
+        pairs.threshold(),
+        metrics,
+        reranked,
+        decoded.array,
+    )
+
+
+def embed(loaded: embedder.Embedder, array: np.ndarray, on_progress: Progress | None = None) -> Tensor:
+    """Decoded images uint8 [n, s, s, 3] to float32 [n, d], rows of unit length."""
+    found = []
+    for start in range(0, len(array), _BATCH):
+        found.append(loaded.embed_arrays(np.ascontiguousarray(array[start : start + _BATCH])))
+        if on_progress:
+            on_progress("embedding", min(start + _BATCH, len(array)), len(array))
+    return torch.from_numpy(np.concatenate(found))
+
+
+def evaluate_distances(distances: np.ndarray, labels: Tensor, *, ks: Sequence[int] = KS) -> Retrieval:
+    """`evaluate_retrieval` for distances [n, n] that are no inner products, such as re-ranked ones."""
+    return evaluate_similarities(torch.from_numpy(-distances), labels, ks=ks)
+
+
+def _figures(found: Retrieval, before: str = "", only: Sequence[str] = ()) -> dict[str, float]:
+    every = {
+        **{f"recall@{k}": value for k, value in found.recall.items()},
+        **{f"precision@{k}": value for k, value in found.precision.items()},
+        "map@r": found.map_at_r,
+        "map": found.mean_average_precision,
+        "r_precision": found.r_precision,
+    }
+    return {f"{before}{name}": value for name, value in every.items() if not only or name in only}

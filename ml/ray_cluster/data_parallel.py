@@ -1,0 +1,285 @@
+"""One training run on many processes: Ray Train around `ml.training.train.train`.
+
+Every process runs the same function on its share of every batch and averages gradients with the others (gloo on CPUs,
+nccl on GPUs), so that the global batch, and the result within noise, is that of one process. After each epoch the first
+process hands its checkpoint to Ray, which keeps it in storage; when a process dies, Ray replaces it and all of them go
+on from there. Images are decoded once, where they are, and shared.
+"""
+
+import contextlib
+import logging
+import os
+import shutil
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import ray
+import torch
+from torch import Tensor, distributed
+
+from ml.data import datasets
+from ml.data.datasets import Dataset, Progress
+from ml.errors import LookalikeError
+from ml.model.bundle import Bundle
+from ml.ray_cluster.events import Board, listening, teller
+from ml.ray_cluster.session import cores, session
+from ml.ray_cluster.shared_cache import SharedCache, open_shelf
+from ml.training import checkpoints, train
+from ml.training.checkpoints import TrainingFailed
+from ml.training.finetune import EpochReport, entry, report_of
+from ml.training.train import Run, TrainConfig, TrainResult
+
+if TYPE_CHECKING:
+    import pyarrow.fs
+
+log = logging.getLogger(__name__)
+
+RETRIES = 3
+
+
+class TorchPeers:
+    """The processes of this process's torch group."""
+
+    def __init__(self) -> None:
+        self.rank = distributed.get_rank()
+        self.world_size = distributed.get_world_size()
+        self._is_nccl = distributed.get_backend() == "nccl"
+
+    def mean(self, tensors: Sequence[Tensor]) -> None:
+        """Replaces each tensor by its mean over the processes: one message for all of them."""
+        flat = torch.cat([tensor.reshape(-1).float() for tensor in tensors])
+        flat = flat.cuda() if self._is_nccl else flat.cpu()
+        distributed.all_reduce(flat)
+        flat /= self.world_size
+        for tensor, part in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
+            tensor.copy_(part.reshape(tensor.shape))
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What every process is given."""
+
+    config: TrainConfig
+    data: Dataset
+    test: Dataset | None
+    runs_dir: Path
+    node: str  # whose disk `runs_dir` is on
+    start: dict[str, bytes] | None  # files of the checkpoint to begin after
+    shelf: Any
+    board: Any
+    is_gpu: bool
+
+
+def train_distributed(
+    config: TrainConfig,
+    data: Dataset,
+    runs_dir: Path,
+    *,
+    test: Dataset | None = None,
+    workers: int = 1,
+    gpus: int | None = None,
+    cpus_each: int | None = None,
+    resume: bool = False,
+    storage: str = "",
+    shelf: Any = None,
+    on_progress: Progress | None = None,
+    on_epoch: Callable[[EpochReport], None] | None = None,
+    on_workers: Callable[[list[int]], None] | None = None,
+) -> TrainResult:
+    """`ml.training.train.train` on many processes.
+
+    Args:
+        config: what to do.
+        data: labelled images; only this machine reads their files.
+        runs_dir: as for `train`.
+        test: measured by the first process, which must be able to read its files.
+        workers: processes.
+        gpus: of all of them together; 0 for CPUs, None for a GPU each where there are that many.
+        cpus_each: cores of each process; None shares out those that there are.
+        resume: go on after the last checkpoint of this very run.
+        storage: URL under which Ray keeps checkpoints; a cluster of many machines needs one that all of them reach.
+        shelf: of images shared with other runs.
+        on_progress: told what is being done and how far it is.
+        on_epoch: told of every finished epoch.
+        on_workers: told the process ids whenever the processes have started.
+
+    Raises:
+        BadDataset: the data cannot be trained or measured on.
+        TrainingFailed: the run cannot go on; its last checkpoint is kept.
+        LookalikeError: Ray is not there, or has too few GPUs.
+    """
+    began = time.monotonic()
+    datasets.check_trainable(data)
+    run = Run.of(config, data, runs_dir)
+    if not resume:
+        shutil.rmtree(run.directory, ignore_errors=True)
+    remarks = datasets.remarks(data)
+    if not (run.directory / "model" / "model.json").exists():
+        with session(cpus=max(workers, cores())):
+            wanted = _gpus(workers, gpus)
+            board = ray.remote(Board).options(num_cpus=0).remote()
+            job = _Job(
+                config,
+                data,
+                test,
+                runs_dir,
+                ray.get_runtime_context().get_node_id(),
+                _packed(checkpoints.latest(run.directory / "checkpoints")),
+                shelf or open_shelf(),
+                board,
+                wanted > 0,
+            )
+            told = (lambda event: on_epoch(report_of(event))) if on_epoch else None
+            with listening(board, on_progress, told, on_workers):
+                _fit(job, run, workers, wanted, cpus_each, storage)
+    finished = Bundle.load(run.directory / "model")
+    history = [report_of(item) for item in checkpoints.read_history(run.directory)]
+    return TrainResult(finished, finished.metrics, history, time.monotonic() - began, remarks, run.directory)
+
+
+def _fit(job: _Job, run: Run, workers: int, gpus: int, cpus_each: int | None, storage: str) -> None:
+    """Lets Ray Train run the job, and brings the model here."""
+    from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    # A name used twice would resume the old run.
+    name = f"{run.name}-{uuid.uuid4().hex[:8]}"
+    files, root = _file_system(storage or f"file://{job.runs_dir / '.ray'}")
+    shared_out = 1 if gpus else int(ray.cluster_resources().get("CPU", 1) / workers)
+    each: dict[str, float] = {"CPU": cpus_each or max(1, shared_out)}
+    if gpus:
+        each["GPU"] = gpus / workers
+    trainer = TorchTrainer(
+        _work,
+        train_loop_config={"job": job},
+        torch_config=TorchConfig(backend="nccl" if gpus else "gloo"),
+        scaling_config=ScalingConfig(num_workers=workers, use_gpu=gpus > 0, resources_per_worker=each),
+        run_config=RunConfig(
+            name=name,
+            storage_path=root,
+            storage_filesystem=files,
+            failure_config=FailureConfig(max_failures=RETRIES),
+            checkpoint_config=CheckpointConfig(num_to_keep=2),
+        ),
+    )
+    try:
+        result = trainer.fit()
+        failure = ray.get(job.board.failure.remote())
+        if failure:
+            raise TrainingFailed(failure[0], hint=failure[1])
+        if not (run.directory / "model" / "model.json").exists() and result.checkpoint:
+            result.checkpoint.to_directory(run.directory)
+    except ray.train.TrainingFailedError as error:
+        raise TrainingFailed(
+            f"processes died {RETRIES + 1} times: {_last_line(error)}",
+            hint="go on with --resume once the cause is found",
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            files.delete_dir(f"{root}/{name}")
+
+
+def _work(given: dict[str, Any]) -> None:
+    """What one process does."""
+
+    job: _Job = given["job"]
+    if ray.get(job.board.failure.remote()):
+        return
+    peers = TorchPeers()
+    job.board.tell.remote("worker", (peers.rank, os.getpid()))
+    torch.set_num_threads(max(1, int(ray.get_runtime_context().get_assigned_resources().get("CPU", 1))))
+    is_first = peers.rank == 0
+    with contextlib.ExitStack() as stack:
+        runs_dir = job.runs_dir
+        if not is_first or ray.get_runtime_context().get_node_id() != job.node:
+            runs_dir = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lookalike-run-")))
+        run = Run.of(job.config, job.data, runs_dir)
+        # All processes go on from the same epoch: from what Ray holds, not from what may lie here.
+        _place(run.directory / "checkpoints", job.start)
+        try:
+            train.train(
+                job.config,
+                job.data,
+                runs_dir,
+                test=job.test if is_first else None,
+                resume=True,
+                cache=SharedCache(job.shelf),
+                peers=peers,
+                device="cuda" if job.is_gpu else "cpu",
+                on_progress=teller(job.board) if is_first else None,
+                on_epoch=lambda report: _report_epoch(job.board, report, is_first=is_first),
+            )
+        except LookalikeError as error:
+            # Raised, so that Ray ends the other processes, which may be waiting for this one. Those that it starts
+            # again come back to the first lines of this function, and end.
+            ray.get(job.board.fail.remote(error.message, error.hint))
+            raise
+        except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
+            ray.get(job.board.fail.remote(f"{type(error).__name__}: {error}", "run it with --workers 1 --debug"))
+            raise
+        _report_model(run.directory, is_first=is_first)
+
+
+def _report_epoch(board: Any, report: EpochReport, *, is_first: bool) -> None:
+    if is_first:
+        ray.get(board.tell.remote("epoch", entry(report)))
+    checkpoint = None
+    if report.checkpoint is not None:
+        checkpoint = ray.train.Checkpoint.from_directory(report.checkpoint)
+    ray.train.report({"epoch": report.epoch}, checkpoint=checkpoint)  # waits for all the processes
+
+
+def _report_model(directory: Path, *, is_first: bool) -> None:
+    checkpoint = ray.train.Checkpoint.from_directory(directory) if is_first else None
+    ray.train.report({"epoch": -1}, checkpoint=checkpoint)
+
+
+def _place(folder: Path, start: dict[str, bytes] | None) -> None:
+    """Makes the folder of checkpoints hold exactly the one to go on from."""
+    if (folder.parent / "model" / "model.json").exists():
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    held = ray.train.get_checkpoint()
+    target = folder / "epoch-0000"
+    if held is not None:
+        held.to_directory(target)
+    elif start is not None:
+        target.mkdir(parents=True)
+        for name, content in start.items():
+            (target / name).write_bytes(content)
+
+
+def _packed(checkpoint: checkpoints.Checkpoint | None) -> dict[str, bytes] | None:
+    if checkpoint is None:
+        return None
+    return {path.name: path.read_bytes() for path in checkpoint.directory.iterdir()}
+
+
+def _gpus(workers: int, wanted: int | None) -> int:
+    there = int(ray.cluster_resources().get("GPU", 0))
+    if wanted is None:
+        return workers if there >= workers else 0
+    if wanted > there:
+        raise LookalikeError(f"{wanted} GPUs are wanted, Ray has {there}", hint="lower --gpus, or set RAY_ADDRESS")
+    return wanted
+
+
+def _file_system(url: str) -> tuple["pyarrow.fs.FileSystem", str]:
+    """A storage URL as Ray wants it: pyarrow's file system, and the path on it."""
+    import fsspec
+    import pyarrow.fs
+
+    if url.startswith("file://"):
+        return pyarrow.fs.LocalFileSystem(), url.removeprefix("file://").rstrip("/")
+    files, path = fsspec.core.url_to_fs(url)
+    return pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(files)), path.rstrip("/")
+
+
+def _last_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__

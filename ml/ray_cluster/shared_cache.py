@@ -1,0 +1,102 @@
+"""What processes that train side by side make once and share: decoded images, and features of an untouched network.
+
+One actor, on the node where the photos are, decodes and keeps; the others see its arrays in Ray's object store, without
+a copy on the same node, and need no access to the files themselves.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import ray
+import torch
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+from torch import Tensor
+
+from ml.data import decoding
+from ml.data.datasets import Dataset, Progress
+from ml.data.decoding import Pixels
+from ml.errors import LookalikeError
+from ml.model.bundle import Preprocessing
+from ml.training.features import Cache
+
+_CLAIM_S = 120.0  # features that nobody delivered by then are computed by whoever asks next
+_UNBOUNDED = 2**62  # the object store itself spills to disk what does not fit
+
+
+class _Shelf:
+    """The actor. Its methods run in threads."""
+
+    def __init__(self) -> None:
+        self._decoding = threading.Lock()
+        self._pixels: dict[Any, tuple[Any, Dataset, str]] = {}
+        self._features: dict[str, Any] = {}
+        self._claims: dict[str, float] = {}
+        self.decoded = 0
+
+    def pixels(self, data: Dataset, preprocessing: Preprocessing) -> tuple[Any, Dataset, str] | LookalikeError:
+        key = (data.fingerprint, str(preprocessing))
+        with self._decoding:
+            if key not in self._pixels:
+                try:
+                    made = decoding.decode(data, preprocessing, memory_bytes=_UNBOUNDED)
+                except LookalikeError as error:
+                    return error
+                # Put by this actor, which thereby owns it: it outlives the trial that asked.
+                self._pixels[key] = ([ray.put(made.array)], made.dataset, f"{made.array.nbytes / 2**20:.0f} MB, shared")
+                self.decoded += len(data)
+            return self._pixels[key]
+
+    def features(self, key: str) -> Any:
+        """[reference], or None: then the caller is to compute them; or "wait"."""
+        if key in self._features:
+            return self._features[key]
+        if time.monotonic() - self._claims.get(key, -_CLAIM_S) < _CLAIM_S:
+            return "wait"
+        self._claims[key] = time.monotonic()
+        return None
+
+    def keep(self, key: str, features: np.ndarray) -> None:
+        self._features[key] = [ray.put(np.array(features))]
+
+    def count(self) -> int:
+        """Images decoded so far."""
+        return self.decoded
+
+
+def open_shelf() -> Any:
+    """Starts the actor on this node. It ends when its handle and this process do."""
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    return ray.remote(_Shelf).options(num_cpus=0, max_concurrency=16, scheduling_strategy=here).remote()
+
+
+class SharedCache(Cache):
+    """A cache that many processes share through a shelf."""
+
+    def __init__(self, shelf: Any) -> None:
+        super().__init__()
+        self._shelf = shelf
+
+    def pixels(self, data: Dataset, preprocessing: Preprocessing, on_progress: Progress | None) -> Pixels:
+        key = (data.fingerprint, str(replace(preprocessing, mirror=False)))
+        if key not in self._known:
+            if on_progress:
+                on_progress("decoding", 0, len(data))
+            found = ray.get(self._shelf.pixels.remote(data, replace(preprocessing, mirror=False)))
+            if isinstance(found, LookalikeError):
+                raise found
+            (reference,), dataset, where = found
+            self._known[key] = Pixels(dataset, ray.get(reference), where)
+        return self._known[key]
+
+    def features(self, key: str, compute: Callable[[], Tensor]) -> Tensor:
+        while (found := ray.get(self._shelf.features.remote(key))) == "wait":
+            time.sleep(0.1)
+        if found is not None:
+            return torch.from_numpy(np.array(ray.get(found[0])))
+        features = compute()
+        ray.get(self._shelf.keep.remote(key, features.numpy()))
+        return features

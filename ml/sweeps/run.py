@@ -1,0 +1,273 @@
+"""Many training runs, to find settings that do better: Ray Tune around `ml.training.train.train`.
+
+Settings are judged by mAP@R of classes held out of the training data, never by a test set. Several trials run side by
+side, as many as the machine has room for, and share decoded images. ASHA lets the best third go on at each mark
+(ml.sweeps.asha). Every result is on disk at once: a killed sweep goes on without repeating a finished trial.
+"""
+
+import contextlib
+import dataclasses
+import logging
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import tune
+from ray.tune.schedulers import FIFOScheduler
+
+from ml.data import datasets
+from ml.data.augment import Augmentation
+from ml.data.datasets import BadDataset, Dataset
+from ml.errors import LookalikeError
+from ml.ray_cluster.session import session
+from ml.ray_cluster.shared_cache import open_shelf
+from ml.sweeps.asha import Rungs, StopAtMarks
+from ml.sweeps.record import Record, Setting
+from ml.sweeps.search_space import BadSearchSpace, Choice, Range, Space
+from ml.sweeps.searcher import METRIC, Questions
+from ml.sweeps.trial import Job, Notes, run
+from ml.training.checkpoints import TrainingFailed
+from ml.training.train import TrainConfig
+
+log = logging.getLogger(__name__)
+
+# What decides most on photos of products, with ranges around the presets' values.
+DEFAULT_SPACE: Space = {
+    "lr": Range(3e-5, 1e-3, is_log=True),
+    "temperature": Range(0.02, 0.2, is_log=True),
+    "images_per_class": Choice((2, 4, 8)),
+    "keep_pretrained": Choice((0.0, 0.25)),
+}
+DEFAULT_TRIALS = 12
+# Fewer epochs than a final training takes: enough to tell settings apart.
+DEFAULT_EPOCHS = 6
+# More classes than a final training holds out: a handful of classes would be noise.
+DEFAULT_HOLDOUT = 0.25
+_FIXED = {"holdout": "it decides what is measured", "seed": "use --repeats", "preset": "name it with --preset"}
+_RETRIES = 2  # of a trial whose process dies
+_SEARCHES = ("grid", "random", "optuna")
+
+
+@dataclass(frozen=True)
+class SweepPlan:
+    """What a sweep does.
+
+    Args:
+        space: what may vary.
+        base: every other setting.
+        search: grid, random or optuna.
+        scheduler: asha or none.
+        trials: settings to try; a grid tries all of its own.
+        repeats: seeds that every setting is tried with.
+        workers: processes of each trial.
+        gpus: of a Ray on this machine; None for those that there are.
+    """
+
+    space: Space
+    base: TrainConfig
+    search: str = "optuna"
+    scheduler: str = "asha"
+    trials: int = DEFAULT_TRIALS
+    repeats: int = 1
+    workers: int = 1
+    gpus: int | None = None
+
+    def __post_init__(self) -> None:
+        if not self.space:
+            raise BadSearchSpace("the space holds no setting", hint="for example --grid lr=1e-4,3e-4")
+        for name in self.space:
+            if name in _FIXED:
+                raise BadSearchSpace(f"{name} cannot be searched", hint=_FIXED[name])
+        if self.search not in _SEARCHES:
+            raise LookalikeError(f"search is {self.search!r}", hint="use grid, random or optuna")
+
+    def to_json(self) -> dict[str, Any]:
+        """A dict of plain JSON types."""
+        space = {
+            name: list(dimension.values) if isinstance(dimension, Choice) else dataclasses.asdict(dimension)
+            for name, dimension in self.space.items()
+        }
+        kept = ("search", "scheduler", "trials", "repeats", "workers", "gpus")
+        return {"space": space, "base": self.base.to_json()} | {name: getattr(self, name) for name in kept}
+
+    @classmethod
+    def from_json(cls, plan: Mapping[str, Any]) -> "SweepPlan":
+        """The inverse of `to_json`."""
+        space = {
+            name: Choice(tuple(values)) if isinstance(values, list) else Range(**values)
+            for name, values in plan["space"].items()
+        }
+        base = dict(plan["base"])
+        base["augmentation"] = Augmentation(**base["augmentation"])
+        kept = ("search", "scheduler", "trials", "repeats", "workers", "gpus")
+        return cls(space, TrainConfig(**base), **{name: plan[name] for name in kept})
+
+
+@dataclass(frozen=True)
+class SweepResult:
+    """A finished sweep. `best` is the first of `record.settings()`; `model` the folder of its best trial's model."""
+
+    record: Record
+    best: Setting
+    model: Path
+    seconds: float
+    decoded: int = field(default=0)
+
+
+def sweep(
+    plan: SweepPlan,
+    data: Sequence[Dataset],
+    record: Record,
+    *,
+    on_change: Callable[[Record], None] | None = None,
+) -> SweepResult:
+    """Runs what the record does not hold yet.
+
+    Args:
+        plan: what to do.
+        data: labelled images; every setting is tried on each set, and judged by the mean.
+        record: of this sweep, new or loaded.
+        on_change: told whenever a trial has reported.
+
+    Raises:
+        BadDataset: a set cannot be trained on, or has too few classes to hold some out.
+        TrainingFailed: every trial failed; the message says why the first did.
+        BadSearchSpace: a grid over a range.
+    """
+    began = time.monotonic()
+    for dataset in data:
+        datasets.check_trainable(dataset)
+        if not datasets.held_out(dataset, plan.base.holdout).any():
+            raise BadDataset(
+                f"{dataset.name} has too few classes to hold some out", hint="a sweep needs at least four classes"
+            )
+    decoded = 0
+    with session(gpus=plan.gpus):
+        shelf = open_shelf()
+        for dataset in data:
+            _tune(plan, dataset, record, shelf, on_change)
+        decoded = ray.get(shelf.count.remote())
+    _clear(record)
+    ranked = record.settings()
+    if not ranked or not ranked[0].done:
+        raise TrainingFailed(*_why(record))
+    best = ranked[0]
+    first = max((t for t in best.done if t.data == data[0].name), key=lambda t: t.map_at_r or 0.0, default=best.done[0])
+    return SweepResult(record, best, record.directory / first.model, time.monotonic() - began, decoded)
+
+
+def best_config(plan: SweepPlan, best: Setting, **changes: Any) -> TrainConfig:
+    """The winner's config, with changes, for a training of its own."""
+    return dataclasses.replace(plan.base, **(best.settings | changes))
+
+
+def _tune(
+    plan: SweepPlan, data: Dataset, record: Record, shelf: Any, on_change: Callable[[Record], None] | None
+) -> None:
+    """All runs on one data set: ASHA compares like with like."""
+    epochs = plan.space.get("epochs", Choice((plan.base.epochs,)))
+    longest = int(max(epochs.values) if isinstance(epochs, Choice) else epochs.high)
+    rungs = Rungs(longest) if plan.scheduler == "asha" and longest > 1 else None
+    questions = Questions(
+        plan.space,
+        plan.search,
+        count=plan.trials,
+        seeds=[plan.base.seed + number for number in range(plan.repeats)],
+        record=record,
+        data=data.name,
+        fingerprint=data.fingerprint,
+        seed=plan.base.seed,
+        rungs=rungs,
+    )
+    if not questions.runs:
+        return
+    resources, side_by_side = _room(plan, questions.runs)
+    scheduler = StopAtMarks(rungs.marks, plan.base.epochs) if rungs else FIFOScheduler()
+    job = Job(plan.base, plan.workers, data, record.directory, shelf)
+    state = record.directory / ".tune"
+    with _quietly():
+        tuner = tune.Tuner(
+            tune.with_resources(tune.with_parameters(run, job=job), resources),
+            tune_config=tune.TuneConfig(
+                metric=METRIC,
+                mode="max",
+                search_alg=questions,
+                scheduler=scheduler,
+                num_samples=questions.runs,
+                max_concurrent_trials=side_by_side,
+                reuse_actors=True,  # a new process would spend seconds on importing torch
+            ),
+            run_config=tune.RunConfig(
+                name=f"{record.directory.name}-{uuid.uuid4().hex[:8]}",
+                storage_path=str(state),
+                callbacks=[Notes(record, data, on_change)],
+                failure_config=tune.FailureConfig(max_failures=_RETRIES),
+                verbose=0,
+            ),
+        )
+        try:
+            tuner.fit()
+        finally:
+            shutil.rmtree(state, ignore_errors=True)
+
+
+def _room(plan: SweepPlan, runs: int) -> tuple[dict[str, float], int]:
+    """What each trial takes, and how many run side by side.
+
+    A CPU trial takes one core: batches of 32 small images gain less from a second thread than a second trial does.
+    Two trials share a GPU: one of them decodes and augments while the other multiplies.
+    """
+    there = ray.cluster_resources()
+    processors, gpus = int(there.get("CPU", 1)), there.get("GPU", 0)
+    if plan.workers > 1:
+        return {"CPU": 0}, max(1, processors // plan.workers)
+    if gpus and plan.gpus != 0:
+        slots = int(2 * gpus)
+        return {"CPU": max(1, processors // slots), "GPU": 0.5}, slots
+    slots = max(1, min(processors, runs))
+    return {"CPU": max(1, processors // slots)}, slots
+
+
+def _why(record: Record) -> tuple[str]:
+    failed = [trial for trial in record.trials.values() if trial.state == "failed"]
+    if not failed:
+        return ("no trial went to the end",)
+    reason = failed[0].reason
+    return (f"all {len(failed)} trials failed, the first because {reason}; logs: {record.directory / 'logs'}",)
+
+
+def _clear(record: Record) -> None:
+    """Removes the runs of trials that ended without a model."""
+    kept = {(record.directory / trial.model).parent for trial in record.trials.values() if trial.model}
+    for folder in (record.directory / "runs").glob("*"):
+        if folder not in kept:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """Ray Tune without loggers of its own, without its handling of Ctrl-C, without its tables."""
+    switches = {
+        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+        "TUNE_DISABLE_SIGINT_HANDLER": "1",
+        "RAY_AIR_NEW_OUTPUT": "0",
+    }
+    before = {name: os.environ.get(name) for name in switches}
+    os.environ.update(switches)
+    loggers = [logging.getLogger(name) for name in ("ray.tune", "ray.train", "ray")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})

@@ -1,0 +1,260 @@
+"""Which setting a sweep tries next: a grid, random settings, or Optuna's tree-structured Parzen estimator.
+
+One face for all of them towards Ray Tune. What an earlier sweep of the same name finished is not asked again, and
+Optuna learns from it.
+"""
+
+import json
+import math
+import statistics
+from collections.abc import Iterator
+from typing import Any
+
+from ray.tune.search import Searcher
+
+from ml.sweeps import search_space
+from ml.sweeps.asha import Rungs
+from ml.sweeps.record import FINISHED, Record, trial_id
+from ml.sweeps.search_space import Choice, Dimension, Range, Space
+
+METRIC = "map_at_r"
+_TRIES = 50  # of a search that proposes what is known already
+
+
+class Questions(Searcher):
+    """Hands settings to Ray Tune and takes results back.
+
+    Args:
+        space: what may be tried.
+        search: grid, random or optuna.
+        count: settings to try; a grid tries all.
+        seeds: every setting is tried with each of these.
+        record: what is known already.
+        data: name of the data set.
+        fingerprint: of the data set.
+        seed: of the choice of settings.
+        rungs: who goes on at which epoch; None when every trial runs to its end.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        search: str,
+        *,
+        count: int,
+        seeds: list[int],
+        record: Record,
+        data: str,
+        fingerprint: str,
+        seed: int = 0,
+        rungs: Rungs | None = None,
+    ) -> None:
+        super().__init__(metric=METRIC, mode="max")
+        self._seeds, self._record, self._fingerprint, self._data = seeds, record, fingerprint, data
+        self._study = _Study(space, seed) if search == "optuna" else None
+        self._count = count
+        self._asked: dict[str, dict[str, Any]] = {}  # settings that were proposed, by their JSON
+        self._waiting: list[dict[str, Any]] = []
+        self._under_way: dict[str, dict[str, Any]] = {}
+        self._rungs = rungs
+        self._taken_up: set[str] = set()
+        self._runs: dict[str, dict[str, Any]] = {}  # those that stand at a mark, by their ids in the record
+        if rungs:
+            self._take_up(rungs)
+        if self._study is None:
+            chosen = search_space.grid(space) if search == "grid" else _different(space, count, seed)
+            for settings in chosen:
+                self._propose(settings)
+        else:
+            for setting in record.settings(data):
+                if any(trial.state in FINISHED for trial in setting.trials):
+                    self._propose(setting.settings)
+                    if not self._is_open(setting.settings):
+                        self._study.know(setting.settings, self._outcome(setting.settings))
+
+    @property
+    def runs(self) -> int:
+        """At most so many runs are still to be made, counting one again each time that it goes on; 0: nothing is."""
+        new = len(self._waiting) + (max(0, self._count - len(self._asked)) * len(self._seeds) if self._study else 0)
+        if self._rungs is None:
+            return new
+        standing = len(self._runs) if self._rungs.next([]) else 0
+        return (new + standing) * (len(self._rungs.marks) + 1)
+
+    def suggest(self, trial_id: str) -> Any:
+        """The next run, as Ray Tune asks for it."""
+        if not self._waiting and self._study is not None:
+            self._ask()
+        if not self._waiting and self._rungs is not None:
+            following = self._rungs.next([run["start"] for run in self._under_way.values()])
+            if following is not None:
+                self._rungs.promote(*following)
+                self._waiting.append(self._runs.pop(following[0]) | {"start": following[1]})
+            elif self._under_way:
+                return None  # who goes on is not known yet
+        if not self._waiting:
+            return Searcher.FINISHED
+        run = self._waiting.pop(0)
+        self._under_way[trial_id] = run
+        return run
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Notes what a run reached, and tells Optuna of a setting when the last of its runs has ended or stands."""
+        run = self._under_way.pop(trial_id, None)
+        if run is None:
+            return
+        settings, found = run["settings"], result or {}
+        if self._rungs is not None and not error and found.get("epoch") in self._rungs.marks and "final" not in found:
+            id = self._id(settings, run["seed"])
+            self._rungs.reach(id, found["epoch"], found[METRIC])
+            self._runs[id] = run
+        others = [*self._under_way.values(), *self._waiting]
+        if self._study is not None and all(other["settings"] != settings for other in others):
+            self._study.tell(settings, self._outcome(settings))
+
+    def _take_up(self, rungs: Rungs) -> None:
+        """Puts what an interrupted sweep left where it was: at a mark, or on the way from one."""
+        for id, trial in self._record.trials.items():
+            is_ours = id == self._id(trial.settings, trial.seed)  # of this very data
+            if not is_ours or trial.state == "failed" or not trial.history:
+                continue
+            figures = {int(item["epoch"]): item["map_at_r"] for item in trial.history}
+            passed = [mark for mark in rungs.marks if mark in figures]
+            last = max(figures)
+            run = {"settings": trial.settings, "seed": trial.seed, "start": passed[-1] if passed else 0}
+            for mark in passed:
+                stands = trial.state != "done" and mark == last
+                rungs.reach(id, mark, figures[mark])
+                if stands:
+                    self._runs[id] = run
+                else:
+                    rungs.promote(id, mark)
+            if trial.state != "done" and last not in passed:
+                self._waiting.append(run)
+            self._taken_up.add(id)
+            self._asked[json.dumps(trial.settings, sort_keys=True)] = trial.settings
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the sweep's own record is what a resumed sweep reads."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing, as nothing is saved."""
+
+    def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
+        """Nothing, as above."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Ray Tune pickles what it is given, for a restoration that we do without
+
+    def _ask(self) -> None:
+        for _ in range(_TRIES):
+            if self._study is None or len(self._asked) >= self._count:
+                return
+            settings = self._study.ask()
+            key = json.dumps(settings, sort_keys=True)
+            if key not in self._asked:
+                self._propose(settings)
+                if self._waiting:
+                    return
+            self._study.tell(settings, self._outcome(settings))
+
+    def _propose(self, settings: dict[str, Any]) -> None:
+        self._asked[json.dumps(settings, sort_keys=True)] = settings
+        self._waiting += [
+            {"settings": settings, "seed": seed, "start": 0}
+            for seed in self._seeds
+            if not self._is_finished(settings, seed)
+        ]
+
+    def _is_finished(self, settings: dict[str, Any], seed: int) -> bool:
+        id = self._id(settings, seed)
+        known = self._record.trials.get(id)
+        return id in self._taken_up or (known is not None and known.state in FINISHED)
+
+    def _id(self, settings: dict[str, Any], seed: int) -> str:
+        return trial_id(settings, seed, self._fingerprint)
+
+    def _is_open(self, settings: dict[str, Any]) -> bool:
+        return any(not self._is_finished(settings, seed) for seed in self._seeds)
+
+    def _outcome(self, settings: dict[str, Any]) -> tuple[str, float]:
+        """How a setting ended: done with its mean, cut at its last figure, or failed."""
+        ids = [self._id(settings, seed) for seed in self._seeds]
+        trials = [self._record.trials[id] for id in ids if id in self._record.trials]
+        done = [trial.map_at_r for trial in trials if trial.state == "done" and trial.map_at_r is not None]
+        if done:
+            return "done", statistics.fmean(done)
+        last = [trial.last_map_at_r for trial in trials if not math.isnan(trial.last_map_at_r)]
+        return ("cut", max(last)) if last else ("failed", 0.0)
+
+
+class _Study:
+    """Optuna, by settings instead of trial numbers."""
+
+    def __init__(self, space: Space, seed: int) -> None:
+        import optuna
+
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self._optuna = optuna
+        sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=True, n_startup_trials=5)
+        self._study = optuna.create_study(direction="maximize", sampler=sampler)
+        self._distributions = {name: _distribution(dimension) for name, dimension in space.items()}
+        self._open: dict[str, Any] = {}
+
+    def ask(self) -> dict[str, Any]:
+        trial = self._study.ask(self._distributions)
+        self._open[json.dumps(trial.params, sort_keys=True)] = trial
+        return dict(trial.params)
+
+    def tell(self, settings: dict[str, Any], outcome: tuple[str, float]) -> None:
+        trial = self._open.pop(json.dumps(settings, sort_keys=True), None)
+        if trial is None:
+            return
+        state, value = outcome
+        states = self._optuna.trial.TrialState
+        if state == "done":
+            self._study.tell(trial, value)
+        elif state == "cut":
+            trial.report(value, step=1)
+            self._study.tell(trial, state=states.PRUNED)
+        else:
+            self._study.tell(trial, state=states.FAIL)
+
+    def know(self, settings: dict[str, Any], outcome: tuple[str, float]) -> None:
+        state, value = outcome
+        states = self._optuna.trial.TrialState
+        if state == "failed" or set(settings) != set(self._distributions):
+            return
+        is_done = state == "done"
+        self._study.add_trial(
+            self._optuna.trial.create_trial(
+                state=states.COMPLETE if is_done else states.PRUNED,
+                params=settings,
+                distributions=self._distributions,
+                value=value if is_done else None,
+                intermediate_values={} if is_done else {1: value},
+            )
+        )
+
+
+def _distribution(dimension: Dimension) -> Any:
+    from optuna import distributions
+
+    if isinstance(dimension, Choice):
+        return distributions.CategoricalDistribution(dimension.values)
+    assert isinstance(dimension, Range)
+    if dimension.is_int:
+        return distributions.IntDistribution(round(dimension.low), round(dimension.high), log=dimension.is_log)
+    return distributions.FloatDistribution(dimension.low, dimension.high, log=dimension.is_log)
+
+
+def _different(space: Space, count: int, seed: int) -> Iterator[dict[str, Any]]:
+    """So many random settings, none twice; fewer where there are no more."""
+    seen: set[str] = set()
+    for settings in search_space.samples(space, count * _TRIES, seed=seed):
+        key = json.dumps(settings, sort_keys=True)
+        if key not in seen:
+            seen.add(key)
+            yield settings
+        if len(seen) == count:
+            return

@@ -1,0 +1,158 @@
+"""One trial of a sweep: what runs in its process, and what its reports become in the record."""
+
+import contextlib
+import dataclasses
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+import torch
+from ray import tune
+
+from ml.data.datasets import Dataset
+from ml.errors import LookalikeError
+from ml.ray_cluster.shared_cache import SharedCache
+from ml.sweeps.record import Record, Trial, trial_id
+from ml.sweeps.searcher import METRIC
+from ml.training.finetune import EpochReport, entry
+from ml.training.train import TrainConfig, TrainResult, train
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every trial is given."""
+
+    base: TrainConfig
+    workers: int
+    data: Dataset
+    directory: Path
+    shelf: Any
+
+
+def run(config: dict[str, Any], job: Job) -> None:
+    """One trial, in a process of its own."""
+    log_file = job.directory / "logs" / f"{trial_id(config['settings'], config['seed'], job.data.fingerprint)}.log"
+    torch.set_num_threads(max(1, int(ray.get_runtime_context().get_assigned_resources().get("CPU", 1))))
+    began = time.monotonic()
+
+    def on_epoch(report: EpochReport) -> None:
+        log.info("epoch %d: loss %.4f, mAP@R %.4f", report.epoch, report.loss, report.map_at_r)
+        tune.report({METRIC: report.map_at_r, "epoch": report.epoch, "report": entry(report)})
+
+    with _logged_to(log_file):
+        try:
+            found = dataclasses.replace(job.base, **config["settings"], seed=config["seed"])
+            result = _train(found, job, on_epoch)
+        except LookalikeError as error:
+            log.exception("failed")
+            tune.report({METRIC: -1.0, "epoch": 0, "failed": error.message})
+            return
+        except Exception as error:
+            log.exception("failed")
+            tune.report({METRIC: -1.0, "epoch": 0, "failed": f"{type(error).__name__}: {error}"})
+            return
+        value = result.metrics.get("held_out_map@r", math.nan)
+        log.info("done: mAP@R %.4f", value)
+        tune.report(
+            {
+                METRIC: value,
+                "epoch": found.epochs + 1,
+                "done": True,
+                "final": value,
+                "model": str(result.bundle.directory.relative_to(job.directory)),
+                "seconds": time.monotonic() - began,
+            }
+        )
+
+
+def _train(config: TrainConfig, job: Job, on_epoch: Callable[[EpochReport], None]) -> TrainResult:
+    runs = job.directory / "runs"
+    if job.workers > 1:
+        from ml.ray_cluster.data_parallel import train_distributed
+
+        return train_distributed(
+            config,
+            job.data,
+            runs,
+            workers=job.workers,
+            cpus_each=1,
+            resume=True,
+            shelf=job.shelf,
+            on_epoch=on_epoch,
+        )
+    # Resuming: a trial whose process died goes on from its last epoch.
+    made = train(config, job.data, runs, resume=True, cache=SharedCache(job.shelf), on_epoch=on_epoch)
+    assert made is not None  # only further processes get None
+    return made
+
+
+class Notes(tune.Callback):
+    """Writes into the record what trials report, in the process that runs the sweep."""
+
+    def __init__(self, record: Record, data: Dataset, on_change: Callable[[Record], None] | None) -> None:
+        self._record, self._data, self._on_change = record, data, on_change
+        self._began: dict[str, float] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Ray Tune pickles what it is given, for a restoration that we do without
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        mine = self._of(trial)
+        mine.state, mine.reason = "running", ""
+        self._began[mine.id] = time.monotonic() - mine.seconds
+        self._changed()
+
+    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
+        mine = self._of(trial)
+        mine.seconds = round(time.monotonic() - self._began.get(mine.id, time.monotonic()), 1)
+        if "failed" in result:
+            mine.state, mine.reason = "failed", str(result["failed"])
+        elif "final" in result:
+            mine.state, mine.map_at_r, mine.model = "done", result["final"], result["model"]
+        elif "report" in result:
+            kept = [item for item in mine.history if item["epoch"] < result["epoch"]]
+            report = {key: result["report"][key] for key in ("epoch", "loss", "map_at_r")}
+            mine.history = [*kept, report | {"seconds": mine.seconds}]
+        self._changed()
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        mine = self._of(trial)
+        if mine.state == "running":
+            mine.state = "cut"
+        self._changed()
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        mine = self._of(trial)
+        mine.state, mine.reason = "failed", "its process died, see its log"
+        self._changed()
+
+    def _of(self, trial: Any) -> Trial:
+        config = trial.config
+        return self._record.begin(config["settings"], config["seed"], self._data.name, self._data.fingerprint)
+
+    def _changed(self) -> None:
+        self._record.save()
+        if self._on_change:
+            self._on_change(self._record)
+
+
+@contextlib.contextmanager
+def _logged_to(file: Path) -> Iterator[None]:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(file, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(name)s: %(message)s"))
+    root = logging.getLogger()
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        handler.close()

@@ -1,0 +1,326 @@
+"""The steps of one run: decode, split, fine-tune, fit the head, measure on held-out classes.
+
+`ml.training.train` decides what is kept where; here a config and a data set become a model in memory.
+"""
+
+import logging
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ml.data import datasets
+from ml.data.augment import NONE
+from ml.data.datasets import Dataset, Progress
+from ml.data.decoding import Pixels
+from ml.errors import LookalikeError
+from ml.evaluation.metrics import evaluate_retrieval
+from ml.evaluation.pairs import count_pairs
+from ml.model.bundle import Preprocessing
+from ml.model.network import EmbeddingModel, pretrained
+from ml.training import finetune, frozen_backbone, losses
+from ml.training.checkpoints import Checkpoint
+from ml.training.closed_form_head import closed_form_head
+from ml.training.features import Cache, Reader, project
+from ml.training.finetune import EpochReport, FeatureNetwork, Peers, Schedule
+
+if TYPE_CHECKING:
+    from ml.training.train import TrainConfig
+
+log = logging.getLogger(__name__)
+
+# Images are cached a quarter larger than they are trained on: crops lose little, and decoding is paid once.
+_CACHE_MARGIN = 1.25
+_OTHERS = 300  # training images that held-out ones are told apart from
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A model in memory, what was measured on held-out classes, and the similarity of a match.
+
+    `vectors` [n, dim] are those of the training images at `paths`, where the head was fitted on them anyway.
+    """
+
+    model: EmbeddingModel
+    metrics: dict[str, Any]
+    threshold: float
+    history: list[EpochReport]
+    lineage: dict[str, Any] = field(default_factory=dict)
+    vectors: np.ndarray | None = None
+    paths: tuple[Path, ...] = ()
+
+
+def device_of(name: str) -> torch.device:
+    """The device that a setting means. Raises LookalikeError when it is not there."""
+    has_cuda = torch.cuda.is_available()
+    if name == "cuda" and not has_cuda:
+        raise LookalikeError("torch finds no CUDA device", hint="use --device auto or cpu")
+    return torch.device("cuda" if has_cuda and name in ("auto", "cuda") else "cpu")
+
+
+def fit(
+    config: "TrainConfig",
+    data: Dataset,
+    run_dir: Path,
+    *,
+    resume: Checkpoint | None,
+    cache: Cache,
+    peers: Peers | None,
+    device: torch.device,
+    on_progress: Progress | None,
+    on_epoch: Callable[[EpochReport], None] | None,
+) -> Fitted:
+    """Runs a config; see `ml.training.train.train`."""
+    torch.manual_seed(config.seed)  # the first weights of a linear head and of some losses
+    model, preprocessing = _untrained(config)
+    seen = cache.pixels(data, preprocessing, on_progress)
+    is_held = datasets.held_out(seen.dataset, config.holdout)
+    trained, held = np.flatnonzero(~is_held), np.flatnonzero(is_held)
+    labels = np.unique(seen.dataset.labels[trained], return_inverse=True)[1]
+    log.info("%d images to train on, %d held out; decoded: %s", len(trained), len(held), seen.where)
+    model.to(device)
+    frozen_backbone.prepare(model.backbone)
+    reader = Reader(model, device, on_progress, cache, f"{config.backbone} {finetune.precision(device)[0]}")
+    before = _before(reader, seen, held)
+    history: list[EpochReport] = []
+    if config.epochs:
+        network = FeatureNetwork(model).to(device)
+        if config.head == "linear":
+            weight = closed_form_head(
+                reader.features(seen.array[trained], "reading features"), _long(labels), dim=config.dim
+            )[0]
+            network.projection = _linear(config.dim, model.feature_dim, weight).to(device)
+        pretrained_weights = {key: value.clone() for key, value in network.state_dict().items()}
+        history = _finetune(
+            config,
+            network,
+            data,
+            labels,
+            (trained, held),
+            run_dir,
+            reader,
+            cache,
+            seen,
+            resume,
+            peers,
+            on_progress,
+            on_epoch,
+        )
+        if peers is not None and peers.rank != 0:  # the first process fits the head and measures
+            return Fitted(model, {}, 0.0, history)
+        _keep(network, pretrained_weights, config.keep_pretrained)
+        model.projection = network.projection if isinstance(network.projection, nn.Linear) else None
+    vectors = None
+    if config.head == "closed_form":
+        vectors = _fit_closed_form(config, model, reader, seen.array[trained], labels)
+    fitted = _measured(config, _exported(config, model, preprocessing), reader, seen, held, trained, history)
+    return replace(
+        fitted,
+        metrics=before | fitted.metrics,
+        vectors=vectors,
+        paths=tuple(seen.dataset.paths[position] for position in trained),
+    )
+
+
+def _untrained(config: "TrainConfig") -> tuple[EmbeddingModel, Preprocessing]:
+    model, given = pretrained(config.backbone, layer_norm=True)
+    preprocessing = replace(
+        given,
+        size_px=config.test_px,
+        resize_px=round(config.test_px / (1 - config.margin)),
+        fit="squash",
+        mirror=config.mirror,
+    )
+    model.projection, model.layer_norm, model.preprocessing = None, True, preprocessing
+    return model, preprocessing
+
+
+def _before(reader: Reader, seen: Pixels, held: np.ndarray) -> dict[str, float]:
+    """mAP@R of held-out classes through the network as it came, for a person to see what training brought."""
+    if not len(held):
+        return {}
+    vectors = functional.normalize(reader.features(seen.array[held], "held-out classes"), dim=1)
+    found = evaluate_retrieval(vectors, _long(seen.dataset.labels[held]), ks=(1,)).map_at_r
+    return {"held_out_map@r_before": found} if math.isfinite(found) else {}
+
+
+def _finetune(
+    config: "TrainConfig",
+    network: FeatureNetwork,
+    data: Dataset,
+    labels: np.ndarray,
+    positions: tuple[np.ndarray, np.ndarray],
+    run_dir: Path,
+    reader: Reader,
+    cache: Cache,
+    seen: Pixels,
+    resume: Checkpoint | None,
+    peers: Peers | None,
+    on_progress: Progress | None,
+    on_epoch: Callable[[EpochReport], None] | None,
+) -> list[EpochReport]:
+    trained, held = positions
+    size = round(config.train_px * _CACHE_MARGIN)
+    larger = cache.pixels(data, _whole(reader.model.preprocessing, size), on_progress)
+    if len(larger.dataset) != len(seen.dataset):
+        raise LookalikeError("an image changed while the run was reading it", hint="start the run again")
+    array = larger.array[trained]
+    classes = int(labels.max()) + 1
+    means = None
+    if config.init_from_means and config.loss == "normsoftmax":
+        features = reader.features(array, "reading features", vary=_plain(config.train_px))
+        means = _class_means(network, features, _long(labels), classes, reader.device)
+    dim = config.dim if isinstance(network.projection, nn.Linear) else reader.model.feature_dim
+    loss = losses.make(config.loss, classes, dim, temperature=config.temperature, class_means=means).to(reader.device)
+
+    def held_out(_: nn.Module) -> tuple[float, float]:
+        features = reader.features(seen.array[held], "held-out classes")
+        with torch.no_grad():
+            vectors = functional.normalize(network.projection(features.to(reader.device)).cpu(), dim=1)
+        found = evaluate_retrieval(vectors, _long(seen.dataset.labels[held]), ks=(1,))
+        return found.map_at_r, found.recall[1]
+
+    reader.touch()
+    return finetune.finetune(
+        network,
+        loss,
+        array,
+        labels,
+        Schedule(
+            epochs=config.epochs,
+            size_px=config.train_px,
+            learning_rate=config.lr,
+            loss_learning_rate=config.loss_lr,
+            weight_decay=config.weight_decay,
+            warmup=config.warmup,
+            classes_per_batch=config.classes_per_batch,
+            images_per_class=config.images_per_class,
+            clip_norm=config.clip_norm,
+            head_epochs=config.head_epochs,
+            seed=config.seed,
+        ),
+        config.augmentation,
+        normalise=reader.normalise,
+        held_out=held_out if len(held) else None,
+        patience=config.patience,
+        directory=run_dir / "checkpoints",
+        resume=resume,
+        peers=peers,
+        on_step=(lambda step, steps: on_progress("training", step, steps)) if on_progress else None,
+        on_epoch=on_epoch,
+    )
+
+
+def _whole(preprocessing: Preprocessing, size_px: int) -> Preprocessing:
+    """The whole image on a square of this size, for training to crop from."""
+    return replace(preprocessing, size_px=size_px, resize_px=size_px, fit="squash", mirror=False)
+
+
+def _plain(size_px: int) -> Callable[[Tensor], Tensor]:
+    return lambda batch: NONE(batch, size_px, torch.zeros(len(batch), 16))
+
+
+def _fit_closed_form(
+    config: "TrainConfig", model: EmbeddingModel, reader: Reader, array: np.ndarray, labels: np.ndarray
+) -> np.ndarray:
+    """Gives the model its head, from the training images, and their mirror images where the model uses those.
+
+    Returns:
+        float32 [n, dim], the finished model's vectors of these images.
+    """
+    found = [reader.features(array, "reading features")]
+    if config.mirror:
+        found.append(reader.features(array, "reading mirror images", is_mirrored=True))
+    repeated = _long(labels).repeat(len(found))
+    model.set_projection(*closed_form_head(torch.cat(found), repeated, dim=config.dim, shrinkage=config.shrinkage))
+    vectors = sum(project(model, features) for features in found)
+    model.to(reader.device)
+    return functional.normalize(torch.as_tensor(vectors), dim=1).numpy()
+
+
+def _class_means(
+    network: FeatureNetwork, features: Tensor, labels: Tensor, classes: int, device: torch.device
+) -> Tensor:
+    with torch.no_grad():
+        vectors = functional.normalize(network.projection(features.to(device)).cpu(), dim=1)
+    sums = torch.zeros(classes, vectors.shape[1]).index_add_(0, labels, vectors)
+    return functional.normalize(sums, dim=1)
+
+
+def _keep(network: nn.Module, before: dict[str, Tensor], share: float) -> None:
+    """Moves the weights part of the way back to what they were (WiSE-FT, Wortsman et al., CVPR 2022)."""
+    if share:
+        network.load_state_dict(
+            {
+                key: value.lerp(before[key], share) if value.is_floating_point() else value
+                for key, value in network.state_dict().items()
+            }
+        )
+
+
+def _linear(dim: int, feature_dim: int, weight: Tensor) -> nn.Linear:
+    """A bias-free linear map that begins as the closed form, as far as that goes."""
+    linear = nn.Linear(feature_dim, dim, bias=False)
+    with torch.no_grad():
+        linear.weight[: len(weight)] = weight
+    return linear
+
+
+def _exported(config: "TrainConfig", model: EmbeddingModel, preprocessing: Preprocessing) -> EmbeddingModel:
+    """The model as timm makes it, with the trained weights, on the CPU."""
+    fresh = EmbeddingModel(model.backbone_name, preprocessing, layer_norm=True)
+    model.cpu()
+    frozen_backbone.export(model.backbone, fresh.backbone)
+    fresh.projection = model.projection
+    return fresh.eval()
+
+
+def _measured(
+    config: "TrainConfig",
+    model: EmbeddingModel,
+    reader: Reader,
+    seen: Pixels,
+    held: np.ndarray,
+    trained: np.ndarray,
+    history: list[EpochReport],
+) -> Fitted:
+    """Held-out figures and the threshold, through the finished head."""
+    reader.model.to(reader.device)
+
+    def embedded(positions: np.ndarray) -> Tensor:
+        sides = (False, True) if config.mirror else (False,)
+        array = seen.array[positions]
+        return _mean([project(model, reader.features(array, "measuring", is_mirrored=side)) for side in sides])
+
+    chosen = held if len(held) else trained
+    vectors = embedded(chosen)
+    labels = _long(seen.dataset.labels[chosen])
+    # A few held-out classes may be as different as apples and juice: none of them may look like any other class either.
+    others = embedded(trained[:: max(1, len(trained) // _OTHERS)]) if len(held) else None
+    threshold = count_pairs(vectors, labels, others).threshold()
+    metrics: dict[str, Any] = {}
+    if len(held):
+        found = evaluate_retrieval(vectors, labels, ks=(1,))
+        metrics = {"held_out_map@r": found.map_at_r, "held_out_recall@1": found.recall[1]}
+    facts = {
+        "held_out_classes": [seen.dataset.classes[label] for label in np.unique(seen.dataset.labels[held])],
+        "threshold_from": "held-out classes" if len(held) else "training classes",
+        "epochs": len(history),
+        "precision": finetune.precision(reader.device)[1],
+    }
+    return Fitted(model, {k: v for k, v in metrics.items() if math.isfinite(v)}, threshold, history, facts)
+
+
+def _mean(sides: list[Tensor]) -> Tensor:
+    """Of the same images, rows of unit length."""
+    return sides[0] if len(sides) == 1 else functional.normalize(torch.stack(sides).sum(0), dim=1)
+
+
+def _long(values: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.asarray(values, np.int64))

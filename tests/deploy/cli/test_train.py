@@ -1,0 +1,148 @@
+"""`lookalike train`, `evaluate` and `models`, as a person types them."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from deploy.cli.__main__ import run
+from deploy.cli.console import Console
+from tests.ml.conftest import write_image
+
+QUICK = ["--epochs", "2", "--train-px", "64", "--test-px", "64", "--dim", "32", "--holdout", "0.25"]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    return tmp_path_factory.mktemp("home")
+
+
+def _lookalike(home: Path, *arguments: str) -> tuple[int, str, str]:
+    """Runs the program as a process: exit status, stdout, stderr."""
+    environment = os.environ | {"LOOKALIKE_HOME": str(home), "TERM": "dumb", "OMP_NUM_THREADS": "2"}
+    done = subprocess.run(
+        [sys.executable, "-m", "deploy.cli", *arguments], env=environment, capture_output=True, text=True, timeout=280
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.fixture(scope="module")
+def trained(home, demo_photos):
+    status, out, err = _lookalike(home, "train", str(demo_photos), "--test", str(demo_photos), *QUICK, "--json")
+    assert status == 0, err
+    return json.loads(out), err
+
+
+def test_train_prints_one_object_with_the_model_and_its_figures(trained):
+    found, err = trained
+    assert {"model", "recall@1", "map@r", "seconds", "threshold", "held_out_map@r"} <= set(found)
+    assert 0 < found["held_out_map@r_before"] < 1
+    assert "epoch  1 of 2" in err and "epoch  2 of 2" in err
+    assert "images/s" in err and "left" in err
+
+
+def test_tensorboard_logs_lie_in_the_home(trained, home):
+    assert list((home / "tensorboard").rglob("events.out.tfevents.*"))
+
+
+def test_models_lists_what_was_trained(trained, home):
+    status, out, _ = _lookalike(home, "models", "--json")
+    found = json.loads(out)
+    assert status == 0
+    (record,) = [record for record in found["models"] if record["name"] == trained[0]["model"]]
+    assert record["dim"] == 32
+    assert record["metrics"]["map@r"] == trained[0]["map@r"]
+    assert len(record["lineage"]["data"]["fingerprint"]) == 64
+
+
+def test_evaluate_gives_the_same_figures_again_and_a_report(trained, home, demo_photos, tmp_path):
+    report = tmp_path / "report.html"
+    status, out, err = _lookalike(
+        home,
+        "evaluate",
+        trained[0]["model"],
+        str(demo_photos),
+        "--rerank",
+        "--binary",
+        "--report",
+        str(report),
+        "--json",
+    )
+    assert status == 0, err
+    found = json.loads(out)
+    assert found["map@r"] == pytest.approx(trained[0]["map@r"], abs=1e-6)
+    assert {"rerank_map@r", "binary_map@r", "nmi", "report"} <= set(found)
+    assert report.read_text("utf-8").startswith("<!doctype html>")
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda p: None, "is empty"),
+        (lambda p: write_image(p / "only" / "1.jpg"), "one class"),
+        (lambda p: (p / "a").mkdir() or (p / "a" / "t.txt").write_text("x"), "no image that can be read"),
+    ],
+)
+def test_bad_folders_end_with_one_line_and_status_one(tmp_path, make, message, monkeypatch):
+    monkeypatch.setenv("LOOKALIKE_HOME", str(tmp_path / "home"))
+    folder = tmp_path / "data"
+    folder.mkdir()
+    make(folder)
+    runner = CliRunner()
+    with runner.isolation() as streams:
+        status = run(["train", str(folder)], Console())
+        errors = streams[1].getvalue().decode()
+    assert status == 1
+    assert f"{message}" in errors and "hint:" in errors
+    assert "Traceback" not in errors
+
+
+def test_evaluate_says_what_each_figure_means(trained, home, demo_photos):
+    status, out, err = _lookalike(home, "evaluate", trained[0]["model"], str(demo_photos))
+    assert status == 0, err
+    rows = [line for line in out.splitlines() if line.startswith(("map@r", "recall@1", "median_rank", "threshold"))]
+    assert len(rows) == 4
+    assert all(re.match(r"\S+ +[\d.]+ ?%? +\w+ .+", row) for row in rows), out
+
+
+def test_an_unknown_model_names_the_known_ones(trained, home, demo_photos):
+    status, out, err = _lookalike(home, "evaluate", "nothing", str(demo_photos))
+    assert status == 1 and out == ""
+    assert "there is no model nothing" in err and trained[0]["model"] in err
+
+
+def _start(home, *arguments):
+    environment = os.environ | {"LOOKALIKE_HOME": str(home), "TERM": "dumb", "OMP_NUM_THREADS": "2"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "deploy.cli", *arguments],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize(("blow", "status"), [(signal.SIGKILL, -9), (signal.SIGINT, 130)])
+def test_a_run_that_was_killed_or_interrupted_goes_on_with_resume(tmp_path, demo_photos, blow, status):
+    command = ["train", str(demo_photos), *QUICK[2:], "--epochs", "3"]
+    with _start(tmp_path, *command) as process:
+        for line in process.stderr:
+            if line.startswith("epoch  1 of 3"):
+                process.send_signal(blow)
+                break
+        errors = process.stderr.read()
+        assert process.wait(timeout=120) == status, errors
+    code, out, err = _lookalike(tmp_path, *command, "--resume", "--json")
+    assert code == 0, err
+    kept = int(re.search(r"went on after epoch (\d)", err)[1])
+    if blow == signal.SIGINT:
+        assert f"{kept} of 3 epochs are kept: the same command with --resume goes on after them" in errors
+    assert "epoch  1 of 3" not in err
+    assert "epoch  3 of 3" in err
+    assert json.loads(out)["model"]

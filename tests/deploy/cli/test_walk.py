@@ -1,0 +1,75 @@
+"""A walk tries what may be an image, in order, once, and labels it by its folder."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from deploy.cli.walk import Found, Walk
+
+
+def make(folder: Path, *names: str) -> None:
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"something")
+
+
+def names(walk: Walk, root: Path) -> list[str]:
+    return [str(found.path.relative_to(root)) for found in walk]
+
+
+def test_files_come_in_order_of_their_names(tmp_path: Path) -> None:
+    make(tmp_path, "b/2.jpg", "b/1.jpg", "a/z.png", "c.webp")
+    assert names(Walk([tmp_path]), tmp_path) == ["a/z.png", "b/1.jpg", "b/2.jpg", "c.webp"]
+
+
+def test_the_label_is_the_name_of_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(tmp_path, "Lime/1.jpg")
+    (given,) = Walk([tmp_path / "Lime" / "1.jpg"])
+    (walked,) = Walk([tmp_path])
+    monkeypatch.chdir(tmp_path / "Lime")
+    (relative,) = Walk([Path()])
+    assert given.label == walked.label == relative.label == "Lime"
+    assert relative.path == tmp_path / "Lime" / "1.jpg"
+
+
+def test_hidden_files_and_folders_stay_out(tmp_path: Path) -> None:
+    make(tmp_path, ".thumbnails/1.jpg", ".hidden.jpg", "seen.jpg")
+    assert names(Walk([tmp_path]), tmp_path) == ["seen.jpg"]
+
+
+def test_only_a_plain_name_rules_a_file_out(tmp_path: Path) -> None:
+    make(tmp_path, "notes.txt", "film.MP4", "Thumbs.db", "photo.xmp", "images.tar.gz")
+    make(tmp_path, "no_ending", "new.heic", "drawing.svg", "odd.jpgx", "photo.JPG")
+    walk = Walk([tmp_path])
+    assert names(walk, tmp_path) == ["drawing.svg", "new.heic", "no_ending", "odd.jpgx", "photo.JPG"]
+    assert walk.skipped == 5
+
+
+def test_a_file_that_was_named_itself_is_always_tried(tmp_path: Path) -> None:
+    make(tmp_path, "notes.txt")
+    assert names(Walk([tmp_path / "notes.txt"]), tmp_path) == ["notes.txt"]
+
+
+def test_links_are_followed_but_never_in_circles(tmp_path: Path) -> None:
+    make(tmp_path, "photos/1.jpg")
+    (tmp_path / "photos" / "back").symlink_to(tmp_path)
+    (tmp_path / "zlink").symlink_to(tmp_path / "photos")
+    assert names(Walk([tmp_path, tmp_path / "photos"]), tmp_path) == ["photos/1.jpg"]
+
+
+def test_a_link_that_leads_nowhere_is_reported(tmp_path: Path) -> None:
+    (tmp_path / "gone.jpg").symlink_to(tmp_path / "nothing")
+    assert [found.reason for found in Walk([tmp_path])] == ["the link leads nowhere"]
+
+
+def test_what_is_no_regular_file_is_never_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    assert list(Walk([tmp_path])) == []
+    assert [found.reason for found in Walk([tmp_path / "pipe.jpg"])] == ["is no regular file"]
+
+
+def test_names_that_are_no_text_can_be_shown(tmp_path: Path) -> None:
+    found = Found(Path(os.fsdecode(b"/photos/caf\xe9.jpg")), None)
+    assert found.shown_path == "/photos/caf\N{REPLACEMENT CHARACTER}.jpg"

@@ -1,0 +1,188 @@
+"""Published models, on this machine and in a bucket: what is registered, active, and was before."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import torch
+
+from ml.errors import LookalikeError
+from ml.model.bundle import BadBundle, Bundle, Preprocessing, save
+from ml.model.network import EmbeddingModel
+from ml.model.registry import DEFAULT_MODEL, Building, Registry, UnknownModel
+
+TINY = Preprocessing(32, 32, "squash", "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), False)
+
+
+@pytest.fixture(params=["file", "s3"])
+def root(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "file":
+        return f"file://{tmp_path}/models"
+    return f"{request.getfixturevalue('bucket')}/{tmp_path.name}"
+
+
+@pytest.fixture
+def registry(root: str) -> Registry:
+    return Registry(root)
+
+
+@pytest.fixture(scope="session")
+def bundles(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Three different small models, all named "tiny"."""
+    folders = []
+    for seed in range(3):
+        torch.manual_seed(seed)
+        folders.append(tmp_path_factory.mktemp("bundles") / "tiny")
+        save(EmbeddingModel("resnet10t", TINY, dim=8), folders[-1], name="tiny", metrics={"map@r": seed / 10})
+    return folders
+
+
+@pytest.fixture(scope="session")
+def tiny_compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Registering compiles a network to check it, and these tests register the same few again and again."""
+    return tmp_path_factory.mktemp("compiled_tiny")
+
+
+class TestModels:
+    def test_a_registered_model_is_listed_and_comes_back_whole(self, registry, bundles, tiny_compiled, tmp_path):
+        name = registry.register(bundles[1], cache_dir=tiny_compiled)
+        (record,) = registry.models()
+        assert (name, record.name, record.dim, record.metrics) == ("tiny", "tiny", 8, {"map@r": 0.1})
+        fetched = Bundle.load(registry.fetch(name, tmp_path / "cache"))
+        assert fetched.sha256 == Bundle.load(bundles[1]).sha256 == record.sha256
+
+    def test_the_same_model_is_registered_once_and_another_gets_a_version(self, registry, bundles, tiny_compiled):
+        names = [registry.register(folder, cache_dir=tiny_compiled) for folder in (*bundles, *bundles)]
+        assert names == ["tiny", "tiny-v2", "tiny-v3"] * 2
+        assert [record.name for record in registry.models()] == ["tiny", "tiny-v2", "tiny-v3"]
+
+    def test_a_model_carries_the_name_that_it_is_registered_under(self, registry, bundles, tiny_compiled, tmp_path):
+        registry.register(bundles[0], "best", cache_dir=tiny_compiled)
+        assert Bundle.load(registry.fetch("best", tmp_path)).name == "best"
+
+    def test_a_damaged_bundle_is_not_registered(self, registry, bundles, tiny_compiled, tmp_path):
+        damaged = Path(shutil.copytree(bundles[0], tmp_path / "damaged"))
+        (damaged / "model.safetensors").write_bytes(b"")
+        with pytest.raises(BadBundle):
+            registry.register(damaged, cache_dir=tiny_compiled)
+        assert registry.models() == []
+
+    def test_a_model_that_gives_another_golden_vector_is_not_registered(
+        self, registry, bundles, tiny_compiled, tmp_path
+    ):
+        # Intact by its checksums, but preprocessed otherwise than its golden vector was.
+        changed = Path(shutil.copytree(bundles[0], tmp_path / "changed"))
+        facts = json.loads((changed / "model.json").read_text())
+        facts["preprocessing"]["mean"] = [0.1, 0.9, 0.5]
+        (changed / "model.json").write_text(json.dumps(facts))
+        with pytest.raises(BadBundle, match="gives another vector"):
+            registry.register(changed, cache_dir=tiny_compiled)
+        assert registry.models() == []
+
+    def test_a_half_written_model_does_not_count(self, registry, bundles, tiny_compiled, monkeypatch):
+        put = registry._storage.put
+
+        def fail_at_the_end(key, data):
+            if key.endswith("model.json"):
+                raise KeyboardInterrupt
+            put(key, data)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(registry._storage, "put", fail_at_the_end)
+            with pytest.raises(KeyboardInterrupt):
+                registry.register(bundles[0], cache_dir=tiny_compiled)
+        assert registry.models() == []
+        assert registry.register(bundles[0], cache_dir=tiny_compiled) == "tiny"
+
+    @pytest.mark.parametrize("name", ["", "missing", "../secrets", "a/b", ".hidden", "active.json"])
+    def test_a_name_that_is_not_there_is_an_error(self, registry, name, tmp_path):
+        with pytest.raises(UnknownModel):
+            registry.record(name)
+        with pytest.raises(UnknownModel):
+            registry.fetch(name, tmp_path)
+
+    def test_workers_may_fetch_at_once(self, registry, bundles, tiny_compiled, tmp_path):
+        registry.register(bundles[0], cache_dir=tiny_compiled)
+        with ThreadPoolExecutor(4) as threads:
+            folders = set(threads.map(lambda _: registry.fetch("tiny", tmp_path / "cache"), range(4)))
+        assert len(folders) == 1
+        Bundle.load(folders.pop())
+
+    def test_a_model_in_use_stays_and_another_goes(self, registry, bundles, tiny_compiled):
+        for folder in bundles:
+            registry.register(folder, cache_dir=tiny_compiled)
+        registry.activate("tiny", "one")
+        registry.activate("tiny-v2", "two")
+        for name in ("tiny", "tiny-v2"):
+            with pytest.raises(LookalikeError, match=f"model {name} is in use"):
+                registry.remove(name)
+        registry.remove("tiny-v3")
+        assert [record.name for record in registry.models()] == ["tiny", "tiny-v2"]
+
+
+class TestActive:
+    def test_nothing_is_active_at_first(self, registry):
+        assert (registry.active(), registry.previous(), registry.history()) == (None, None, [])
+
+    def test_another_process_sees_the_switch(self, registry, root):
+        registry.activate("a", "collection-a")
+        seen = Registry(root).active()
+        assert (seen.model, seen.collection) == ("a", "collection-a")
+
+    def test_what_was_before_can_be_returned_to(self, registry):
+        for name in "abc":
+            registry.activate(name, f"collection-{name}")
+        before = registry.previous()
+        assert (before.model, before.collection) == ("b", "collection-b")
+        registry.activate(before.model, before.collection)
+        assert registry.active().model == "b"
+        assert registry.previous().model == "c"
+
+    def test_activating_what_is_active_forgets_nothing(self, registry):
+        registry.activate("a", "one")
+        registry.activate("b", "two")
+        registry.activate("b", "two")
+        assert registry.previous().model == "a"
+
+    def test_old_collections_can_be_dropped(self, registry):
+        for name in "abcd":
+            registry.activate(name, f"collection-{name}")
+        assert [entry.model for entry in registry.retain(2)] == ["b", "a"]
+        assert registry.previous().model == "c"
+        assert registry.retain(2) == []
+
+    def test_what_is_being_built_is_remembered(self, registry, root):
+        registry.set_building([Building("a", "one", "job-1")])
+        assert Registry(root).building() == [Building("a", "one", "job-1")]
+        registry.set_building([])
+        assert registry.building() == []
+
+
+def test_a_child_converts_the_network_wherever_relative_paths_lead_from(bundles, tmp_path):
+    # The child, which keeps torch out of this process, runs in another folder.
+    shutil.copytree(bundles[0], tmp_path / "exported")
+    code = (
+        "import sys; from pathlib import Path; from ml.model.registry import Registry\n"
+        "registry = Registry('file://' + str(Path('models').absolute()))\n"
+        "registry.register(Path('exported'), cache_dir=Path('compiled'))\n"
+        "assert 'torch' not in sys.modules"
+    )
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True)
+    assert [record.name for record in Registry(f"file://{tmp_path}/models").models()] == ["tiny"]
+    assert len(list((tmp_path / "compiled").rglob("network.xml"))) == 1
+
+
+def test_the_default_model_is_made_once(tmp_path):
+    registry = Registry(f"file://{tmp_path}/models")
+    assert registry.ensure_default(tmp_path / "work") == DEFAULT_MODEL
+    (record,) = registry.models()
+    assert (record.backbone, record.dim) == ("tf_efficientnet_lite0", 1280)
+    assert [path.name for path in (tmp_path / "work").iterdir()] == ["compiled"]
+    assert registry.ensure_default(tmp_path / "missing") == DEFAULT_MODEL
+    assert registry.models() == [record] and not (tmp_path / "missing").exists()

@@ -1,0 +1,63 @@
+"""Training on many processes: the same figures, and no process that cannot be replaced."""
+
+import os
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from ml.ray_cluster.data_parallel import train_distributed
+from ml.ray_cluster.session import session
+from ml.training.checkpoints import TrainingFailed
+from ml.training.train import Run, train
+from tests.ml.conftest import quick
+
+
+@pytest.fixture(scope="module", autouse=True)
+def ray_here() -> Iterator[None]:
+    """One Ray for all of these tests: starting it takes longer than they do."""
+    with session(cpus=4):
+        yield
+
+
+def test_two_processes_find_what_one_finds(products, tmp_path):
+    config = quick(head="none")
+    alone = train(config, products, tmp_path / "alone", device="cpu")
+    epochs = []
+    together = train_distributed(
+        config, products, tmp_path / "together", workers=2, gpus=0, cpus_each=1, on_epoch=epochs.append
+    )
+    assert together.metrics["held_out_map@r"] == pytest.approx(alone.metrics["held_out_map@r"], abs=0.01)
+    assert [r.loss for r in together.history] == pytest.approx([r.loss for r in alone.history], rel=0.05)
+    assert [report.epoch for report in epochs] == [1, 2]
+    assert together.bundle.directory == Run.of(config, products, tmp_path / "together").directory / "model"
+
+
+def test_a_killed_process_is_replaced_and_training_goes_on_from_the_last_checkpoint(products, tmp_path):
+    started, epochs = [], []
+
+    def on_epoch(report):
+        epochs.append(report.epoch)
+        # By then an early checkpoint lies in storage, however busy the machine is.
+        if report.epoch == 7 and epochs.count(7) == 1:
+            os.kill(started[-1][-1], signal.SIGKILL)
+
+    found = train_distributed(
+        quick(head="none", epochs=12),
+        products,
+        tmp_path,
+        workers=2,
+        gpus=0,
+        cpus_each=1,
+        on_epoch=on_epoch,
+        on_workers=started.append,
+    )
+    assert [report.epoch for report in found.history] == list(range(1, 13))
+    assert len({pid for pids in started for pid in pids}) >= 3, "no process was replaced"
+    assert epochs.count(1) == 1, "training began anew"
+    assert not list((tmp_path / ".ray").glob("*")), "checkpoints of a finished run are kept"
+
+
+def test_a_run_that_cannot_work_says_why_and_is_not_tried_again(products, tmp_path):
+    with pytest.raises(TrainingFailed, match=r"not finite|not a number"):
+        train_distributed(quick(head="none", lr=1e30), products, tmp_path, workers=2, gpus=0, cpus_each=1)

@@ -1,0 +1,81 @@
+"""The report of a sweep: offline, escaped, and with advice that follows from the trials."""
+
+import re
+
+import pytest
+from PIL import Image
+
+from ml.sweeps.record import Record
+from ml.sweeps.report import advice, charts_of, importance, write
+
+SPACE = {
+    "lr": {"low": 1e-5, "high": 1e-2, "is_log": True, "is_int": False},
+    "loss": ["normsoftmax", "<script>alert(1)</script>"],
+}
+
+
+def _record(folder, values):
+    record = Record.new(folder / "sweep", {"space": SPACE, "search": "random", "scheduler": "asha", "repeats": 1})
+    for number, (lr, loss, value, state) in enumerate(values):
+        trial = record.begin({"lr": lr, "loss": loss}, 0, "<b>photos</b>", "f")
+        trial.state, trial.map_at_r = state, value if state == "done" else None
+        trial.reason = "<img src=x>" if state == "failed" else ""
+        trial.seconds = 10.0 + number
+        curve = [0.3, 0.5] if state == "cut" else [0.3, 0.5, value or 0]
+        trial.history = [{"epoch": n, "loss": 1.0, "map_at_r": v, "seconds": n} for n, v in enumerate(curve, 1)]
+    return record
+
+
+@pytest.fixture
+def record(tmp_path):
+    other = SPACE["loss"][1]
+    return _record(
+        tmp_path,
+        [
+            (1e-5, "normsoftmax", 0.5, "done"),
+            (1e-4, other, 0.6, "done"),
+            (1e-3, "normsoftmax", 0.7, "done"),
+            (9e-3, other, 0.8, "done"),
+            (2e-4, other, None, "cut"),
+            (3e-4, other, None, "failed"),
+        ],
+    )
+
+
+def test_the_page_opens_offline_and_lets_no_text_become_markup(record, tmp_path):
+    image = write(record, tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text("utf-8")
+    assert "<script" not in page and "<img src=x" not in page and "<b>photos" not in page
+    assert not re.findall(r"(?:src|href)=\"(?!data:)", page)
+    assert "default-src 'none'" in page
+    assert Image.open(image).size[0] > 800
+
+
+def test_every_chart_that_the_trials_allow_is_drawn(record):
+    titles = [chart.title for chart in charts_of(record)]
+    assert titles == [
+        "mAP@R by lr",
+        "mAP@R by loss",
+        "All settings",
+        "Importance",
+        "Learning curves",
+        "Cost against quality",
+    ]
+
+
+def test_importance_finds_what_the_figure_depends_on(record):
+    weights = importance([s for s in record.settings() if s.done], ["lr", "loss"])
+    assert weights["lr"] > weights["loss"]
+    assert sum(weights.values()) == pytest.approx(1)
+
+
+def test_advice_names_the_edge_that_the_best_setting_lies_at(record):
+    assert any("Try lr above 0.01" in sentence for sentence in advice(record))
+    assert any("Add epochs" in sentence for sentence in advice(record))
+
+
+def test_a_sweep_in_which_nothing_ended_has_a_report_too(tmp_path):
+    record = _record(tmp_path, [(1e-4, "normsoftmax", None, "failed")])
+    record.trials[next(iter(record.trials))].history = []
+    write(record, tmp_path / "report.html")
+    assert "No trial went to the end" in (tmp_path / "report.html").read_text("utf-8")

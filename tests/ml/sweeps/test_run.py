@@ -1,0 +1,126 @@
+"""Sweeps: what is tried, what is kept, and what is never done twice."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from ml.data.datasets import BadDataset
+from ml.errors import LookalikeError
+from ml.ray_cluster.session import session
+from ml.sweeps import search_space
+from ml.sweeps.record import Record
+from ml.sweeps.run import DEFAULT_SPACE, SweepPlan, sweep
+from ml.sweeps.search_space import BadSearchSpace
+from ml.training.checkpoints import TrainingFailed
+from ml.training.train import TrainConfig
+from tests.ml.conftest import quick
+
+
+@pytest.fixture(scope="module")
+def ray_here() -> Iterator[None]:
+    with session(cpus=2):
+        yield
+
+
+def _plan(*lines: str, **options: object) -> SweepPlan:
+    base = quick(head="none", **{"epochs": 2} | options.pop("base", {}))
+    return SweepPlan(search_space.parse(lines, TrainConfig), base, **({"search": "grid"} | options))
+
+
+def _record(folder, plan: SweepPlan) -> Record:
+    return Record.new(folder / "sweeps" / "try", plan.to_json())
+
+
+@pytest.fixture(scope="module")
+def swept(ray_here, products, tmp_path_factory):
+    plan = _plan("lr=1e-4,0.02", "temperature=0.05,0.1", scheduler="none")
+    record = _record(tmp_path_factory.mktemp("swept"), plan)
+    return plan, sweep(plan, [products], record)
+
+
+def test_a_grid_tries_every_combination_and_finds_the_best(swept):
+    _, found = swept
+    trials = list(found.record.trials.values())
+    assert [trial.state for trial in trials] == ["done"] * 4
+    assert found.best.map_at_r == max(trial.map_at_r for trial in trials)
+    assert (found.model / "model.json").exists()
+
+
+def test_images_are_decoded_once_for_all_trials(swept, products):
+    assert swept[1].decoded == 2 * len(products)  # once for training, once for measuring
+
+
+def test_every_trial_has_a_log(swept):
+    record = swept[1].record
+    assert all("epoch 2" in record.log_file(id).read_text() for id in record.trials)
+
+
+def test_a_finished_sweep_has_nothing_left_to_do(swept, products):
+    _, found = swept
+    before = {id: trial.seconds for id, trial in found.record.trials.items()}
+    again = sweep(SweepPlan.from_json(found.record.plan), [products], Record.load(found.record.directory))
+    assert {id: trial.seconds for id, trial in again.record.trials.items()} == before
+    assert again.decoded == 0
+    assert again.best.settings == found.best.settings
+
+
+def test_asha_ends_trials_that_fall_behind(ray_here, products, tmp_path):
+    plan = _plan("lr=1e-4,0.05,0.1,0.07,0.15,0.2", base={"epochs": 6})
+    found = sweep(plan, [products], _record(tmp_path, plan))
+    trials = found.record.trials.values()
+    cut = [trial for trial in trials if trial.state == "cut"]
+    # Six see their first epoch, the best two of them the third, the better one the end.
+    assert sorted(len(trial.history) for trial in trials) == [1, 1, 1, 1, 3, 6]
+    assert [[item["epoch"] for item in trial.history] for trial in trials if trial.state == "done"] == [
+        [1, 2, 3, 4, 5, 6]
+    ]
+    assert not any(trial.model for trial in cut)
+    first = {trial.id: trial.history[0]["map_at_r"] for trial in trials}
+    went_on = {trial.id for trial in trials if len(trial.history) > 1}
+    assert min(first[id] for id in went_on) >= max(first[id] for id in first.keys() - went_on)
+    before = {trial.id: (trial.state, len(trial.history)) for trial in trials}
+    again = sweep(SweepPlan.from_json(found.record.plan), [products], Record.load(found.record.directory))
+    assert {trial.id: (trial.state, len(trial.history)) for trial in again.record.trials.values()} == before
+
+
+def test_optuna_and_seeds_on_two_data_sets(ray_here, products, tmp_path):
+    other = products.subset(range(24, 48))
+    other = type(other)("other", other.paths, other.labels, other.classes, other.sha256)
+    plan = _plan("lr=log:1e-5..1e-3", search="optuna", trials=1, repeats=2, base={"epochs": 1})
+    found = sweep(plan, [products, other], _record(tmp_path, plan))
+    assert {(trial.data, trial.seed) for trial in found.record.trials.values()} == {
+        (name, seed) for name in (products.name, "other") for seed in (0, 1)
+    }
+
+
+def test_a_sweep_whose_every_trial_fails_says_why_and_keeps_the_logs(ray_here, products, tmp_path):
+    plan = _plan("loss=nonsense,rubbish")
+    record = _record(tmp_path, plan)
+    with pytest.raises(TrainingFailed, match=r"all 2 trials failed, the first because loss is '(nonsense|rubbish)'"):
+        sweep(plan, [products], record)
+    assert all("Traceback" in record.log_file(id).read_text() for id in record.trials)
+
+
+def test_too_few_classes_to_hold_some_out_are_refused(products, tmp_path):
+    plan = _plan("lr=1e-4,1e-3")
+    with pytest.raises(BadDataset, match="too few classes"):
+        sweep(plan, [products.subset(range(18))], _record(tmp_path, plan))
+
+
+def test_what_decides_the_measurement_cannot_be_searched():
+    with pytest.raises(BadSearchSpace, match="holdout"):
+        _plan("holdout=0.1,0.2")
+    with pytest.raises(BadSearchSpace, match="no setting"):
+        _plan()
+    with pytest.raises(BadSearchSpace, match="no hyper-parameter 'speed'"):
+        _plan("speed=1,2")
+
+
+def test_a_plan_survives_its_file():
+    plan = SweepPlan(DEFAULT_SPACE, quick(), repeats=3)
+    assert SweepPlan.from_json(plan.to_json()) == plan
+
+
+def test_an_unknown_sweep_is_named(tmp_path):
+    with pytest.raises(LookalikeError, match="no sweep 'nothing'"):
+        Record.load(tmp_path / "nothing")

@@ -1,0 +1,231 @@
+"""One run from images to a bundle: what it leaves behind, how it goes on, and what stops it."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from ml import images
+from ml.data import datasets
+from ml.data.datasets import BadDataset
+from ml.errors import LookalikeError
+from ml.model import bundle, embedder
+from ml.model.network import from_bundle
+from ml.training import checkpoints, losses
+from ml.training.checkpoints import TrainingFailed
+from ml.training.features import Cache, Reader, project
+from ml.training.train import PRESETS, TrainConfig, preset_config, train
+from tests.ml.conftest import quick, write_image
+
+
+@pytest.fixture(scope="module")
+def trained(products, tmp_path_factory):
+    """A quick run with a test set, and what it reported."""
+    reports, steps = [], []
+    rest, other = datasets.split_by_class(products, 0.25, seed=3)
+    result = train(
+        quick(),
+        rest,
+        tmp_path_factory.mktemp("runs"),
+        test=other,
+        on_epoch=reports.append,
+        on_progress=lambda *step: steps.append(step),
+    )
+    return result, reports, steps
+
+
+def test_a_run_ends_with_a_bundle_that_passes_its_own_proof(trained):
+    result, _, _ = trained
+    loaded = embedder.load(result.bundle.directory)
+    assert loaded.dim == 32
+    assert loaded.preprocessing.size_px == 64
+
+
+def test_figures_of_held_out_classes_and_of_the_test_set_are_kept(trained):
+    result, _, _ = trained
+    kept = bundle.Bundle.load(result.bundle.directory)
+    for key in ("held_out_map@r", "map@r", "recall@1", "median_rank"):
+        assert 0 <= kept.metrics[key] == result.metrics[key]
+    assert -1 < kept.threshold < 1
+
+
+def test_lineage_tells_data_settings_and_code(trained, products):
+    result, _, _ = trained
+    lineage = result.bundle.lineage
+    assert lineage["config"]["train_px"] == 64
+    assert len(lineage["data"]["fingerprint"]) == 64
+    assert lineage["seed"] == 0
+    assert lineage["code"]["version"]
+    assert set(lineage["held_out_classes"]) < set(products.classes)
+    assert [entry["epoch"] for entry in lineage["history"]] == [1, 2]
+    assert json.loads((result.run_dir / "config.json").read_text())["config"] == lineage["config"]
+
+
+def test_progress_is_reported_by_phase_and_by_epoch(trained):
+    _, reports, steps = trained
+    assert [report.epoch for report in reports] == [1, 2]
+    assert all(0 <= report.map_at_r <= 1 for report in reports)
+    phases = [what for what, _, _ in steps]
+    assert {"decoding", "reading features", "training", "embedding"} <= set(phases)
+    assert all(0 < done <= total for _, done, total in steps)
+
+
+def test_checkpoints_are_gone_when_the_model_is_there(trained):
+    result, _, _ = trained
+    assert not (result.run_dir / "checkpoints").exists()
+    assert not (result.run_dir / "best").exists()
+
+
+def test_training_evaluation_and_search_see_the_same_vector(trained, products):
+    """The embedding by training's own network and by the embedder of index and search, to 1e-3."""
+    result, _, _ = trained
+    loaded = embedder.load(result.bundle.directory)
+    decoded = [images.decode(path.read_bytes(), min_side=loaded.preprocessing.min_side) for path in products.paths[:8]]
+    pixels = np.stack([loaded.preprocessing.apply(image) for image in decoded])
+    model = from_bundle(result.bundle)
+    with torch.no_grad():
+        by_training = model(torch.from_numpy(pixels)).numpy()
+    by_search = loaded.embed(decoded)
+    assert float((by_training * by_search).sum(1).min()) > 1 - 1e-3
+    reader = Reader(model, torch.device("cpu"), None, Cache(), "tested")
+    by_reader = project(model, reader.features(pixels, "test")).numpy()
+    assert float((by_reader * by_search).sum(1).min()) > 1 - 5e-3  # bf16
+
+
+def test_the_same_seed_gives_the_same_model_and_another_one_another(products, tmp_path):
+    first, again, other = (
+        train(quick(epochs=1, seed=seed), products, tmp_path / name) for name, seed in (("a", 0), ("b", 0), ("c", 1))
+    )
+    assert first.bundle.files["model.safetensors"] == again.bundle.files["model.safetensors"]
+    assert first.bundle.files["model.safetensors"] != other.bundle.files["model.safetensors"]
+
+
+def test_ctrl_c_keeps_the_checkpoint_and_resume_ends_where_the_whole_run_does(products, tmp_path):
+    def interrupt(report):
+        if report.epoch == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(quick(), products, tmp_path / "cut", on_epoch=interrupt)
+    (run,) = (tmp_path / "cut").iterdir()
+    assert checkpoints.latest(run / "checkpoints").epoch == 1
+    epochs = []
+    resumed = train(
+        quick(), products, tmp_path / "cut", resume=True, on_epoch=lambda report: epochs.append(report.epoch)
+    )
+    whole = train(quick(), products, tmp_path / "whole")
+    assert epochs == [2]
+    assert [report.epoch for report in resumed.history] == [1, 2]
+    assert resumed.history[0].loss == whole.history[0].loss
+    assert resumed.history[1].loss == pytest.approx(whole.history[1].loss, rel=1e-3)
+
+
+def test_resuming_a_finished_run_gives_it_back(trained, products):
+    result, _, _ = trained
+    rest, _ = datasets.split_by_class(products, 0.25, seed=3)
+    again = train(quick(), rest, result.run_dir.parent, resume=True)
+    assert again.bundle.sha256 == result.bundle.sha256
+    assert len(again.history) == 2
+
+
+def test_fast_fits_a_head_on_the_untouched_network(products, tmp_path):
+    result = train(preset_config("fast", test_px=64, dim=16, mirror=False), products, tmp_path)
+    assert result.history == []
+    assert result.bundle.dim == 16
+    assert result.bundle.head == {"projection": True, "bias": True, "layer_norm": True}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"loss": "softmax", "images_per_class": 0},
+        {"loss": "proxy_anchor"},
+        {"loss": "triplet", "head": "linear"},
+        {"head": "linear", "head_epochs": 1, "epochs": 2},
+        {"head": "none", "keep_pretrained": 0.5},
+        {"holdout": 0.0, "mirror": True},
+    ],
+)
+def test_other_losses_and_heads_train_too(products, tmp_path, changes):
+    result = train(quick(**({"epochs": 1} | changes)), products, tmp_path)
+    assert np.isfinite(result.history[0].loss)
+    assert result.bundle.dim == (1280 if changes.get("head") == "none" else 32)
+    expected = "training classes" if changes.get("holdout") == 0 else "held-out classes"
+    assert result.bundle.lineage["threshold_from"] == expected
+
+
+def test_another_backbone_and_a_model_to_go_on_from(products, tmp_path, trained):
+    result = train(quick(epochs=1, backbone=str(trained[0].bundle.directory)), products, tmp_path)
+    assert result.bundle.backbone == "tf_efficientnet_lite0"
+
+
+def test_a_test_set_that_overlaps_with_training_is_remarked_on(products, tmp_path):
+    result = train(preset_config("fast", test_px=64, dim=16), products, tmp_path, test=products)
+    assert any("test images are in the training data too" in line for line in result.remarks)
+
+
+def test_an_image_saved_anew_in_the_test_set_is_remarked_on(products, tmp_path):
+    for number, path in enumerate(products.paths[:12]):
+        target = tmp_path / "test" / f"other-{number // 6}" / f"{number}.jpg"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        images.decode(path.read_bytes()).save(target, quality=70)
+    config = preset_config("fast", test_px=64, dim=16, holdout=0.0)
+    result = train(config, products, tmp_path / "runs", test=datasets.load(tmp_path / "test"))
+    assert any("look like copies of training images" in line for line in result.remarks)
+
+
+def test_a_run_killed_while_it_was_measured_is_measured_when_resumed(products, tmp_path):
+    config = preset_config("fast", test_px=64, dim=16)
+    train(config, products, tmp_path)  # as far as the model is saved
+    resumed = train(config, products, tmp_path, test=products, resume=True)
+    assert "map@r" in resumed.metrics
+
+
+def test_one_class_is_refused(tmp_path):
+    for number in range(3):
+        write_image(tmp_path / "data" / "only" / f"{number}.jpg", seed=number)
+    with pytest.raises(BadDataset, match="one class"):
+        train(quick(), datasets.load(tmp_path / "data"), tmp_path / "runs")
+
+
+def test_a_learning_rate_that_explodes_says_so_and_keeps_the_last_good_checkpoint(products, tmp_path, monkeypatch):
+    calls = []
+
+    class Exploding(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.ones(1))
+
+        def forward(self, features, labels):
+            calls.append(1)
+            return (features.sum() * self.weight).mean() * (torch.nan if len(calls) > 1 else 1.0)
+
+    monkeypatch.setattr(losses, "make", lambda *_, **__: Exploding())
+    with pytest.raises(TrainingFailed, match="not a number"):
+        train(quick(epochs=3), products, tmp_path)
+    (run,) = tmp_path.iterdir()
+    assert checkpoints.latest(run / "checkpoints").epoch >= 1
+
+
+def test_a_full_disk_at_the_end_is_said(products, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(bundle, "save", full)
+    with pytest.raises(TrainingFailed, match="the disk is full"):
+        train(quick(epochs=1), products, tmp_path)
+    (run,) = tmp_path.iterdir()
+    assert checkpoints.latest(run / "checkpoints").epoch == 1
+
+
+@pytest.mark.parametrize(("name", "value"), [("lr", 0), ("loss", "magic"), ("dim", 0), ("holdout", 1), ("head", "x")])
+def test_settings_that_make_no_sense_are_refused(name, value):
+    with pytest.raises(LookalikeError, match=f"{name} is"):
+        TrainConfig(**{name: value})
+
+
+def test_presets_are_named():
+    assert set(PRESETS) == {"fast", "accurate"}
+    with pytest.raises(LookalikeError, match="no preset 'best'"):
+        preset_config("best")

@@ -1,0 +1,157 @@
+"""Runs that are started from outside a terminal: their job record tells how they end."""
+
+import dataclasses
+import os
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from flask import Flask, request
+from werkzeug.serving import make_server
+
+from ml.errors import LookalikeError
+from workers import settings
+from workers.client.training import SILENT_S, Trainings, reporting_to
+from workers.queue.jobs import Jobs
+
+
+@pytest.fixture
+def current(queue, queue_url, tmp_path):
+    return dataclasses.replace(settings.load({"LOOKALIKE_HOME": str(tmp_path)}), redis_url=queue_url)
+
+
+@pytest.fixture
+def jobs(queue):
+    return Jobs(queue)
+
+
+def test_a_run_that_cannot_work_ends_failed_with_the_reason(current, jobs, tmp_path):
+    trainings = Trainings(current, jobs)
+    job = trainings.start("train", [str(tmp_path / "nowhere"), "--preset", "fast"])
+    *_, last = trainings.follow(job)
+    assert last.state == "failed"
+    assert "there is no" in last.detail["reason"]
+    assert trainings.log(job).exists()
+
+
+def test_stopping_a_run_ends_its_process(current, jobs, demo_photos):
+    trainings = Trainings(current, jobs)
+    job = trainings.start("train", [str(demo_photos), "--epochs", "500", "--train-px", "64", "--test-px", "64"])
+    for status in trainings.follow(job):
+        if pid := status.detail.get("pid"):
+            trainings.stop(job)
+            break
+    assert trainings.status(job).state == "stopped"
+    deadline = time.monotonic() + 120
+    while _is_running(pid):
+        assert time.monotonic() < deadline, "the process goes on"
+        time.sleep(0.1)
+    assert trainings.status(job).state == "stopped"
+
+
+def test_a_block_that_ends_well_ends_the_record_so(current, jobs):
+    job = jobs.create("train", conducted=True)
+    with reporting_to(current, job) as tell:
+        tell({"phase": "training", "done": 3, "total": 12, "map@r": 0.5})
+        status = jobs.status(job)
+        assert (status.done, status.total, status.detail["map@r"]) == (3, 12, 0.5)
+    assert jobs.status(job).state == "done"
+
+
+def test_a_block_that_fails_says_why(current, jobs):
+    job = jobs.create("train", conducted=True)
+    with pytest.raises(LookalikeError), reporting_to(current, job):
+        raise LookalikeError("the disk is full")
+    assert jobs.status(job).state == "failed"
+    assert jobs.status(job).detail["reason"] == "the disk is full"
+
+
+def test_a_run_without_a_sign_of_life_counts_as_dead(current, jobs, queue):
+    job = jobs.create("sweep", conducted=True)
+    queue.hset(f"lookalike:job:{job}", "touched_at", time.time() - SILENT_S - 1)
+    status = Trainings(current, jobs).status(job)
+    assert status.state == "failed"
+    assert "no sign of life" in status.detail["reason"]
+
+
+def test_only_trainings_and_sweeps_can_be_started_and_not_with_our_own_options(current, jobs):
+    trainings = Trainings(current, jobs)
+    with pytest.raises(LookalikeError, match="no 'delete'"):
+        trainings.start("delete", [])
+    with pytest.raises(LookalikeError, match="--job"):
+        trainings.start("train", ["gallery", "--job=other"])
+    assert jobs.running() == []
+
+
+@pytest.fixture
+def cluster(monkeypatch):
+    """Ray's Jobs API, of which it notes what it is asked."""
+    app, asked = Flask("cluster"), []
+
+    @app.post("/api/jobs/")
+    def submit():
+        asked.append((request.get_json(), dict(request.headers)))
+        return {"submission_id": request.get_json()["submission_id"]}
+
+    server = make_server("127.0.0.1", 0, app)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    monkeypatch.setenv("RAY_API_SERVER_ADDRESS", f"http://127.0.0.1:{server.server_port}")
+    yield asked
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_with_a_cluster_a_run_is_a_job_of_it(current, jobs, cluster, tmp_path, monkeypatch):
+    (tmp_path / "token").write_text("of-the-cluster\n")
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "token"))
+    trainings = Trainings(dataclasses.replace(current, ray_address="trainer:6379"), jobs)
+    job = trainings.start("train", ["gallery", "--preset", "fast"])
+    ((wanted, headers),) = cluster
+    assert wanted["submission_id"] == job
+    assert wanted["entrypoint"] == f"python -m deploy.cli train gallery --preset fast --json --job {job}"
+    environment = wanted["runtime_env"]["env_vars"]
+    assert environment["LOOKALIKE_REDIS_URL"] == current.redis_url
+    assert "RAY_ADDRESS" not in environment
+    assert headers["Authorization"] == "Bearer of-the-cluster"
+    assert trainings.status(job).state == "running"
+
+
+def test_a_cluster_that_does_not_answer_is_said_and_the_record_ends(current, jobs, monkeypatch):
+    monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "http://127.0.0.1:9")
+    trainings = Trainings(dataclasses.replace(current, ray_address="trainer:6379"), jobs)
+    with pytest.raises(LookalikeError, match="takes no job"):
+        trainings.start("train", ["gallery"])
+    assert jobs.running() == []
+
+
+def test_a_run_ends_when_the_queue_stays_away(current, tmp_path):
+    """It would count as dead by then; nobody could follow or stop it."""
+    code = f"""
+import time
+import workers.client.training as training
+from workers import settings
+training.SILENT_S, training._BEAT_S = 0.5, 0.1
+current = settings.load({{"LOOKALIKE_HOME": {str(tmp_path)!r}, "LOOKALIKE_REDIS_URL": {current.redis_url!r}}})
+training.Jobs.touch = lambda *_: (_ for _ in ()).throw(training.redis.ConnectionError("away")) if touched else None
+touched = []
+from workers.queue.app import connect_redis
+job = training.Jobs(connect_redis(current)).create("train", conducted=True)
+with training.reporting_to(current, job) as tell:
+    touched.append(True)
+    time.sleep(60)
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=50)
+    assert ended.returncode != 0
+    assert "KeyboardInterrupt" in ended.stderr
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True

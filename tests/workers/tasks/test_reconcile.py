@@ -1,0 +1,144 @@
+"""Collections follow the gallery, and what is counted is what happened, also when a worker dies in the middle."""
+
+import io
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import redis
+from celery import Celery
+from PIL import Image
+
+from ml.images import Limits
+from ml.storage import LocalStorage
+from tests.workers.dying import Killed, run, start
+from workers.gallery import Gallery
+from workers.messages import JobStatus
+from workers.process.batching import Batcher
+from workers.process.serving import Live
+from workers.queue.jobs import MAX_ATTEMPTS, Jobs, worker_key
+from workers.store import Payload, Point
+from workers.store.edge import EdgeStore
+from workers.tasks.handlers import Context
+
+
+class Mortal:
+    """A store whose worker dies right after the next calls of one method, `deaths` times."""
+
+    def __init__(self, store: EdgeStore) -> None:
+        self.store = store
+        self.method = ""
+        self.deaths = 0
+
+    def __getattr__(self, name: str) -> Any:
+        def call(*args: Any, **options: Any) -> Any:
+            result = getattr(self.store, name)(*args, **options)
+            if name == self.method and self.deaths > 0:
+                self.deaths -= 1
+                raise Killed
+            return result
+
+        return call
+
+
+class Brightness:
+    """A model of two dimensions."""
+
+    dim = 2
+    preprocessing: Any = SimpleNamespace(min_side=8, apply=lambda image: np.asarray(image.resize((8, 8))))
+
+    def embed_arrays(self, pixels: np.ndarray) -> np.ndarray:
+        mean = pixels.reshape(len(pixels), -1).mean(axis=1) / 255
+        return np.stack([np.cos(mean), np.sin(mean)], axis=1).astype(np.float32)
+
+
+def photo(value: int) -> bytes:
+    out = io.BytesIO()
+    Image.new("RGB", (16, 16), (value, value, value)).save(out, "PNG")
+    return out.getvalue()
+
+
+@pytest.fixture
+def context(queue: redis.Redis, tmp_path: Path) -> Iterator[Context]:
+    store = EdgeStore(tmp_path / "store")
+    store.ensure("photos", 2)
+    batcher = Batcher()
+    model: Any = Brightness()
+    live = Live("model", "photos", model)
+    with ThreadPoolExecutor(2) as decoders:
+        serving: Any = SimpleNamespace(
+            store=Mortal(store),
+            gallery=Gallery(LocalStorage(tmp_path / "storage"), Limits()),
+            batcher=batcher,
+            decoders=decoders,
+            decode_step=4,
+            limits=Limits(),
+            targets=lambda: (live,),
+            retained=tuple,
+        )
+        presence: Any = SimpleNamespace(worker="w", beat=lambda: None)
+        queue.set(worker_key("w"), "{}")
+        yield Context(Celery(set_as_current=False), queue, Jobs(queue), serving, presence)
+    batcher.close()
+    store.close()
+
+
+@pytest.fixture
+def ids(context: Context) -> list[str]:
+    """Three images that are new, two with another label than their points, two that are gone, one as it was."""
+    gallery, store = context.serving.gallery, context.serving.store
+    found = [gallery.add(photo(20 * n), path=f"{n}.png", label="new").id for n in range(8)]
+    north = np.array([1, 0], np.float32)
+    labels = {3: "old", 4: "old", 5: "new", 6: "new", 7: "new"}
+    store.upsert("photos", [Point(found[n], north, Payload(f"{n}.png", label)) for n, label in labels.items()])
+    for id in found[5:7]:
+        gallery.forget(id)
+    return found
+
+
+def work(context: Context, ids: list[str]) -> JobStatus:
+    job = start(context.jobs, ids)
+    run(context, job)
+    assert not context.redis.exists(f"lookalike:job:{job}:intents"), "what was intended is forgotten with its chunk"
+    return context.jobs.status(job)
+
+
+def check(context: Context, ids: list[str], status: JobStatus) -> None:
+    assert (status.added, status.updated, status.removed, status.unchanged) == (3, 2, 2, 1)
+    assert (status.done, status.failed) == (8, 0)
+    points = context.serving.store.fetch("photos", ids)
+    assert set(points) == {id for n, id in enumerate(ids) if n not in (5, 6)}
+    assert {point.payload.label for point in points.values()} == {"new"}
+
+
+@pytest.mark.parametrize("method", ["", "delete", "set_payloads", "upsert"])
+def test_what_a_dead_worker_had_done_is_counted(context: Context, ids: list[str], method: str) -> None:
+    context.serving.store.method, context.serving.store.deaths = method, 1
+    check(context, ids, work(context, ids))
+
+
+def test_it_is_counted_when_the_images_are_then_tried_one_by_one(
+    context: Context, ids: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The workers die with everything done, before they can say so."""
+    finish, deaths = context.jobs.finish, MAX_ATTEMPTS
+
+    def die(*args: Any) -> bool:
+        nonlocal deaths
+        deaths -= 1
+        if deaths >= 0:
+            raise Killed
+        return finish(*args)
+
+    monkeypatch.setattr(context.jobs, "finish", die)
+    check(context, ids, work(context, ids))
+
+
+def test_a_second_job_finds_nothing_to_do(context: Context, ids: list[str]) -> None:
+    work(context, ids)
+    status = work(context, ids)
+    assert (status.added, status.updated, status.removed, status.unchanged) == (0, 0, 0, 8)

@@ -1,0 +1,31 @@
+"""The client side of the queue: enqueue, wait, follow a job. Loads no torch and no Qdrant.
+
+`Client` is all that the portal and the command line need. The portal sees this package alone, so the errors that it
+shows, and logging and request ids like the workers', are here too.
+"""
+
+from ml.errors import LookalikeError
+from ml.images import UnreadableImage
+from ml.model.registry import UnknownModel
+from ml.storage import StorageFailed
+from workers.client.api import Client, observe_request
+from workers.errors import Busy, Overloaded, Refused, Unavailable
+from workers.gallery import NotFound
+from workers.logs import configure as configure_logging
+from workers.logs import request as logged_as
+
+__all__ = [
+    "Busy",
+    "Client",
+    "LookalikeError",
+    "NotFound",
+    "Overloaded",
+    "Refused",
+    "StorageFailed",
+    "Unavailable",
+    "UnknownModel",
+    "UnreadableImage",
+    "configure_logging",
+    "logged_as",
+    "observe_request",
+]

@@ -1,0 +1,352 @@
+"""The portal's and the command line's side of the queue: enqueue, wait, follow a job. Loads no torch and no Qdrant.
+
+Changes go to the gallery first and are durable there before anything is enqueued; the job then brings the collections
+in line. A call that needs a worker raises Unavailable when none answers.
+"""
+
+import contextlib
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import kombu
+import redis
+
+from ml.errors import LookalikeError
+from ml.images import UnreadableImage
+from ml.model.registry import Active, ModelRecord, Registry
+from workers.client.index_job import Filling
+from workers.client.rpc import Asker
+from workers.client.status import status_of, without_password
+from workers.client.training import KINDS, Trainings
+from workers.errors import Busy, Refused, Unavailable
+from workers.gallery import Added, Gallery
+from workers.messages import (
+    Failure,
+    GalleryImage,
+    JobStatus,
+    LabelCount,
+    Pair,
+    SearchResult,
+    SystemStatus,
+)
+from workers.metrics import HTTP_SECONDS, exposition
+from workers.queue import query_photos
+from workers.queue.app import connect_redis, living, living_workers, make_app, nudge
+from workers.queue.jobs import PREFIXES, Jobs
+from workers.settings import Settings
+
+_FOLLOWED_S = 5.0  # workers follow a switch in a quarter of a second; one that hangs is not waited for
+
+
+def observe_request(route: str, method: str, status: int, seconds: float) -> None:
+    """Counts a request of the portal for Prometheus."""
+    HTTP_SECONDS.labels(route, method, str(status)).observe(seconds)
+
+
+class Client:
+    """One for a process. Constructing it never blocks."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.gallery = Gallery.open(settings)
+        self.registry = Registry(settings.models_url)
+        self._redis = connect_redis(settings)
+        self._app = make_app(settings)
+        self._asker = Asker(self._app, self._redis)
+        self.jobs = Jobs(self._redis)
+        self.trainings = Trainings(settings, self.jobs)
+
+    # Searching and looking
+
+    def search(
+        self,
+        image: bytes | None = None,
+        *,
+        id: str | None = None,
+        k: int = 6,
+        label: str | None = None,
+        rerank: bool = False,
+        timeout_s: float = 30.0,
+    ) -> SearchResult:
+        """The k images most like a photo, or like an image of the gallery.
+
+        Raises:
+            UnreadableImage: the photo is none that we accept.
+            NotFound: the image is not in the gallery.
+            Unavailable: no worker answers.
+            Overloaded: too many searches are waiting.
+        """
+        if image is not None and len(image) > self.settings.max_upload_mb * 2**20:
+            raise UnreadableImage(f"is larger than {self.settings.max_upload_mb} MB")
+        question = {"photo": None, "id": id, "k": k, "label": label, "rerank": rerank}
+        if image is None:
+            return SearchResult.from_json(self._ask("search", question, timeout_s))
+        with self.reporting(), query_photos.on_its_way(self._redis, image, timeout_s) as photo:
+            return SearchResult.from_json(self._ask("search", question | {"photo": photo}, timeout_s))
+
+    def labels(self) -> list[LabelCount]:
+        """Labels of the active collection, most frequent first."""
+        return [LabelCount(label, count) for label, count in self._ask("labels", {}, 10.0).items()]
+
+    def images(
+        self, label: str | None = None, after: str | None = None, limit: int = 60
+    ) -> tuple[list[GalleryImage], str | None]:
+        """A page of the gallery, in order of ids, and what to give as `after` for the next one."""
+        page = self._ask("browse", {"label": label, "after": after, "limit": limit}, 10.0)
+        return [GalleryImage.from_json(image) for image in page["images"]], page["next"]
+
+    def image(self, id: str) -> GalleryImage:
+        """What is known of an image. Raises NotFound."""
+        return self.gallery.image(id)
+
+    def thumbnail(self, id: str) -> bytes:
+        """JPEG bytes, without metadata. Raises NotFound."""
+        return self.gallery.thumbnail(id)
+
+    def original(self, id: str) -> bytes:
+        """The bytes as they came. Raises NotFound."""
+        return self.gallery.original(id)
+
+    # Changing the gallery
+
+    def add(self, data: bytes | Path, *, path: str, label: str | None, by_person: bool = False) -> Added:
+        """Keeps an image durably; `index` then makes it searchable. Raises UnreadableImage and StorageFailed."""
+        return self.gallery.add(data, path=path, label=label, by_person=by_person)
+
+    @contextlib.contextmanager
+    def indexing(self) -> Iterator[Filling]:
+        """A job to be filled piece by piece while workers are already at it; sealed at the end of the block.
+
+        It is stopped when the block is left by an error.
+        """
+        with self.reporting():
+            filling = Filling(self, self.jobs.create("index"))
+        with self.stopping(filling.job):
+            try:
+                yield filling
+            finally:
+                filling.flush()
+                with self.reporting():
+                    self.jobs.seal(filling.job)
+
+    def index(self, ids: Iterable[str], failures: Sequence[Failure] = ()) -> str:
+        """Starts a job that makes kept images searchable. Returns its id."""
+        with self.indexing() as filling:
+            for id in ids:
+                filling.add(id)
+            for failure in failures:
+                filling.fail(failure.path, failure.reason)
+        return filling.job
+
+    def label(self, ids: Sequence[str], label: str | None) -> JobStatus:
+        """Gives images a label, and waits until searches show it. Raises NotFound before anything is changed."""
+        for id in ids:
+            self.gallery.image(id)
+        for id in ids:
+            self.gallery.set_label(id, label)
+        return self._reconcile("label", ids)
+
+    def delete(self, ids: Sequence[str]) -> JobStatus:
+        """Removes images, and waits until no search finds them. Raises NotFound before anything is changed."""
+        for id in ids:
+            self.gallery.image(id)
+        for id in ids:
+            self.gallery.forget(id)
+        return self._reconcile("delete", ids)
+
+    def verify(self, repair: bool = False) -> str:
+        """Starts a job that compares the gallery with the active collection. Returns its id.
+
+        The finished job's `detail` counts `missing`, `extra` and `different` points; `repair` brings them in line.
+        """
+        with self.reporting():
+            job = self.jobs.create("verify", {"repair": repair})
+            self.jobs.append(job, PREFIXES, counted=False, size=16)
+            self.jobs.seal(job)
+            self.push(job)
+        return job
+
+    def duplicates(self, threshold: float) -> str:
+        """Starts a job that looks for images that are nearly the same. `pairs` gives what it found."""
+        with self.reporting():
+            job = self.jobs.create("duplicates", {"threshold": threshold})
+            self.jobs.append(job, PREFIXES, size=8)
+            self.jobs.seal(job)
+            self.push(job)
+        return job
+
+    def pairs(self, job: str) -> list[Pair]:
+        """What a job of `duplicates` found, the most alike first."""
+        found = [Pair.from_json(pair) for pair in self.jobs.collected(job)]
+        return sorted(found, key=lambda pair: (-pair.similarity, pair.path, pair.other_path))
+
+    # Models
+
+    def models(self) -> list[ModelRecord]:
+        """Registered models."""
+        return self.registry.models()
+
+    def active(self) -> Active | None:
+        """The model and collection that answer searches; None before the first start."""
+        return self.registry.active()
+
+    def publish(self, model: str, *, force: bool = False) -> str:
+        """Starts a job that builds a collection with a model, checks it, and switches searches over. Returns its id.
+
+        Args:
+            model: a registered one.
+            force: switch even when mAP@R on the labelled gallery is worse, and rebuild the active model's collection.
+
+        Raises:
+            UnknownModel: it is not registered.
+            Busy: another publish is running.
+            Refused: it is active already.
+        """
+        self.registry.record(model)
+        active = self.registry.active()
+        if active and active.model == model and not force:
+            raise Refused(f"model {model} is active already", hint="add --force to build its collection anew")
+        with self.reporting(), self._redis.lock("lookalike:publishing", timeout=10):
+            running = [job for job in self.jobs.running() if job.startswith("publish-")]
+            if running:
+                raise Busy(
+                    f"another model is being published (job {running[0]})", hint="wait for it, or stop it: see --help"
+                )
+            job = self.jobs.create("publish", conducted=True)
+            params = {"model": model, "collection": f"gallery-{model}-{job[-6:]}", "force": force}
+            self.jobs.set_params(job, params)
+            self.jobs.describe(job, params | {"phase": "prepare"})
+        return job
+
+    def rollback(self) -> tuple[Active, str]:
+        """Switches back to what was active before and starts a job that adds what has been indexed since.
+
+        Returns when the workers have followed, which takes less than a second.
+
+        Returns:
+            What is active now, and the job's id.
+
+        Raises:
+            Refused: nothing was active before.
+        """
+        previous = self.registry.previous()
+        if previous is None:
+            raise Refused("there is nothing to roll back to", hint="only one model has been active so far")
+        active = self.registry.activate(previous.model, previous.collection)
+        self._await_followers(active)
+        return active, self.verify(repair=True)
+
+    # Following
+
+    def job(self, job: str) -> JobStatus:
+        """How far a job is. Raises NotFound."""
+        with self.reporting():
+            return self.trainings.status(job) if job.startswith(KINDS) else self.jobs.status(job)
+
+    def running(self) -> list[JobStatus]:
+        """Jobs that have not ended, the longest running first."""
+        with self.reporting():
+            found = [self.job(job) for job in self.jobs.running()]
+        return sorted(found, key=lambda status: -status.seconds)
+
+    def ended(self, kinds: Sequence[str], limit: int = 5) -> list[JobStatus]:
+        """The latest jobs of these kinds that have ended, newest first."""
+        with self.reporting():
+            found = [status for kind in kinds for status in self.jobs.latest(kind, limit) if status.is_finished]
+        return sorted(found, key=lambda status: -(status.ended_at or 0))[:limit]
+
+    def follow(self, job: str, timeout_s: float | None = None) -> Iterator[JobStatus]:
+        """The status again and again, the last one finished. Enqueues what is due: no job depends on one worker.
+
+        Raises:
+            Unavailable: no worker has been alive for a while, or the time is over.
+        """
+        started = seen_alive = pushed = time.monotonic()
+        while True:
+            with self.reporting():
+                status = self.jobs.status(job)
+            yield status
+            if status.is_finished:
+                return
+            now = time.monotonic()
+            if now - pushed > 1.0:
+                with self.reporting():
+                    seen_alive = now if self.push(job) else seen_alive
+                pushed = now
+            if now - seen_alive > 60:
+                raise Unavailable("no worker is running", hint="start one with: lookalike worker; the job goes on then")
+            if timeout_s is not None and now - started > timeout_s:
+                raise Unavailable(f"job {job} is not finished after {timeout_s:.0f} s", hint="it goes on by itself")
+            time.sleep(0.05)
+
+    def wait(self, job: str, timeout_s: float | None = None) -> JobStatus:
+        """The finished status."""
+        *_, last = self.follow(job, timeout_s)
+        return last
+
+    @contextlib.contextmanager
+    def stopping(self, job: str) -> Iterator[None]:
+        """Ends a job when its block is left by an error or Ctrl-C: nobody waits for it, a next run makes its own."""
+        try:
+            yield
+        except BaseException:
+            with contextlib.suppress(LookalikeError):
+                self.stop(job)
+            raise
+
+    def stop(self, job: str) -> None:
+        """Ends a job; what it did stays. Raises NotFound."""
+        with self.reporting():
+            if not self.jobs.status(job).is_finished:
+                self.jobs.end(job, "stopped")
+
+    def status(self) -> SystemStatus:
+        """The whole system in one object. Raises nothing: what does not answer is among the problems."""
+        return status_of(self.settings, self._redis)
+
+    def metrics(self) -> bytes:
+        """What Prometheus may know of this process and of the queue, in its text format.
+
+        A queue that does not answer is left out: its absence is what alerts look for.
+        """
+        return exposition(self._redis)
+
+    def push(self, job: str) -> int:
+        """Enqueues what is due of a job. Returns the number of living workers."""
+        workers = living_workers(self._redis)
+        nudge(self._app, self.jobs, job, workers)
+        return workers
+
+    @contextlib.contextmanager
+    def reporting(self) -> Iterator[None]:
+        """Turns a queue that does not answer into Unavailable."""
+        try:
+            yield
+        except (redis.RedisError, kombu.exceptions.OperationalError) as error:
+            where = without_password(self.settings.redis_url) or "an address that is not set"
+            raise Unavailable(
+                f"the queue at {where} does not answer", hint="start the system with: lookalike up"
+            ) from error
+
+    def _await_followers(self, active: Active) -> None:
+        """Returns when every living worker answers from what is active, or when one takes too long to."""
+        with self.reporting():
+            deadline = time.monotonic() + _FOLLOWED_S
+            while any(worker.collection != active.collection for worker in living(self._redis)):
+                if time.monotonic() > deadline:
+                    return
+                time.sleep(0.02)
+
+    def _reconcile(self, kind: str, ids: Sequence[str]) -> JobStatus:
+        with self.reporting():
+            job = self.jobs.create(kind)
+            self.jobs.append(job, list(dict.fromkeys(ids)))
+            self.jobs.seal(job)
+            self.push(job)
+        return self.wait(job)
+
+    def _ask(self, task: str, question: dict[str, Any], timeout_s: float) -> Any:
+        with self.reporting():
+            return self._asker.ask(task, question, timeout_s)

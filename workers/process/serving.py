@@ -1,0 +1,145 @@
+"""What a worker holds to answer: the active model and its collection, the store, the gallery, the batcher.
+
+`active` is polled in the background. A new model is loaded and has proved itself on its golden image before the first
+search sees it; the one before stays loaded, so that a rollback is instant.
+"""
+
+import logging
+import os
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from ml.model import embedder as embedders
+from ml.model.embedder import Embedder
+from ml.model.registry import Registry
+from ml.storage import open_storage
+from workers.gallery import Gallery, limits
+from workers.process.batching import Batcher
+from workers.settings import Settings
+from workers.store import Store, StoreFailed, open_store
+
+logger = logging.getLogger(__name__)
+
+_POLL_S = 0.25
+
+
+@dataclass(frozen=True)
+class Live:
+    """A model and the collection that it built. Vectors of one are compared with the other only."""
+
+    model: str
+    collection: str
+    embedder: Embedder
+
+
+class Serving:
+    """Everything that tasks share in one worker process. Opened once, before the first task."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.limits = limits(settings)
+        self.store: Store = open_store(settings)
+        self.storage = open_storage(settings.storage_url)
+        self.gallery = Gallery(self.storage, self.limits)
+        self.registry = Registry(settings.models_url)
+        self.batcher = Batcher()
+        self.decode_step = 2 * (os.cpu_count() or 2)  # images decoded side by side before they are embedded
+        self.decoders = ThreadPoolExecutor(os.cpu_count(), "decode", initializer=_yield_to_searches)
+        self._embedders: dict[str, Embedder] = {}
+        self._loading = threading.Lock()
+        self.changed = threading.Event()  # set when what this worker serves is no longer what it last said
+        self._active = self._first()
+        self._building: tuple[Live, ...] = ()
+        self._retained: tuple[str, ...] = ()
+        self._announced = ""
+        self.refresh()
+        self._closed = threading.Event()
+        self._poller = threading.Thread(target=self._poll, name="active-model", daemon=True)
+        self._poller.start()
+
+    def active(self) -> Live:
+        """The model and collection that answer searches now. Hold on to it for the whole of one answer."""
+        return self._active
+
+    def targets(self) -> tuple[Live, ...]:
+        """Every collection that a change of the gallery must reach: the active one, and those being built."""
+        return (self._active, *self._building)
+
+    def retained(self) -> tuple[str, ...]:
+        """Collections kept for a rollback: they lose what is deleted and follow labels, but get no new images."""
+        return self._retained
+
+    def live(self, model: str, collection: str) -> Live:
+        """Any registered model with a collection of it. Loads it when it is not."""
+        with self._loading:
+            if model not in self._embedders:
+                folder = self.registry.fetch(model, self.settings.home / "cache" / "models")
+                self._embedders[model] = embedders.load(
+                    folder, device=self.settings.device, cache_dir=self.settings.compiled
+                )
+            embedder = self._embedders[model]
+        self.store.ensure(collection, embedder.dim)
+        return Live(model, collection, embedder)
+
+    def refresh(self) -> None:
+        """Looks at what is active, being built and retained now, and follows it."""
+        # Loaded first, so that the switch finds the model here: no search waits for it.
+        before = self.targets()
+        building = tuple(self.live(entry.model, entry.collection) for entry in self.registry.building())
+        named = self.registry.active()
+        if named is not None and (named.model, named.collection) != (self._active.model, self._active.collection):
+            self._active = self.live(named.model, named.collection)
+            logger.info("switched to model %s, collection %s", named.model, named.collection)
+        self._building = tuple(live for live in building if live.collection != self._active.collection)
+        self._retained = tuple(
+            entry.collection for entry in self.registry.history() if entry.collection != self._active.collection
+        )
+        if self.targets() != before:
+            self.changed.set()
+        self._announce(self._active.collection)
+
+    def close(self) -> None:
+        self._closed.set()
+        self._poller.join()
+        self.decoders.shutdown()
+        self.batcher.close()
+        self.store.close()
+
+    def _announce(self, collection: str) -> None:
+        """Tells outsiders once. That they may not hear of it keeps no search waiting."""
+        if self._announced == collection:
+            return
+        self._announced = collection
+        try:
+            self.store.announce(collection)
+        except StoreFailed as error:
+            logger.warning("the name for outsiders does not follow: %s", error.message)
+
+    def _first(self) -> Live:
+        named = self.registry.active()
+        if named is None:
+            model = self.registry.ensure_default(self.settings.home / "cache")
+            named = self.registry.active() or self.registry.activate(model, f"gallery-{model}")
+        return self.live(named.model, named.collection)
+
+    def _hold_previous(self) -> None:
+        """Loads what a rollback would switch to, so that it is instant."""
+        previous = self.registry.previous()
+        if previous is not None and previous.model not in self._embedders:
+            self.live(previous.model, previous.collection)
+
+    def _poll(self) -> None:
+        while not self._closed.wait(_POLL_S):
+            try:
+                self.refresh()
+                self._hold_previous()
+            except Exception:  # storage may be away for a while: go on with the model we hold
+                logger.exception("cannot follow the active model")
+
+
+def _yield_to_searches() -> None:
+    """Lowers this thread's priority, where the system knows priorities of threads."""
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)

@@ -1,0 +1,289 @@
+"""Long work in short pieces: the record that survives the broker, exact under redelivery.
+
+A job is a record in Redis with its items in chunks. The broker only carries nudges ("look at chunk 7 of job x"): what
+is not finished in time, or whose worker died, is due again, and whoever follows the job, whoever finishes a chunk and
+every worker's housekeeping enqueue what is due. A chunk is counted once, however often it ran; since a run notes what
+it is about to do, one that was cut short between doing and counting is counted by the next as if it had done both.
+
+    lookalike:jobs                   ids of running jobs
+    lookalike:jobs:<kind>            ids of the latest jobs of a kind, newest first
+    lookalike:job:<id>               state and counters
+    lookalike:job:<id>:chunks        number -> items, of chunks that are not finished
+    lookalike:job:<id>:waiting       numbers that nobody was told of yet, in order
+    lookalike:job:<id>:leases        number -> time at which it counts as lost
+    lookalike:job:<id>:holders       number -> worker that claimed it
+    lookalike:job:<id>:attempts      number -> claims so far
+    lookalike:job:<id>:intents       number -> what its last run was about to do: item -> result
+    lookalike:job:<id>:failures      the first 1,000 failures
+    lookalike:job:<id>:findings      what the job found, if that is its purpose
+"""
+
+import contextlib
+import json
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from workers.gallery import NotFound
+from workers.messages import Failure, JobStatus, Message
+from workers.queue.job_scripts import APPEND, CLAIM, FINISH, NEXT, RELEASE, SEAL, SPLIT
+
+CHUNK = 64  # images: under a second of work with the default model on two cores
+MAX_ATTEMPTS = 3  # claims of one chunk; then its items are tried one by one, then put aside
+_QUEUED_S = 30.0  # a nudge that nobody took by then counts as lost
+_CLAIMED_S = 60.0  # a claim that nobody renewed by then counts as lost
+_LISTED = 20  # latest jobs of a kind
+_KEPT_S = 7 * 24 * 3600  # finished records stay this long
+PREFIXES = tuple(f"prefix:{n:02x}" for n in range(256))  # items that stand for all images whose ids start so
+COUNTERS = ("added", "unchanged", "updated", "removed", "failed")
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Items of a job that one worker has claimed.
+
+    `attempt` counts from 1; `intended` is what an earlier one was about to do: item -> added, updated or removed.
+    """
+
+    job: str
+    number: int
+    items: tuple[str, ...]
+    attempt: int
+    params: dict[str, Any]
+    intended: Mapping[str, str] = field(default_factory=dict)
+
+
+def worker_key(worker: str) -> str:
+    """The key whose presence says that a worker lives."""
+    return f"lookalike:worker:{worker}"
+
+
+class Jobs:
+    """Job records in one Redis. Safe to use from many threads and processes."""
+
+    def __init__(self, server: Any) -> None:
+        self._redis = server
+        self._append = server.register_script(APPEND)
+        self._seal = server.register_script(SEAL)
+        self._next = server.register_script(NEXT)
+        self._claim = server.register_script(CLAIM)
+        self._finish = server.register_script(FINISH)
+        self._release = server.register_script(RELEASE)
+        self._split = server.register_script(SPLIT)
+
+    def create(self, kind: str, params: Mapping[str, Any] | None = None, *, conducted: bool = False) -> str:
+        """Opens a record, to be filled by `append` and closed by `seal`; one that is conducted only by `end`."""
+        job = f"{kind}-{uuid.uuid4().hex[:12]}"
+        now = time.time()
+        record = {"kind": kind, "state": "running", "params": json.dumps(dict(params or {})), "created_at": now}
+        record |= dict.fromkeys(("total", "done", "next", "sealed", *COUNTERS), 0) | {"touched_at": now}
+        if conducted:
+            record["sealed"] = "conducted"
+        with self._redis.pipeline() as pipe:
+            pipe.hset(_key(job), mapping=record)
+            pipe.sadd("lookalike:jobs", job)
+            pipe.lpush(f"lookalike:jobs:{kind}", job)
+            pipe.ltrim(f"lookalike:jobs:{kind}", 0, _LISTED - 1)
+            pipe.execute()
+        return job
+
+    def append(self, job: str, items: Sequence[str], *, counted: bool = True, size: int = CHUNK) -> None:
+        """Adds items, in chunks; `counted`: as part of the job's total."""
+        for start in range(0, len(items), size):
+            chunk = list(items[start : start + size])
+            weight = len(chunk) if counted else 0
+            self._append(_keys(job, "chunks", "waiting"), [json.dumps(chunk), weight, time.time()])
+
+    def count(self, job: str, counts: Mapping[str, int], failures: Sequence[Failure] = ()) -> None:
+        """Counts items that ended before they became part of a chunk: failed to be read, or known already."""
+        with self._redis.pipeline() as pipe:
+            for name in ("total", "done"):
+                pipe.hincrby(_key(job), name, sum(counts.values()))
+            for name, number in counts.items():
+                pipe.hincrby(_key(job), name, number)
+            if failures:
+                pipe.rpush(f"{_key(job)}:failures", *[json.dumps(failure.to_json()) for failure in failures])
+                pipe.ltrim(f"{_key(job)}:failures", 0, 999)
+            pipe.execute()
+
+    def seal(self, job: str) -> None:
+        """Says that nothing more will be appended: the job ends with its last chunk."""
+        self._seal([*_keys(job, "chunks"), "lookalike:jobs"], [time.time(), job])
+
+    def status(self, job: str) -> JobStatus:
+        """How far a job is. Raises NotFound."""
+        with self._redis.pipeline() as pipe:
+            pipe.hgetall(_key(job))
+            pipe.lrange(f"{_key(job)}:failures", 0, -1)
+            fields, failures = pipe.execute()
+        if not fields:
+            raise NotFound(f"there is no job {job}", hint="finished jobs are kept for a week")
+        ended_at = float(fields["finished_at"]) if fields.get("finished_at") else None
+        return JobStatus(
+            job=job,
+            kind=fields["kind"],
+            state=fields["state"],
+            total=int(fields["total"]),
+            done=int(fields["done"]),
+            seconds=round((ended_at or time.time()) - float(fields["created_at"]), 3),
+            ended_at=ended_at,
+            failures=tuple(Failure.from_json(json.loads(failure)) for failure in failures),
+            detail=json.loads(fields.get("detail") or "{}") | _extra_counters(fields),
+            **{name: int(fields[name]) for name in COUNTERS},
+        )
+
+    def set_params(self, job: str, params: Mapping[str, Any]) -> None:
+        """Replaces what the job was created with."""
+        self._redis.hset(_key(job), "params", json.dumps(dict(params)))
+
+    def params(self, job: str) -> dict[str, Any]:
+        """What the job was created with."""
+        return json.loads(self._redis.hget(_key(job), "params") or "{}")
+
+    def pending(self, job: str) -> int:
+        """How many chunks are not finished."""
+        return int(self._redis.hlen(f"{_key(job)}:chunks"))
+
+    def running(self) -> list[str]:
+        """Ids of jobs that have not ended."""
+        return sorted(self._redis.smembers("lookalike:jobs"))
+
+    def latest(self, kind: str, limit: int) -> list[JobStatus]:
+        """The latest few jobs of a kind, running ones included, newest first; without those that are forgotten."""
+        found = []
+        for job in self._redis.lrange(f"lookalike:jobs:{kind}", 0, limit - 1):
+            with contextlib.suppress(NotFound):
+                found.append(self.status(job))
+        return found
+
+    def due(self, job: str, width: int) -> list[int]:
+        """Leases numbers of chunks to enqueue now, so that at most `width` are under way."""
+        keys = _keys(job, "chunks", "waiting", "leases", "holders")
+        return [int(n) for n in self._next(keys, [time.time(), _QUEUED_S, width, worker_key("")])]
+
+    def claim(self, job: str, number: int, worker: str) -> Chunk | None:
+        """Takes a chunk; None when it is finished, stopped, or in the hands of another living worker."""
+        keys = _keys(job, "chunks", "leases", "holders", "attempts", "intents")
+        answer = self._claim(keys, [number, worker, time.time(), _CLAIMED_S, worker_key("")])
+        if answer is None:
+            return None
+        items, attempt, params, intended = answer
+        return Chunk(
+            job, number, tuple(json.loads(items)), int(attempt), json.loads(params), json.loads(intended or "{}")
+        )
+
+    def renew(self, chunk: Chunk) -> None:
+        """Says that a claimed chunk is still being worked on."""
+        self._redis.zadd(f"{_key(chunk.job)}:leases", {str(chunk.number): time.time() + _CLAIMED_S}, xx=True)
+
+    def intend(self, chunk: Chunk, results: Mapping[str, str]) -> None:
+        """Notes what is about to happen to the items that change, for the next claim if this one is cut short."""
+        if results:
+            key = f"{_key(chunk.job)}:intents"
+            with self._redis.pipeline() as pipe:
+                pipe.hset(key, str(chunk.number), json.dumps(dict(results)))
+                pipe.expire(key, _KEPT_S)
+                pipe.execute()
+
+    def finish(self, chunk: Chunk, counts: Mapping[str, int], failures: Sequence[Failure] = ()) -> bool:
+        """Counts a chunk and forgets it. False when it had been counted before.
+
+        `counts` adds to the record's counters; names that are no field of JobStatus show up in its `detail`.
+        """
+        keys = [*_keys(chunk.job, "chunks", "leases", "holders", "attempts", "intents", "failures"), "lookalike:jobs"]
+        pairs = [part for pair in counts.items() for part in pair]
+        texts = [json.dumps(failure.to_json()) for failure in failures]
+        args = [chunk.number, time.time(), chunk.job, len(counts), *pairs, *texts]
+        return bool(self._finish(keys, args))
+
+    def collect(self, job: str, findings: Sequence[Message]) -> None:
+        """Keeps what a job found; the same finding twice is kept once."""
+        if findings:
+            key = f"{_key(job)}:findings"
+            with self._redis.pipeline() as pipe:
+                pipe.sadd(key, *[json.dumps(finding.to_json()) for finding in findings])
+                pipe.expire(key, _KEPT_S)
+                pipe.execute()
+
+    def collected(self, job: str) -> list[dict[str, Any]]:
+        """What a job found, in no order."""
+        return [json.loads(finding) for finding in self._redis.smembers(f"{_key(job)}:findings")]
+
+    def release(self, chunk: Chunk, pause_s: float, *, forgive: bool) -> None:
+        """Gives a chunk back; it is due again after the pause. `forgive`: the attempt does not count."""
+        keys = _keys(chunk.job, "chunks", "leases", "holders", "attempts")
+        self._release(keys, [chunk.number, time.time() + pause_s, int(forgive)])
+
+    def split(self, chunk: Chunk) -> None:
+        """Replaces a chunk by chunks of one item each, to find the item that ends its workers."""
+        keys = _keys(chunk.job, "chunks", "waiting", "leases", "holders", "attempts", "intents")
+        self._split(keys, [chunk.number, *[json.dumps([item]) for item in chunk.items]])
+
+    def end(self, job: str, state: str, detail: Mapping[str, Any] | None = None) -> None:
+        """Ends a job whatever is left of it: `done`, `failed` or `stopped`."""
+        with self._redis.pipeline() as pipe:
+            pipe.hset(_key(job), mapping={"state": state, "finished_at": time.time()})
+            if detail is not None:
+                pipe.hset(_key(job), "detail", json.dumps(dict(detail)))
+            pipe.delete(*_keys(job, "chunks", "waiting", "leases", "holders", "attempts", "intents")[1:])
+            pipe.srem("lookalike:jobs", job)
+            pipe.expire(_key(job), _KEPT_S)
+            pipe.expire(f"{_key(job)}:failures", _KEPT_S)
+            pipe.execute()
+
+    def describe(self, job: str, detail: Mapping[str, Any], **counters: int) -> None:
+        """Replaces the job's `detail`, which shows what its kind has to tell, and sets counters."""
+        self._redis.hset(_key(job), mapping={"detail": json.dumps(dict(detail)), **counters})
+
+    def seal_abandoned(self, job: str, after_s: float = 60.0) -> None:
+        """Seals a job whose filler has been silent: it died, and what it appended shall end."""
+        sealed, touched_at = self._redis.hmget(_key(job), "sealed", "touched_at")
+        if sealed == "0" and time.time() - float(touched_at or 0) > after_s:
+            self.seal(job)
+
+    def touch(self, job: str) -> None:
+        """Says that the filler of an unsealed job lives."""
+        self._redis.hset(_key(job), "touched_at", time.time())
+
+    def silent_s(self, job: str) -> float:
+        """Seconds since the last `touch`."""
+        return time.time() - float(self._redis.hget(_key(job), "touched_at") or 0)
+
+    def watch(self, job: str, interval_s: float = 0.1) -> Iterator[JobStatus]:
+        """The status again and again, the last one finished."""
+        while not (status := self.status(job)).is_finished:
+            yield status
+            time.sleep(interval_s)
+        yield status
+
+
+_RECORD_FIELDS = {
+    *COUNTERS,
+    *(
+        "kind",
+        "state",
+        "params",
+        "total",
+        "done",
+        "next",
+        "sealed",
+        "detail",
+        "created_at",
+        "touched_at",
+        "finished_at",
+    ),
+}
+
+
+def _extra_counters(fields: Mapping[str, str]) -> dict[str, int]:
+    return {name: int(value) for name, value in fields.items() if name not in _RECORD_FIELDS}
+
+
+def _key(job: str) -> str:
+    return f"lookalike:job:{job}"
+
+
+def _keys(job: str, *parts: str) -> list[str]:
+    return [_key(job), *[f"{_key(job)}:{part}" for part in parts]]

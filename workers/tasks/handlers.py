@@ -1,0 +1,196 @@
+"""The workers' side of the queue. Tasks are thin: they unpack, call the module that knows, and answer."""
+
+import functools
+import json
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from celery import Celery, Task
+from celery.worker import state
+
+from ml.errors import LookalikeError
+from workers import logs
+from workers.gallery import NotFound
+from workers.messages import Failure
+from workers.metrics import FAILURES, IMAGES, TASK_SECONDS
+from workers.process.heartbeat import Presence
+from workers.process.serving import Serving
+from workers.queue import query_photos, replies
+from workers.queue.app import CHUNKS_A_WORKER, canary_key, living, living_workers, nudge
+from workers.queue.jobs import COUNTERS, MAX_ATTEMPTS, Chunk, Jobs
+from workers.tasks import duplicates
+from workers.tasks.browse import page_of
+from workers.tasks.publish import advance
+from workers.tasks.reconcile import Outcome, reconcile
+from workers.tasks.search import search
+from workers.tasks.transfer import transfer
+from workers.tasks.verify import compare
+
+logger = logging.getLogger(__name__)
+
+_TURN_S = 30.0  # of one message; meanwhile the broker delivers it again, which changes nothing: see claim
+
+
+@dataclass(frozen=True)
+class Context:
+    """What the tasks of one worker process share."""
+
+    app: Celery
+    redis: Any
+    jobs: Jobs
+    serving: Serving
+    presence: Presence
+
+
+def register(context: Context) -> None:
+    """Makes this process able to run the tasks."""
+    app = context.app
+    task = functools.partial(app.task, shared=False)  # shared ones go to every other application, too
+    at_work: set[tuple[str, int]] = set()
+
+    @task(name="canary")
+    def canary(queue: str, sent_at: float) -> None:
+        """Shows that tasks of a queue get done."""
+        now = time.time()
+        TASK_SECONDS.labels("canary", "wait").observe(max(0.0, now - sent_at))
+        context.redis.set(canary_key(queue), json.dumps({"finished_at": now, "waited_s": now - sent_at}))
+
+    @task(name="search", bind=True)
+    def search_task(self: Task, question: dict[str, Any], reply_to: str, sent_at: float) -> None:
+        """Ranks the gallery for one photo or image."""
+        waited_ms = round(1000 * max(0.0, time.time() - sent_at), 2)
+
+        def find() -> dict[str, Any]:
+            photo = question.pop("photo")
+            with context.serving.batcher.searching():
+                image = None if photo is None else query_photos.fetch(context.redis, photo)
+                answer = search(context.serving, image=image, **question).to_json()
+            timings = {"wait": waited_ms, **answer["timings_ms"]}
+            for stage, spent_ms in timings.items():
+                TASK_SECONDS.labels("search", stage).observe(spent_ms / 1000)
+            return answer | {"timings_ms": timings}
+
+        with logs.request(getattr(self.request, "request", None)):
+            _answer(context, reply_to, find)
+
+    @task(name="browse")
+    def browse_task(question: dict[str, Any], reply_to: str, sent_at: float) -> None:
+        """Lists images of the gallery."""
+        _answer(context, reply_to, lambda: page_of(context.serving, **question))
+
+    @task(name="labels")
+    def labels_task(question: dict[str, Any], reply_to: str, sent_at: float) -> None:
+        """Counts images by label."""
+        _answer(context, reply_to, lambda: context.serving.store.labels(context.serving.active().collection))
+
+    @task(name="work_on_chunk")
+    def work_on_chunk(job: str, number: int) -> None:
+        """Brings one chunk of images in line, then for a while the next. Safe to run twice: ids come from content.
+
+        A message goes to any worker, also to one that has its hands full while another has none. One that has just
+        finished knows that it has room; with more chunks than its share it leaves the next one to the others.
+        """
+        until = time.monotonic() + _TURN_S
+        numbers = [number]
+        while numbers and (chunk := context.jobs.claim(job, numbers[0], context.presence.worker)) is not None:
+            began = time.monotonic()
+            at_work.add((job, chunk.number))
+            try:
+                _work(context, chunk)
+            finally:
+                at_work.discard((job, chunk.number))
+            now = time.monotonic()
+            has_time = now + (now - began) < until and state.should_stop is None
+            has_room = has_time and len(at_work) < CHUNKS_A_WORKER
+            numbers = nudge(app, context.jobs, job, living_workers(context.redis), keep=int(has_room))
+
+    @task(name="conduct")
+    def conduct(job: str) -> None:
+        """Takes the next step of a publish job."""
+        lock = context.redis.lock(f"lookalike:conducting:{job}", timeout=120, blocking=False)
+        if not lock.acquire():
+            return
+        try:
+            if job in context.jobs.running():
+                advance(context.serving, context.jobs, living(context.redis), job)
+        finally:
+            lock.release()
+
+
+def _answer(context: Context, reply_to: str, find: Callable[[], Any]) -> None:
+    try:
+        replies.send(context.redis, reply_to, find())
+    except LookalikeError as error:
+        FAILURES.labels(type(error).__name__).inc()
+        logger.info("no answer: %s", error.message)
+        replies.send(context.redis, reply_to, error=error)
+    except Exception as error:
+        FAILURES.labels(type(error).__name__).inc()
+        sorry = LookalikeError("the worker failed to answer", hint="its log has the details; try again")
+        replies.send(context.redis, reply_to, error=sorry)
+        raise
+
+
+def _work(context: Context, chunk: Chunk) -> None:
+    started = time.perf_counter()
+    if chunk.attempt > MAX_ATTEMPTS:
+        _put_aside(context, chunk, f"processing it ended the worker {MAX_ATTEMPTS} times; it was put aside")
+        return
+    try:
+        if "threshold" in chunk.params:
+            context.jobs.collect(chunk.job, duplicates.find(context.serving, chunk, lambda: context.jobs.renew(chunk)))
+            outcome = Outcome({"done": len(chunk.items)})
+        elif chunk.job.startswith(("backup-", "restore-", "migrate-")):
+            outcome = Outcome(transfer(context.serving, chunk, lambda: context.jobs.renew(chunk)))
+        elif chunk.items[0].startswith("prefix:"):
+            counts, different = compare(context.serving, chunk)
+            if chunk.params.get("repair") or "collection" in chunk.params:
+                context.jobs.append(chunk.job, different)
+            outcome = Outcome(counts)
+        else:
+            target = None
+            if "collection" in chunk.params:
+                target = context.serving.live(chunk.params["model"], chunk.params["collection"])
+            outcome = reconcile(
+                context.serving,
+                chunk.items,
+                target,
+                renew=lambda: context.jobs.renew(chunk),
+                intended=chunk.intended,
+                intend=lambda results: context.jobs.intend(chunk, results),
+            )
+            outcome.counts |= {"done": len(chunk.items), "failed": len(outcome.failures)}
+        context.presence.beat()
+    except LookalikeError as error:  # storage or store are away: nobody's fault, so it does not count
+        logger.warning("chunk %d of %s waits: %s", chunk.number, chunk.job, error.message)
+        FAILURES.labels(type(error).__name__).inc()
+        context.jobs.release(chunk, pause_s=3.0, forgive=True)
+        return
+    except Exception as error:
+        logger.exception("chunk %d of %s failed", chunk.number, chunk.job)
+        if chunk.attempt == MAX_ATTEMPTS:
+            _put_aside(context, chunk, f"processing it failed {MAX_ATTEMPTS} times: {error}; it was put aside")
+        else:
+            context.jobs.release(chunk, pause_s=1.0, forgive=False)
+        return
+    if context.jobs.finish(chunk, outcome.counts, outcome.failures):
+        outcome.clean_up(context.serving)
+        for result in COUNTERS:
+            IMAGES.labels(result).inc(outcome.counts.get(result, 0))
+    TASK_SECONDS.labels(chunk.job.split("-")[0], "all").observe(time.perf_counter() - started)
+
+
+def _put_aside(context: Context, chunk: Chunk, reason: str) -> None:
+    """Tries the items one by one, or gives up on the one that is left."""
+    if len(chunk.items) > 1:
+        context.jobs.split(chunk)
+        return
+    (item,) = chunk.items
+    try:
+        path = context.serving.gallery.image(item).path
+    except NotFound:
+        path = item
+    context.jobs.finish(chunk, {"done": 1, "failed": 1}, [Failure(path, reason)])

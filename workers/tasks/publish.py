@@ -1,0 +1,203 @@
+"""Publishing a model while searches go on: build beside, check, switch, settle, clean up.
+
+The job's `detail` holds the phase, so that any worker can take the next step after any crash:
+
+    prepare   say in the registry that a collection is being built
+    load      wait until every worker holds the model: from then on changes of the gallery reach the new collection
+    build     compare gallery and collection, embed what is missing; again until nothing is
+    check     known images are found, and labelled neighbours are no worse than the active model's
+    switch    replace `active` in one write; workers follow within a quarter of a second, with the model at hand
+    settle    when every worker has followed, compare once more: what a straggler wrote to the old collection alone
+    finish    drop collections that no rollback will need
+"""
+
+import json
+import logging
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ml import child_process
+from ml.images import UnreadableImage, decode
+from ml.model.registry import Building
+from workers.gallery import NotFound
+from workers.messages import WorkerStatus
+from workers.process.serving import Live, Serving
+from workers.queue.jobs import PREFIXES, Jobs
+
+logger = logging.getLogger(__name__)
+
+KEPT_COLLECTIONS = 2
+MAX_PASSES = 5
+_PROBES = 50  # images that are looked up in the new collection
+_SAMPLE = 2000  # labelled images that mAP@R is compared on
+_AT_ONCE = 10  # vectors that are fetched between two searches
+_TOLERANCE = 0.005  # of mAP@R: less is the noise of a sample
+
+
+class CheckFailed(Exception):
+    """Why a new collection is not fit to be searched."""
+
+
+def advance(serving: Serving, jobs: Jobs, workers: list[WorkerStatus], job: str) -> None:
+    """Takes the next step of a publish job if it is due. One caller at a time; each step may run twice."""
+    if jobs.pending(job):
+        return
+    params, detail = jobs.params(job), jobs.status(job).detail
+    step = _STEPS[detail.get("phase", "prepare")]
+    try:
+        following = step(serving, jobs, workers, job, params | detail)
+    except CheckFailed as failure:
+        logger.warning("model %s is not published: %s", params["model"], failure)
+        jobs.end(job, "failed", detail | {"reason": str(failure)})
+        abandon(serving, job)
+        return
+    if following == {"phase": "done"}:
+        jobs.end(job, "done", detail | following)
+    elif following is not None:
+        jobs.describe(job, jobs.status(job).detail | following)
+
+
+def abandon(serving: Serving, job: str) -> None:
+    """Forgets the collection of a job that ended before the switch."""
+    entries = serving.registry.building()
+    serving.registry.set_building([entry for entry in entries if entry.job != job])
+    serving.refresh()
+    active = serving.registry.active()
+    for entry in entries:
+        if entry.job == job and not (active and active.collection == entry.collection):
+            serving.store.drop(entry.collection)
+
+
+Step = dict[str, Any] | None
+
+
+def _prepare(serving: Serving, jobs: Jobs, workers: list[WorkerStatus], job: str, state: dict[str, Any]) -> Step:
+    serving.live(state["model"], state["collection"])
+    others = [entry for entry in serving.registry.building() if entry.job != job]
+    serving.registry.set_building([*others, Building(state["model"], state["collection"], job)])
+    return {"phase": "load"}
+
+
+def _load(serving: Serving, jobs: Jobs, workers: list[WorkerStatus], job: str, state: dict[str, Any]) -> Step:
+    if not workers or any(state["collection"] not in worker.holds for worker in workers):
+        return None
+    return _next_pass(jobs, job, state, "build")
+
+
+def _build(serving: Serving, jobs: Jobs, workers: list[WorkerStatus], job: str, state: dict[str, Any]) -> Step:
+    found = state.get("missing", 0) + state.get("extra", 0) + state.get("different", 0) - state["found_before"]
+    if found and state["passes"] < MAX_PASSES:
+        return _next_pass(jobs, job, state, "build")
+    return {"phase": "check"}
+
+
+def _check(serving: Serving, jobs: Jobs, workers: list[WorkerStatus], job: str, state: dict[str, Any]) -> Step:
+    new = serving.live(state["model"], state["collection"])
+    missing = serving.store.count(new.collection)
+    expected = sum(1 for _ in serving.gallery.ids())
+    if missing < expected - jobs.status(job).failed:
+        raise CheckFailed(f"the collection holds {missing} of {expected} images")
+    _check_probes(serving, new)
+    quality = _compare_quality(serving, new)
+    if quality and quality["new"] < quality["active"] - _TOLERANCE and not state.get("force"):
+        raise CheckFailed(
+            f"mAP@R on the labelled gallery is {quality['new']:.3f}, the active model's is {quality['active']:.3f};"
+            " publish it anyway (--force) to switch nevertheless"
+        )
+    return {"phase": "switch", "map@r": quality}
+
+
+def _switch(serving: Serving, jobs: Jobs, workers: list[WorkerStatus], job: str, state: dict[str, Any]) -> Step:
+    serving.registry.activate(state["model"], state["collection"])
+    entries = serving.registry.building()
+    serving.registry.set_building([entry for entry in entries if entry.job != job])
+    serving.refresh()
+    return {"phase": "settle"}
+
+
+def _settle(serving: Serving, jobs: Jobs, workers: list[WorkerStatus], job: str, state: dict[str, Any]) -> Step:
+    if any(worker.collection != state["collection"] for worker in workers):
+        active = serving.registry.active()
+        if active and active.collection == state["collection"]:
+            return None  # somebody has not followed yet; after a rollback nobody will
+    return _next_pass(jobs, job, state, "finish")
+
+
+def _finish(serving: Serving, jobs: Jobs, workers: list[WorkerStatus], job: str, state: dict[str, Any]) -> Step:
+    for entry in serving.registry.retain(KEPT_COLLECTIONS):
+        serving.store.drop(entry.collection)
+    return {"phase": "done"}
+
+
+_STEPS = {
+    "prepare": _prepare,
+    "load": _load,
+    "build": _build,
+    "check": _check,
+    "switch": _switch,
+    "settle": _settle,
+    "finish": _finish,
+}
+
+
+def _next_pass(jobs: Jobs, job: str, state: dict[str, Any], phase: str) -> Step:
+    found = state.get("missing", 0) + state.get("extra", 0) + state.get("different", 0)
+    jobs.append(job, PREFIXES, counted=False, size=16)
+    return {"phase": phase, "passes": state.get("passes", 0) + 1, "found_before": found}
+
+
+def _check_probes(serving: Serving, new: Live) -> None:
+    """Embeds some originals again: each must find itself."""
+    ids = list(serving.gallery.ids())
+    for id in ids[:: max(1, len(ids) // _PROBES)]:
+        try:
+            image = decode(serving.gallery.original(id), min_side=new.embedder.preprocessing.min_side)
+        except (UnreadableImage, NotFound):
+            continue
+        pixels = new.embedder.preprocessing.apply(image)[None]
+        vector = serving.batcher.embed(new.embedder, pixels, urgent=False)[0]
+        hits = serving.store.query(new.collection, vector, 1)
+        if not hits or (hits[0].id != id and hits[0].similarity < 0.99):
+            raise CheckFailed(f"image {id} does not find itself in the new collection")
+
+
+def _compare_quality(serving: Serving, new: Live) -> dict[str, float]:
+    """mAP@R of the new and of the active collection on the same labelled images; empty when too few have labels."""
+    active = serving.active()
+    labels: list[str] = []
+    vectors: dict[str, list[np.ndarray]] = {"new": [], "active": []}
+    for label, count in serving.store.labels(new.collection).items():
+        if count < 2:
+            continue
+        ids = [point.id for point in serving.store.points(new.collection, label=label, limit=100)]
+        before, after = (_vectors(serving, live.collection, ids) for live in (active, new))
+        for id in ids:
+            old, fresh = before.get(id), after.get(id)
+            if old is not None and fresh is not None:
+                vectors["active"].append(old)
+                vectors["new"].append(fresh)
+                labels.append(label)
+        if len(labels) >= _SAMPLE:
+            break
+    if len(set(labels)) < 2:
+        return {}
+    codes = np.unique(labels, return_inverse=True)[1].astype(np.int64)
+    with tempfile.TemporaryDirectory(dir=serving.settings.home) as folder:
+        arrays = {name: np.stack(rows) for name, rows in vectors.items()}
+        np.savez(Path(folder) / "vectors.npz", labels=codes, **arrays)  # type: ignore[arg-type]
+        child_process.run("workers.tasks.quality:measure", folder)
+        return json.loads((Path(folder) / "map_at_r.json").read_text())
+
+
+def _vectors(serving: Serving, collection: str, ids: list[str]) -> dict[str, np.ndarray]:
+    """id -> stored vector; a few at a time, because turning them into arrays keeps searches from running."""
+    found: dict[str, np.ndarray] = {}
+    for start in range(0, len(ids), _AT_ONCE):
+        stored = serving.store.fetch(collection, ids[start : start + _AT_ONCE], with_vectors=True)
+        found |= {id: point.vector for id, point in stored.items() if point.vector is not None}
+        time.sleep(0.005)
+    return found

@@ -1,0 +1,183 @@
+"""Makes collections agree with the gallery, for some images: the one step behind index, label, delete and repair.
+
+The gallery is changed first; then its ids come here. An image that exists gets its point or a corrected payload;
+one that does not loses its point. Safe to run twice, and side by side with itself; what a run that was cut short has
+done already counts as done by the run that repeats it.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+import numpy as np
+
+from ml.images import UnreadableImage, decode, thumbnail
+from workers.gallery import NotFound
+from workers.messages import Failure, GalleryImage
+from workers.process.serving import Live, Serving
+from workers.store import Payload, Point
+
+THUMBNAIL_PX = 320
+
+
+@dataclass
+class Outcome:
+    """What happened to each id, and which originals turned out to be no images."""
+
+    counts: dict[str, int] = field(default_factory=dict)
+    failures: list[Failure] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+
+    def clean_up(self, serving: Serving) -> None:
+        """Removes what was refused from the gallery. Called when the failures have been recorded, not before."""
+        for id in self.refused:
+            serving.gallery.forget(id)
+            serving.gallery.sweep(id)
+
+
+@dataclass(frozen=True)
+class _Changes:
+    """What brings one collection in line with the gallery."""
+
+    stored: Sequence[str]
+    removed: Sequence[str]
+    stale: Mapping[str, Payload]
+    missing: Sequence[str]
+
+
+def reconcile(
+    serving: Serving,
+    ids: Sequence[str],
+    target: Live | None = None,
+    *,
+    renew: Callable[[], None] = lambda: None,
+    intended: Mapping[str, str] = MappingProxyType({}),
+    intend: Callable[[Mapping[str, str]], None] = lambda results: None,
+) -> Outcome:
+    """Brings the points of these ids in line with the gallery.
+
+    Args:
+        serving: this worker's models, store and gallery.
+        ids: image ids, existing or not; at most a chunk.
+        target: the only collection to work on; every live one if None. The counts are those of the first.
+        renew: called now and then, to say that work goes on.
+        intended: what an earlier run, perhaps cut short, was about to do to these ids: id -> added, updated or removed.
+        intend: called with the same before anything is changed, to be kept for the next run.
+    """
+    wanted = list(dict.fromkeys(ids))
+    images = serving.gallery.find_many(wanted)
+    gone = [id for id in wanted if id not in images]
+    results: dict[str, str] = {}
+    failed: dict[str, Failure] = {}
+    written: set[str] = set()
+    # A collection may come to life while we write: whoever makes it counts on us to look again.
+    while targets := [t for t in _targets(serving, target) if t.collection not in written]:
+        for live in targets:
+            changes = _compare(serving, live.collection, images, gone)
+            missing = [id for id in changes.missing if id not in failed]
+            points = _embed(serving, live, [images[id] for id in missing], failed, renew)
+            if not written:
+                results = _results(changes, points, {id: intended[id] for id in wanted if id in intended})
+                intend(results)
+            _apply(serving, live.collection, changes, points)
+            written.add(live.collection)
+    for collection in serving.retained() if target is None else ():
+        if serving.store.exists(collection):
+            _apply(serving, collection, _compare(serving, collection, images, gone), [])
+    for id in gone:
+        serving.gallery.sweep(id)
+    _catch_up(serving, images, written)
+    refused = [id for id in failed if serving.gallery.is_intact(id)]
+    counts = dict.fromkeys(("added", "updated", "removed"), 0) | Counter(results.values())
+    counts["unchanged"] = len(ids) - len(results.keys() | failed.keys())
+    return Outcome(counts, list(failed.values()), refused)
+
+
+def _targets(serving: Serving, target: Live | None) -> Sequence[Live]:
+    return serving.targets() if target is None else (target,)
+
+
+def _compare(serving: Serving, collection: str, images: Mapping[str, GalleryImage], gone: Sequence[str]) -> _Changes:
+    points = serving.store.fetch(collection, [*images, *gone])
+    payloads = {id: _payload(image) for id, image in images.items()}
+    return _Changes(
+        stored=list(points),
+        removed=[id for id in gone if id in points],
+        stale={id: payload for id, payload in payloads.items() if id in points and points[id].payload != payload},
+        missing=[id for id in images if id not in points],
+    )
+
+
+def _embed(
+    serving: Serving,
+    target: Live,
+    images: Sequence[GalleryImage],
+    failed: dict[str, Failure],
+    renew: Callable[[], None],
+) -> list[Point]:
+    points: list[Point] = []
+    for start in range(0, len(images), serving.decode_step):
+        part = images[start : start + serving.decode_step]
+        prepared = list(serving.decoders.map(lambda image: _prepare(serving, target, image), part))
+        ready = []
+        for image, pixels in zip(part, prepared, strict=True):
+            if isinstance(pixels, Failure):
+                failed[image.id] = pixels
+            else:
+                ready.append((image, pixels))
+        if ready:
+            vectors = serving.batcher.embed(target.embedder, np.stack([pixels for _, pixels in ready]), urgent=False)
+            points += [Point(p.id, v, _payload(p)) for (p, _), v in zip(ready, vectors, strict=True)]
+        renew()
+    return points
+
+
+def _results(changes: _Changes, points: Sequence[Point], intended: Mapping[str, str]) -> dict[str, str]:
+    """What happens to each id that changes, as seen from before the first run."""
+    stored = set(changes.stored)
+    earlier = {id: result for id, result in intended.items() if (id in stored) == (result != "removed")}
+    now = dict.fromkeys(changes.removed, "removed") | dict.fromkeys(changes.stale, "updated")
+    return now | earlier | {point.id: "added" for point in points}
+
+
+def _apply(serving: Serving, collection: str, changes: _Changes, points: Sequence[Point]) -> None:
+    if changes.removed:
+        serving.store.delete(collection, changes.removed)
+    if changes.stale:
+        serving.store.set_payloads(collection, changes.stale)
+    if points:
+        serving.store.upsert(collection, points)
+
+
+def _prepare(serving: Serving, target: Live, image: GalleryImage) -> np.ndarray | Failure:
+    """Decodes an original once: for its thumbnail, if it has none, and for the model."""
+    serving.batcher.give_way()
+    try:
+        data = serving.gallery.original(image.id)
+        needs_thumbnail = not serving.gallery.has_thumbnail(image.id)
+        min_side = max(target.embedder.preprocessing.min_side, THUMBNAIL_PX if needs_thumbnail else 0)
+        decoded = decode(data, min_side=min_side, limits=serving.limits)
+    except UnreadableImage as error:
+        return Failure(image.path, error.message)
+    except NotFound:
+        return Failure(image.path, "its original is missing from storage; index the file again")
+    if needs_thumbnail:
+        serving.gallery.put_thumbnail(image.id, thumbnail(decoded, THUMBNAIL_PX))
+    return target.embedder.preprocessing.apply(decoded)
+
+
+def _catch_up(serving: Serving, images: dict[str, GalleryImage], collections: set[str]) -> None:
+    """Applies what was deleted or relabelled while we wrote: whoever does that changes the gallery before points."""
+    now = serving.gallery.find_many(images)
+    gone = [id for id in images if id not in now]
+    changed = {id: _payload(p) for id, p in now.items() if p.label != images[id].label}
+    for collection in collections if gone or changed else ():
+        if gone:
+            serving.store.delete(collection, gone)
+        if changed:
+            serving.store.set_payloads(collection, changed)
+
+
+def _payload(image: GalleryImage) -> Payload:
+    return Payload(image.path, image.label)
