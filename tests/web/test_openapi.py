@@ -60,7 +60,7 @@ def test_search_takes_a_photo_or_an_image(document):
     [
         (schemas.Result, messages.Result),
         (schemas.SearchResult, messages.SearchResult),
-        (schemas.Image, messages.Image),
+        (schemas.Image, messages.GalleryImage),
         (schemas.Job, messages.JobStatus),
         (schemas.Failure, messages.Failure),
         (schemas.LabelCount, messages.LabelCount),
