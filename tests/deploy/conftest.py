@@ -40,7 +40,7 @@ def elsewhere(tmp_path: Path) -> Iterator[Callable[[str], subprocess.Popen[str]]
         preamble = f"""
             import sys, time
             sys.path.insert(0, {str(ROOT)!r})
-            from deploy import connection, stack
+            from deploy.local import connection, stack
             from deploy.local.stack import Stack
             from tests.deploy import stand_ins
             from workers import settings
