@@ -12,7 +12,7 @@ import pytest
 
 from deploy.cli.__main__ import COMMANDS, program
 from docs import make_reference
-from docs.make_reference_api import error_classes, openapi
+from docs.make_reference import error_classes, openapi
 from ml import errors
 from tests.documents import ROOT, blocks, pages
 from workers.settings import Settings
