@@ -24,8 +24,8 @@ import numpy as np
 import requests
 from PIL import Image
 
+from deploy.cli.find_files import Walk
 from deploy.cli.upload_folder import index
-from deploy.cli.walk import Walk
 from deploy.local.stack import Stack
 from workers import settings
 from workers.client import Client

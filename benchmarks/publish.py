@@ -19,8 +19,8 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from deploy.cli.find_files import Walk
 from deploy.cli.upload_folder import index
-from deploy.cli.walk import Walk
 from deploy.local.stack import Stack
 from ml.model import bundle
 from ml.model.network import pretrained

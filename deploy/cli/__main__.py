@@ -1,6 +1,6 @@
 """The program `lookalike`: which sub-commands there are, and how every one of them ends.
 
-Each sub-command lives in a `cli_*` module that is imported when it is called, so that the program starts at once.
+Each sub-command lives in a module of this folder that is imported when it is called: the program starts at once.
 Exit status: 0 done, 1 failed, 2 wrong usage, 130 ended by Ctrl-C, 143 by SIGTERM.
 """
 
@@ -18,7 +18,7 @@ from ml.errors import LookalikeError
 # name -> (module, one line for `lookalike --help`); the function in the module has the command's name.
 COMMANDS = {
     "up": ("deploy.cli.system", "Run everything on this machine."),
-    "demo": ("deploy.cli.system", "Show the whole system at work on some photos."),
+    "demo": ("deploy.cli.demo", "Show the whole system at work on some photos."),
     "index": ("deploy.cli.index", "Add photos to the gallery and make them searchable."),
     "search": ("deploy.cli.gallery", "Find the photos that look like IMAGE."),
     "label": ("deploy.cli.gallery", "Give photos the label L."),
@@ -88,7 +88,7 @@ def program() -> None:
     """Image search by example on your own photos.
 
     A command that needs the running system uses the one that `lookalike up` started, the one that
-    LOOKALIKE_REDIS_URL names, or else starts the embedded parts for its own duration.
+    LOOKALIKE_REDIS_URL names, or else starts the embedded services for its own duration.
     """
 
 

@@ -141,6 +141,45 @@ def _is_terminal() -> bool:
     return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
 
 
+class Phases:
+    """One bar after another, for work in several phases: reading files, decoding, epochs of training, embedding.
+
+    Draws a bar of its own for each phase that `show` names; a context manager that takes the last one away. `on_phase`
+    gets the name of each phase when it begins.
+    """
+
+    def __init__(self, console: Console, on_phase: Callable[[str], None] = lambda phase: None) -> None:
+        self._console = console
+        self._on_phase = on_phase
+        self._open = contextlib.ExitStack()
+        self._phase = ""
+        self._draw: Callable[[int, int | None], None] | None = None
+
+    def __enter__(self) -> "Phases":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def show(self, phase: str, done: int, total: int) -> None:
+        """Progress of the phase `phase`. The bar of an earlier phase makes room."""
+        if phase != self._phase or self._draw is None:
+            self.close()
+            self._phase, self._draw = phase, self._open.enter_context(self._console.progress(phase, total))
+            self._on_phase(phase)
+        self._draw(done, total)
+
+    def say(self, line: str) -> None:
+        """A line that stays, above the bar."""
+        self.close()
+        self._console.say(line)
+
+    def close(self) -> None:
+        """Takes the bar away."""
+        self._open.close()
+        self._phase, self._draw = "", None
+
+
 def command(name: str, *, example: str, has_json: bool = True) -> Callable[[Callable[..., None]], click.Command]:
     """Makes a function `(console, …)` the sub-command `name`; its docstring is the help, `example` stands under it."""
 

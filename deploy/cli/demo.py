@@ -61,10 +61,8 @@ def demo(console: Console, photos: Path | None, once: bool, port: int) -> None:
                 stack = _start(console, hold, own, port, on_failure)
                 console.result(_tour(console, stack.settings, photos) | {"portal": stack.address})
                 if not once:
-                    from deploy.cli.system import wait
-
                     console.show(f"\nthe portal is open at {stack.address} – Ctrl-C stops everything")
-                    wait(stack)
+                    stack.wait()
         except Terminated:
             console.say("stopped")
 
@@ -101,8 +99,8 @@ def _tour(console: Console, connected: "Settings", photos: Path) -> dict[str, An
     """
     from deploy.cli import gallery
     from deploy.cli import index as index_command
+    from deploy.cli.find_files import Walk
     from deploy.cli.upload_folder import index, report
-    from deploy.cli.walk import Walk
     from ml.errors import LookalikeError
     from workers.client import Client
 

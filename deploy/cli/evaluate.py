@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from deploy.cli.console import Console, command, table
-from deploy.cli.phases import Phases
+from deploy.cli.console import Console, Phases, command, table
 from ml.errors import LookalikeError
 
 if TYPE_CHECKING:

@@ -32,9 +32,9 @@ def index(console: Console, paths: tuple[Path, ...], label_from: str, label: str
     they are no photos. Files that cannot be read are listed with the reason and stop nothing. Adding the same photos
     again changes nothing, so an interrupted run is continued by running it again.
     """
+    from deploy.cli.find_files import Walk
     from deploy.cli.upload_folder import index as run
     from deploy.cli.upload_folder import report
-    from deploy.cli.walk import Walk
     from deploy.local.connection import connect
     from workers import settings
     from workers.client import Client

@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from deploy.cli.console import Console, command, table
-from deploy.cli.phases import Phases
+from deploy.cli.console import Console, Phases, command, table
 
 if TYPE_CHECKING:
     from workers.client import Client

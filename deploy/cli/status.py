@@ -29,7 +29,7 @@ def status(console: Console) -> None:
     is_running = bool(before or own.redis_url)
     console.result(now.to_json() | {"running": is_running, "portal": portal})
     if not is_running:
-        console.show("nothing was running here; embedded parts were started for this command alone")
+        console.show("nothing was running here; embedded services were started for this command alone")
     for line in lines(now, portal):
         console.show(line)
 

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from deploy.cli.console import Console, command
-from deploy.cli.phases import Phases
+from deploy.cli.console import Console, Phases, command
 from deploy.cli.sweep_table import Table
 from ml.errors import LookalikeError
 

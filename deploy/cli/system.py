@@ -1,20 +1,16 @@
-"""`lookalike up`, `worker` and `web`: running the system, or one part of it."""
+"""`lookalike up`, `worker` and `web`: running the whole system, or one service of it."""
 
 import dataclasses
 import ipaddress
 import os
-import threading
 from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from deploy.cli.console import Console, command
-from deploy.cli.demo import demo
 
 if TYPE_CHECKING:
     from workers.settings import Settings
-
-__all__ = ["demo", "up", "web", "worker"]
 
 _host = click.option("--host", default="127.0.0.1", show_default=True, help="Address that the portal listens on.")
 _port = click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="And its port.")
@@ -41,18 +37,9 @@ def up(console: Console, host: str, port: int, workers: int) -> None:
             with Stack(own, (host, port), workers, say=console.step, on_failure=on_failure) as stack:
                 console.show(f"Lookalike runs at {stack.address}")
                 console.say(f"home {own.home}, logs in {own.home / 'logs'}; Ctrl-C stops it")
-                wait(stack)
+                stack.wait()
         except Terminated:
             console.say("stopped")
-
-
-def wait(stack: object) -> None:
-    """Until Ctrl-C, SIGTERM or the failure of a part."""
-    try:
-        threading.Event().wait()
-    except KeyboardInterrupt:
-        if getattr(stack, "failure", None):
-            raise
 
 
 def refuse_open_house(host: str, own: "Settings") -> None:
@@ -119,10 +106,10 @@ def _connected(name: str) -> "Settings":
 
 
 def _become(program: list[str], own: "Settings") -> NoReturn:
-    """Turns this process into the part, so that signals and exit status are the part's."""
-    from deploy.local.stack import part_environment
+    """Turns this process into the service, so that signals and exit status are the service's."""
+    from deploy.local.stack import service_environment
 
     folder = own.home / "run"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     os.chdir(folder)
-    os.execve(program[0], program, part_environment(own))  # noqa: S606 - our own Python
+    os.execve(program[0], program, service_environment(own))  # noqa: S606 - our own Python

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from deploy.cli.console import Console, command
-from deploy.cli.phases import Phases
+from deploy.cli.console import Console, Phases, command
 
 if TYPE_CHECKING:
     from ml.training.finetune import EpochReport

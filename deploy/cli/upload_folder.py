@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-from deploy.cli.walk import Found, Walk
+from deploy.cli.find_files import Found, Walk
 from ml.errors import LookalikeError
 from ml.images import UnreadableImage
 from workers.client import Client

@@ -15,7 +15,7 @@ from types import FrameType
 from deploy.local import locks
 from deploy.local.locks import AlreadyRunning, Description
 from deploy.local.stack import Stack
-from deploy.local.supervisor import PartFailed
+from deploy.local.supervisor import ServiceFailed
 from ml.errors import LookalikeError
 from workers.settings import Settings
 
@@ -26,7 +26,7 @@ START_S = 200.0  # how long another command's system may take to start
 def connect(settings: Settings, *, say: Callable[[str], None]) -> Iterator[Settings]:
     """Yields settings whose `redis_url` leads to a running system.
 
-    In this order: LOOKALIKE_REDIS_URL; the system that runs on this home; embedded parts, started here and stopped
+    In this order: LOOKALIKE_REDIS_URL; the system that runs on this home; embedded services, started here and stopped
     when the block ends.
 
     Args:
@@ -55,13 +55,13 @@ def _attach(settings: Settings, hold: contextlib.ExitStack, say: Callable[[str],
     deadline = time.monotonic() + START_S
     has_said = False
     while locks.is_held(settings.home):
-        users = locks.users_lock(settings.home)
-        if users.try_shared():
+        attached = locks.attached_lock(settings.home)
+        if attached.try_shared():
             described = Description.read(settings.home)
             if described and described.is_ready:
-                hold.callback(users.release)
+                hold.callback(attached.release)
                 return dataclasses.replace(settings, redis_url=described.redis_url, storage=described.storage)
-        users.release()
+        attached.release()
         if time.monotonic() > deadline:
             raise AlreadyRunning(
                 f"the system on {settings.home} has been starting for {START_S:.0f} s",
@@ -76,7 +76,7 @@ def _attach(settings: Settings, hold: contextlib.ExitStack, say: Callable[[str],
 
 @contextlib.contextmanager
 def _own(settings: Settings, say: Callable[[str], None]) -> Iterator[Settings]:
-    """Embedded parts for the time of the block, and for as long as another command uses them."""
+    """Embedded services for the time of the block, and for as long as another command uses them."""
     with terminable(), interrupted_by_failure() as on_failure, contextlib.ExitStack() as hold:
         try:
             stack = hold.enter_context(Stack(settings, say=say, on_failure=on_failure))
@@ -90,25 +90,25 @@ def _own(settings: Settings, say: Callable[[str], None]) -> Iterator[Settings]:
             yield stack.settings
         finally:
             if not stack.failure:
-                _wait_for_users(settings, say)
+                _wait_for_attached(settings, say)
 
 
-def _wait_for_users(settings: Settings, say: Callable[[str], None]) -> None:
+def _wait_for_attached(settings: Settings, say: Callable[[str], None]) -> None:
     """Returns when no other command uses this system, and lets no other begin."""
-    with locks.users_lock(settings.home) as users:
-        if not users.try_exclusive():
+    with locks.attached_lock(settings.home) as attached:
+        if not attached.try_exclusive():
             say("another command still uses what this one started; waiting for it (Ctrl-C stops it)")
-            while not users.try_exclusive():
+            while not attached.try_exclusive():
                 time.sleep(0.1)
         Description.remove(settings.home)
 
 
 @contextlib.contextmanager
-def interrupted_by_failure() -> Iterator[Callable[[PartFailed], None]]:
-    """Makes a part that keeps dying end the block with its error, whatever the main thread waits for."""
-    failures: list[PartFailed] = []
+def interrupted_by_failure() -> Iterator[Callable[[ServiceFailed], None]]:
+    """Makes a service that keeps dying end the block with its error, whatever the main thread waits for."""
+    failures: list[ServiceFailed] = []
 
-    def on_failure(failure: PartFailed) -> None:
+    def on_failure(failure: ServiceFailed) -> None:
         failures.append(failure)
         os.kill(os.getpid(), signal.SIGINT)
 

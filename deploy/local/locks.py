@@ -1,10 +1,10 @@
-"""Who may run on a home, and who is using what runs there.
+"""Locks on a home: who may run a system on it, and which commands are attached to the one that runs.
 
 Three files in `<home>/run`, locked with `flock`, so that no lock outlives its processes:
 
 supervisor.lock   held by the supervisor itself: held means that a system is alive on this home
-stack.lock        held by the supervisor and, inherited, by its reaper: free means that every part is really gone
-users.lock        shared by commands that use a temporary system of another command; its owner waits for them
+stack.lock        held by the supervisor and, inherited, by its reaper: free means that every service has ended
+attached.lock     shared by commands that use a temporary system of another command; its owner waits for them
 
 `stack.json` beside them describes the running system. It is there from the first moment of a start until the first
 moment of a stop, and holds the password of the embedded Valkey: readable by its owner alone.
@@ -23,7 +23,7 @@ from typing import Self
 
 from ml.errors import LookalikeError
 
-TURNOVER_S = 15.0  # how long the parts of a killed system may take to go; the reaper needs at most 8
+TURNOVER_S = 15.0  # how long the services of a killed system may take to go; the reaper needs at most 8
 
 
 class AlreadyRunning(LookalikeError):
@@ -135,7 +135,7 @@ class HomeLock:
         while not self.stack.try_exclusive():
             if time.monotonic() - started > wait_s:
                 raise AlreadyRunning(
-                    f"parts of an earlier system still run on {home}", hint="wait a moment, then start again"
+                    f"services of an earlier system still run on {home}", hint="wait a moment, then start again"
                 )
             time.sleep(0.05)
 
@@ -156,6 +156,6 @@ def is_held(home: Path) -> bool:
         return not lock.try_shared()
 
 
-def users_lock(home: Path) -> FileLock:
-    """The lock that users of another command's system share."""
-    return FileLock(home / "run" / "users.lock")
+def attached_lock(home: Path) -> FileLock:
+    """The lock that commands share which are attached to another command's system."""
+    return FileLock(home / "run" / "attached.lock")

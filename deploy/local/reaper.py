@@ -1,11 +1,12 @@
-"""The last one out: ends every part when the supervisor is gone, however it went.
+"""Ends every service when the supervisor is gone, however it went.
 
 Started by `deploy.local.supervisor` as `python -I -S reaper.py`, with its standard input at the other end of a pipe
-that only the supervisor (and, for milliseconds, a part that is just starting) holds open. Lines on it: `+N` a process
-group to look after, `-N` one that has ended. The end of the input means that the supervisor ended, `kill -9` included.
-The reaper inherits the home's lock, so the home counts as taken until the parts are really gone.
+that only the supervisor (and, for milliseconds, a service that is just starting) holds open. Lines on it: `+N` a
+process group to look after, `-N` one that has ended. The end of the input means that the supervisor ended, `kill -9`
+included.
+The reaper inherits the home's lock, so the home counts as taken until the services are really gone.
 
-Standard library alone, and nothing of Lookalike: it must outlive whatever breaks the others.
+Standard library only, and nothing of Lookalike: it must outlive whatever breaks the others.
 """
 
 import contextlib

@@ -1,7 +1,7 @@
-"""All parts on one machine: embedded Valkey, workers, portal, as children of one supervising process.
+"""All services on one machine: embedded Valkey, workers, portal, as children of one supervising process.
 
-`with Stack(settings) as stack:` is a running system; `stack.settings` leads a client to it. `deploy.local.connection`
-decides for a command whether to start one or to use one that runs; `deploy.local.supervisor` keeps the parts alive.
+`with Stack(settings) as stack:` is a running system; `stack.settings` connect a client to it. `deploy.local.connection`
+decides for a command whether to start one or to use one that runs; `deploy.local.supervisor` keeps the services alive.
 """
 
 import contextlib
@@ -11,6 +11,7 @@ import logging
 import os
 import socket
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -20,7 +21,7 @@ from types import TracebackType
 from typing import Self
 
 from deploy.local import locks, valkey
-from deploy.local.supervisor import Keeper, Part, PartFailed, Reaper
+from deploy.local.supervisor import Reaper, Service, ServiceFailed, ServiceRunner
 from deploy.local.watchdog import Watchdog
 from ml.errors import LookalikeError
 from workers.client import Client
@@ -37,7 +38,7 @@ class PortTaken(LookalikeError):
 
 
 class Stack:
-    """Runs the parts from `with` to the end of the block.
+    """Runs the services from `with` to the end of the block.
 
     Args:
         settings: of this process. Without a `redis_url` a Valkey server is started; without a `qdrant_url` the one
@@ -45,12 +46,12 @@ class Stack:
         portal: the portal's host and port; None runs no portal. Port 0 is any free one.
         workers: how many worker processes; only one can hold an embedded store.
         say: gets one line for each step of the start.
-        on_failure: called from another thread when a part keeps dying after a complete start.
+        on_failure: called from another thread when a service keeps dying after a complete start.
 
     Raises:
         AlreadyRunning: on this home there is a living system.
         PortTaken: the portal's port is in use.
-        PartFailed: a part does not start.
+        ServiceFailed: a service does not start.
     """
 
     def __init__(
@@ -60,17 +61,17 @@ class Stack:
         workers: int = 1,
         *,
         say: Callable[[str], None] = log.info,
-        on_failure: Callable[[PartFailed], None] | None = None,
+        on_failure: Callable[[ServiceFailed], None] | None = None,
     ) -> None:
         self.settings = settings
         self.address: str | None = None
-        self.failure: PartFailed | None = None
+        self.failure: ServiceFailed | None = None
         self._portal = portal
         self._workers = workers
         self._say = say
         self._on_failure = on_failure
         self._is_started = False
-        self._keepers: list[Keeper] = []
+        self._runners: list[ServiceRunner] = []
         self._undo = contextlib.ExitStack()
         if workers > 1 and settings.is_embedded_qdrant:
             raise LookalikeError(
@@ -101,7 +102,7 @@ class Stack:
             self._describe(is_ready=True)
             self._is_started = True
             if self._workers == 1:
-                undo.callback(Watchdog(self._client, self.keeper("worker")).close)
+                undo.callback(Watchdog(self._client, self.runner("worker")).close)
             self._undo = undo.pop_all()
         return self
 
@@ -111,21 +112,33 @@ class Stack:
         self._undo.close()
 
     def stop(self) -> None:
-        """Ends every part within ten seconds: first those that use the queue, then the queue."""
+        """Ends every service within ten seconds: first those that use the queue, then the queue."""
         deadline = time.monotonic() + STOP_S - 3.0
-        queue = [keeper for keeper in self._keepers if keeper.part.name == "queue"]
-        users = [keeper for keeper in self._keepers if keeper not in queue]
-        for keeper in users:
-            keeper.ask_to_stop()
-        for keeper in users:
-            keeper.stop(deadline - time.monotonic())
-        for keeper in queue:
-            keeper.stop(2.0)
-        self._keepers.clear()
+        queue = [runner for runner in self._runners if runner.service.name == "queue"]
+        users = [runner for runner in self._runners if runner not in queue]
+        for runner in users:
+            runner.ask_to_stop()
+        for runner in users:
+            runner.stop(deadline - time.monotonic())
+        for runner in queue:
+            runner.stop(2.0)
+        self._runners.clear()
 
-    def keeper(self, name: str) -> Keeper:
-        """The keeper of the part `queue`, `worker`, `worker 2` or `portal`."""
-        return next(keeper for keeper in self._keepers if keeper.part.name == name)
+    def runner(self, name: str) -> ServiceRunner:
+        """The runner of the service `queue`, `worker`, `worker 2` or `portal`."""
+        return next(runner for runner in self._runners if runner.service.name == name)
+
+    def wait(self) -> None:
+        """Returns on Ctrl-C.
+
+        Raises:
+            KeyboardInterrupt: a service failed, and `deploy.local.connection.interrupted_by_failure` ended the wait.
+        """
+        try:
+            threading.Event().wait()
+        except KeyboardInterrupt:
+            if self.failure:
+                raise
 
     @property
     def reaper_pid(self) -> int:
@@ -135,9 +148,9 @@ class Stack:
         started = time.monotonic()
         if self.settings.is_embedded_redis:
             self._say("starting the queue")
-            part, redis_url = valkey.part(self.settings.home, part_environment(self.settings))
+            service, redis_url = valkey.service(self.settings.home, service_environment(self.settings))
             self.settings = dataclasses.replace(self.settings, redis_url=redis_url)
-            self._keep(part).wait_until_ready()
+            self._keep(service).wait_until_ready()
         else:
             self._say("using the queue of LOOKALIKE_REDIS_URL")
         self._client = Client(self.settings)
@@ -145,18 +158,18 @@ class Stack:
         waiting = [self._keep(self._worker(number)) for number in range(1, self._workers + 1)]
         if listener:
             self._say("starting the portal")
-            waiting.append(self._keep(self._portal_part(listener)))
-        for keeper in waiting:
-            keeper.wait_until_ready()
+            waiting.append(self._keep(self._portal_service(listener)))
+        for runner in waiting:
+            runner.wait_until_ready()
         self._say(f"ready after {time.monotonic() - started:.1f} s")
 
-    def _keep(self, part: Part) -> Keeper:
-        keeper = Keeper(part, self._reaper, self._given_up)
-        self._keepers.append(keeper)
-        keeper.start()
-        return keeper
+    def _keep(self, service: Service) -> ServiceRunner:
+        runner = ServiceRunner(service, self._reaper, self._given_up)
+        self._runners.append(runner)
+        runner.start()
+        return runner
 
-    def _given_up(self, failure: PartFailed) -> None:
+    def _given_up(self, failure: ServiceFailed) -> None:
         self.failure = failure
         if self._is_started and self._on_failure:
             self._on_failure(failure)
@@ -182,13 +195,13 @@ class Stack:
         self.address = f"http://{shown}:{listener.getsockname()[1]}"
         return listener
 
-    def _worker(self, number: int) -> Part:
+    def _worker(self, number: int) -> Service:
         home = self.settings.home
         name = "worker" if number == 1 else f"worker {number}"
-        return Part(
+        return Service(
             name=name,
             command=worker_command(),
-            environment=part_environment(self.settings),
+            environment=service_environment(self.settings),
             is_ready=lambda pid: self._is_worker_alive(pid),
             log_path=home / "logs" / f"{name.replace(' ', '-')}.log",
             working_directory=home / "run",
@@ -199,14 +212,14 @@ class Stack:
         here = socket.gethostname()
         return any(worker.pid == pid and worker.host == here for worker in self._client.status().workers)
 
-    def _portal_part(self, listener: socket.socket) -> Part:
+    def _portal_service(self, listener: socket.socket) -> Service:
         host, port = listener.getsockname()[:2]
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
         health = f"http://{f'[{host}]' if ':' in host else host}:{port}/api/v1/health"
-        return Part(
+        return Service(
             name="portal",
             command=portal_command(f"fd://{listener.fileno()}", self.settings.home / "run"),
-            environment=part_environment(self.settings),
+            environment=service_environment(self.settings),
             is_ready=lambda _pid: _answers(health),
             log_path=self.settings.home / "logs" / "portal.log",
             working_directory=self.settings.home / "run",
@@ -253,10 +266,10 @@ def portal_command(bind: str, working_directory: Path) -> list[str]:
     ]
 
 
-def part_environment(settings: Settings) -> dict[str, str]:
+def service_environment(settings: Settings) -> dict[str, str]:
     """Of a child: ours, with every setting spelled out.
 
-    The parts run in a folder of their own and with a safe path, so that a folder `web` where the user happens to
+    The services run in a folder of their own and with a safe path, so that a folder `web` where the user happens to
     stand is never mistaken for ours.
     """
     environment = {**os.environ, **settings.environment(), "PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1"}

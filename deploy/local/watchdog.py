@@ -7,7 +7,7 @@ import logging
 import threading
 from collections.abc import Callable
 
-from deploy.local.supervisor import Keeper
+from deploy.local.supervisor import ServiceRunner
 from ml.errors import LookalikeError
 from workers.client import Client, Overloaded
 
@@ -18,14 +18,16 @@ PATIENCE = 4  # unanswered questions in a row, of ten seconds each: two minutes 
 
 
 class Watchdog:
-    """Kills a worker that leaves `PATIENCE` questions in a row unanswered; its keeper then starts another.
+    """Kills a worker that leaves `PATIENCE` questions in a row unanswered; its runner then restarts it.
 
     Only for a worker that is alone: where there are several, another one would answer.
     """
 
-    def __init__(self, client: Client, keeper: Keeper, *, every_s: float = EVERY_S, patience: int = PATIENCE) -> None:
+    def __init__(
+        self, client: Client, runner: ServiceRunner, *, every_s: float = EVERY_S, patience: int = PATIENCE
+    ) -> None:
         self._ask: Callable[[], object] = client.labels
-        self._keeper = keeper
+        self._runner = runner
         self._every_s = every_s
         self._patience = patience
         self._closed = threading.Event()
@@ -36,12 +38,12 @@ class Watchdog:
 
     def _watch(self) -> None:
         silent = 0
-        process = self._keeper.pid
+        process = self._runner.pid
         while not self._closed.wait(self._every_s):
             if (
-                self._keeper.pid != process or not self._keeper.is_ready
+                self._runner.pid != process or not self._runner.is_ready
             ):  # another process: it starts with a clean slate
-                process, silent = self._keeper.pid, 0
+                process, silent = self._runner.pid, 0
                 continue
             try:
                 self._ask()
@@ -51,6 +53,6 @@ class Watchdog:
             except LookalikeError:
                 silent += 1
             if silent >= self._patience and not self._closed.is_set():
-                log.warning("the %s answers nothing; starting it anew", self._keeper.part.name)
-                self._keeper.kill()
+                log.warning("the %s answers nothing; restarting it", self._runner.service.name)
+                self._runner.kill()
                 silent = 0

@@ -26,14 +26,14 @@ def home_settings(tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-def stand_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+def stand_in_services(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stack, "worker_command", lambda: stand_ins.WORKER)
     monkeypatch.setattr(stack, "portal_command", stand_ins.portal)
 
 
 @pytest.fixture
 def elsewhere(tmp_path: Path) -> Iterator[Callable[[str], subprocess.Popen[str]]]:
-    """Runs lines of Python, with stand-in parts, in another process; it is killed when the test ends."""
+    """Runs lines of Python, with stand-in services, in another process; it is killed when the test ends."""
     running: list[subprocess.Popen[str]] = []
 
     def run(program: str) -> subprocess.Popen[str]:

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
+from deploy.cli.find_files import Walk
 from deploy.cli.upload_folder import index
-from deploy.cli.walk import Walk
 from deploy.local.stack import Stack
 from workers import settings as settings_of
 from workers.client import Client

@@ -20,8 +20,8 @@ from pathlib import Path
 import pytest
 
 from deploy import demo_photos as making
+from deploy.cli.find_files import Walk
 from deploy.cli.upload_folder import index
-from deploy.cli.walk import Walk
 from deploy.local import valkey
 from tests.conftest import SHARED
 from tests.e2e.conftest import RunningStack

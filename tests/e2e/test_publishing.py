@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from deploy.cli.find_files import Walk
 from deploy.cli.upload_folder import index
-from deploy.cli.walk import Walk
 from deploy.local.stack import Stack
 from ml.errors import LookalikeError
 from ml.model import bundle

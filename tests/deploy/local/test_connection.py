@@ -14,7 +14,7 @@ from deploy.local.stack import Stack
 from tests.processes import wait_for
 from workers.settings import Settings
 
-pytestmark = pytest.mark.usefixtures("stand_in_parts")
+pytestmark = pytest.mark.usefixtures("stand_in_services")
 Elsewhere = Callable[[str], "subprocess.Popen[str]"]
 
 
@@ -100,7 +100,9 @@ def test_a_command_that_is_ended_stops_what_it_started(
     wait_for(lambda: not locks.is_held(home_settings.home))
 
 
-def test_a_part_that_keeps_dying_ends_the_command_with_its_error(home_settings: Settings, elsewhere: Elsewhere) -> None:
+def test_a_service_that_keeps_dying_ends_the_command_with_its_error(
+    home_settings: Settings, elsewhere: Elsewhere
+) -> None:
     command = elsewhere(
         """
         stack.worker_command = lambda: [sys.executable, "-c", stand_ins.WORKER[2].replace("600", "0.1")]

@@ -17,13 +17,13 @@ import redis
 from deploy.local import reaper, stack
 from deploy.local.locks import AlreadyRunning
 from deploy.local.stack import PortTaken, Stack
-from deploy.local.supervisor import PartFailed
+from deploy.local.supervisor import ServiceFailed
 from ml.errors import LookalikeError
 from tests.deploy import stand_ins
 from tests.processes import wait_for
 from workers.settings import Settings
 
-pytestmark = pytest.mark.usefixtures("stand_in_parts")
+pytestmark = pytest.mark.usefixtures("stand_in_services")
 Elsewhere = Callable[[str], "subprocess.Popen[str]"]
 
 
@@ -53,16 +53,16 @@ def test_the_queue_comes_back_at_the_same_address(home_settings: Settings) -> No
     with Stack(home_settings) as running:
         queue = redis.Redis.from_url(running.settings.redis_url)
         queue.set("job", "kept")
-        keeper = running.keeper("queue")
-        assert keeper.pid
-        os.kill(keeper.pid, signal.SIGKILL)
-        wait_for(lambda: keeper.restarts == 1 and keeper.is_ready)
+        runner = running.runner("queue")
+        assert runner.pid
+        os.kill(runner.pid, signal.SIGKILL)
+        wait_for(lambda: runner.restarts == 1 and runner.is_ready)
         assert queue.get("job") == b"kept"
 
 
 def test_the_portal_answers_while_it_restarts(home_settings: Settings) -> None:
     with Stack(home_settings, portal=("127.0.0.1", 0)) as running:
-        pid = running.keeper("portal").pid
+        pid = running.runner("portal").pid
         assert pid
         os.kill(pid, signal.SIGKILL)
         with urllib.request.urlopen(f"{running.address}/api/v1/health", timeout=15) as answer:
@@ -88,10 +88,10 @@ def test_it_says_what_it_does(home_settings: Settings) -> None:
 
 
 def test_it_stops_everything_within_ten_seconds(home_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    stubborn = [part.replace("lambda *_: sys.exit(0)", "signal.SIG_IGN") for part in stand_ins.WORKER]
+    stubborn = [service.replace("lambda *_: sys.exit(0)", "signal.SIG_IGN") for service in stand_ins.WORKER]
     monkeypatch.setattr(stack, "worker_command", lambda: stubborn)
     with Stack(home_settings, portal=("127.0.0.1", 0)) as running:
-        groups = [running.keeper(name).pid for name in ("queue", "worker", "portal")]
+        groups = [running.runner(name).pid for name in ("queue", "worker", "portal")]
         started = time.monotonic()
     assert time.monotonic() - started < 10
     assert not any(reaper.is_alive(group) for group in groups if group)
@@ -113,14 +113,14 @@ def test_after_a_kill_it_starts_at_once_and_everything_is_there(home_settings: S
         with Stack(settings, portal=("127.0.0.1", 0)) as running:
             import redis
             redis.Redis.from_url(running.settings.redis_url).set("job", "kept")
-            print(*(running.keeper(name).pid for name in ("queue", "worker", "portal")), running.reaper_pid, flush=True)
+            print(*(running.runner(name).pid for name in ("queue", "worker", "portal")), running.reaper_pid, flush=True)
             time.sleep(600)
         """
     )
     assert first.stdout
     groups = [int(group) for group in first.stdout.readline().split()]
     first.kill()
-    with Stack(home_settings) as running:  # at once: it waits for the old parts itself
+    with Stack(home_settings) as running:  # at once: it waits for the old services itself
         assert not any(reaper.is_alive(group) for group in groups)
         assert redis.Redis.from_url(running.settings.redis_url).get("job") == b"kept"
 
@@ -143,7 +143,7 @@ def test_a_worker_that_fails_ends_the_start_with_its_words(
     home_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stack, "worker_command", lambda: stand_ins.FAILING_WORKER)
-    with pytest.raises(PartFailed, match="the worker did not start: the store is damaged"), Stack(home_settings):
+    with pytest.raises(ServiceFailed, match="the worker did not start: the store is damaged"), Stack(home_settings):
         pass
     assert not (home_settings.home / "run" / "stack.json").exists()
 

@@ -10,7 +10,7 @@ from workers.client import Client, Overloaded, Unavailable
 from workers.messages import LabelCount
 from workers.settings import Settings
 
-pytestmark = pytest.mark.usefixtures("stand_in_parts")
+pytestmark = pytest.mark.usefixtures("stand_in_services")
 
 
 class _Answering(Client):
@@ -31,22 +31,22 @@ def test_only_silence_is_punished(home_settings: Settings, ending: Exception | N
     with Stack(home_settings) as running:
         client = _Answering(running.settings)
         client.ending = ending
-        keeper = running.keeper("worker")
-        watchdog = Watchdog(client, keeper, every_s=0.02, patience=3)
-        wait_for(lambda: client.questions >= 3 and keeper.restarts == restarts)
+        runner = running.runner("worker")
+        watchdog = Watchdog(client, runner, every_s=0.02, patience=3)
+        wait_for(lambda: client.questions >= 3 and runner.restarts == restarts)
         if not restarts:
             wait_for(lambda: client.questions >= 10)
         watchdog.close()
-        assert keeper.restarts >= restarts if restarts else keeper.restarts == 0
+        assert runner.restarts >= restarts if restarts else runner.restarts == 0
 
 
 def test_a_system_with_one_worker_is_watched(home_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     watched: list[str] = []
 
     class Seen(Watchdog):
-        def __init__(self, client: Client, keeper: stack.Keeper) -> None:
-            watched.append(keeper.part.name)
-            super().__init__(client, keeper)
+        def __init__(self, client: Client, runner: stack.ServiceRunner) -> None:
+            watched.append(runner.service.name)
+            super().__init__(client, runner)
 
     monkeypatch.setattr(stack, "Watchdog", Seen)
     with Stack(home_settings):

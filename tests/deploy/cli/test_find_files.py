@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.cli.walk import Found, Walk
+from deploy.cli.find_files import Found, Walk
 
 
 def make(folder: Path, *names: str) -> None:

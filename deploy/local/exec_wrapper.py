@@ -1,8 +1,8 @@
-"""Becomes a part: tells the reaper of itself, asks to end with its parent, then turns into the program.
+"""Exec wrapper: registers with the reaper, asks to end with its parent, then executes the service's program.
 
-Started by `deploy.local.supervisor` as `python -I -S launcher.py PIPE PROGRAM…` in a session of its own. It tells the
-reaper *before* it turns into the program, so there is no moment in which a part runs that nobody would clean up.
-Standard library alone: it must start in milliseconds and cannot be broken by the packages of the parts.
+Started by `deploy.local.supervisor` as `python -I -S exec_wrapper.py PIPE PROGRAM…` in a session of its own. It
+registers *before* it executes, so there is no moment in which a service runs that nobody would clean up.
+Standard library only: it must start in milliseconds and cannot be broken by the packages of the services.
 """
 
 import ctypes
@@ -19,7 +19,7 @@ def main(pipe: int, command: list[str]) -> None:
     os.set_inheritable(pipe, False)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-    # The supervisor ignores nothing, but a shell's `nohup` or `&` may: a part hears the signals that stop it.
+    # The supervisor ignores nothing, but a shell's `nohup` or `&` may: a service hears the signals that stop it.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
     os.execvp(command[0], command)  # noqa: S606 - the list comes from our own supervisor
