@@ -37,9 +37,10 @@ from torchvision import transforms
 
 from deploy import demo_photos
 from ml import images
-from ml.model import bundle, embedder
+from ml.model import embedder
 from ml.model.network import EmbeddingModel, pretrained
 from ml.model.openvino_backend import OpenVinoNetwork, available_cores, ov
+from ml.model.save import save_bundle
 
 GROCERY = Path(__file__).parents[2] / "shared" / "data" / "grocery" / "test"
 Step = Callable[[], object]
@@ -90,7 +91,7 @@ def read(folder: Path | None, scratch: Path, count: int) -> list[bytes]:
 
 def measure(photos: list[bytes], scratch: Path, size: Size, *, with_compile: bool) -> dict[str, Any]:
     model, preprocessing = pretrained()
-    saved = bundle.save(model, scratch / "bundle", name="lite0")
+    saved = save_bundle(model, scratch / "bundle", name="lite0")
     began = time.perf_counter()
     embedder.load(saved.directory, device="cpu", cache_dir=scratch / "compiled")
     cold_s, began = time.perf_counter() - began, time.perf_counter()

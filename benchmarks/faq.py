@@ -24,10 +24,13 @@ from ml.data import datasets
 from ml.data.datasets import Dataset
 from ml.errors import LookalikeError
 from ml.evaluation.evaluate import evaluate
-from ml.model import bundle, embedder
-from ml.model.network import EmbeddingModel, default_preprocessing, pretrained
+from ml.model import embedder
+from ml.model.backbone import default_preprocessing
+from ml.model.network import EmbeddingModel, pretrained
+from ml.model.save import save_bundle
+from ml.training.config import TrainConfig, preset_config
 from ml.training.features import Cache
-from ml.training.train import TrainConfig, preset_config, train
+from ml.training.train import train
 
 PER_CLASS = (2, 4, 8, 16)
 SIZES = (96, 128, 160, 224)
@@ -101,7 +104,7 @@ def backbones(base: TrainConfig, data: Dataset, test: Dataset, work: Path, cache
             rows.append(replace(row, what=name))
         except LookalikeError:
             model = EmbeddingModel(name, default_preprocessing(name)).eval()
-            bundle.save(model, work / name, name=name)
+            save_bundle(model, work / name, name=name)
             rows.append(Row(f"{name} (weights not here)", None, None, speed(work / name)))
     return rows
 
@@ -142,7 +145,7 @@ def _fill(count: int, dim: int) -> tuple[int, int]:
 def untrained(test: Dataset, work: Path) -> Row:
     """The default model as it comes."""
     model, _ = pretrained()
-    bundle.save(model, work / "untrained", name="untrained")
+    save_bundle(model, work / "untrained", name="untrained")
     metrics = evaluate(work / "untrained", test).metrics
     return Row("untrained", round(100 * metrics["map@r"], 1), round(100 * metrics["recall@1"], 1))
 

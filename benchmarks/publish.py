@@ -22,8 +22,8 @@ from pathlib import Path
 from deploy.cli.find_files import Walk
 from deploy.cli.upload_folder import index
 from deploy.local.stack import Stack
-from ml.model import bundle
 from ml.model.network import pretrained
+from ml.model.save import save_bundle
 from workers import settings as settings_of
 from workers.client import Client
 
@@ -101,7 +101,7 @@ def main() -> None:
         if options.model is None:
             network, preprocessing = pretrained()
             network, _ = pretrained(preprocessing=dataclasses.replace(preprocessing, size_px=192, resize_px=192))
-            bundle.save(network, model, name="other")
+            save_bundle(network, model, name="other")
         settings = settings_of.load({"LOOKALIKE_HOME": f"{home}/home"})
         with Stack(settings, portal=None) as stack:
             client = Client(stack.settings)

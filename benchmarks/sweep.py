@@ -30,8 +30,8 @@ from ml.ray_cluster.session import session
 from ml.sweeps import search_space
 from ml.sweeps.record import Record
 from ml.sweeps.run import SweepPlan, SweepResult, sweep
+from ml.training.config import TrainConfig, preset_config
 from ml.training.lineage import device_name
-from ml.training.train import TrainConfig, preset_config
 
 GROCERY = Path(__file__).resolve().parents[2] / "shared" / "data" / "grocery" / "train"
 SETTINGS = ("lr=3e-5,1e-4,3e-4,1e-3", "temperature=0.02,0.05,0.2")  # 12, from too little to too much
@@ -128,8 +128,9 @@ def sharing(data: Dataset, source: Path, folder: Path, *, is_quick: bool) -> dic
 _ONE_RUN = """
 import json, sys
 from pathlib import Path
-from ml import datasets
-from ml.training.train import preset_config, train
+from ml.data import datasets
+from ml.training.config import preset_config
+from ml.training.train import train
 train(preset_config("fast", **json.loads(sys.argv[3])), datasets.load(Path(sys.argv[1])), Path(sys.argv[2]))
 """
 

@@ -35,10 +35,11 @@ from deploy import demo_photos
 from ml.data import datasets
 from ml.data.datasets import Dataset
 from ml.evaluation.evaluate import evaluate
-from ml.model import bundle
 from ml.model.network import EmbeddingModel, pretrained
+from ml.model.save import save_bundle
 from ml.training import lineage
-from ml.training.train import TrainConfig, preset_config, train
+from ml.training.config import TrainConfig, preset_config
+from ml.training.train import train
 
 GROCERY = Path(__file__).parents[2] / "shared" / "data" / "grocery"
 QUICK: dict[str, Any] = {"train_px": 64, "test_px": 64, "dim": 160}
@@ -101,7 +102,7 @@ def _untrained(size_px: int | None) -> Callable[..., Path]:
         model, preprocessing = pretrained()
         if size_px:
             model.preprocessing = replace(preprocessing, size_px=size_px, resize_px=size_px, fit="squash")
-        return bundle.save(model, folder, name=folder.name).directory
+        return save_bundle(model, folder, name=folder.name).directory
 
     return make
 
@@ -157,7 +158,7 @@ def _pytorch_metric_learning(
             if time.perf_counter() > until:
                 break
     model.preprocessing = preprocessing
-    return bundle.save(model.eval(), folder, name="pml").directory
+    return save_bundle(model.eval(), folder, name="pml").directory
 
 
 def _features(model: EmbeddingModel, x: torch.Tensor) -> torch.Tensor:

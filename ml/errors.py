@@ -2,7 +2,7 @@
 
 LookalikeError            anything that a person can do something about; the command line prints it as one line
 ├── UnreadableImage       bytes that are no image we accept                       (ml.images)
-├── BadBundle             a model on disk that is damaged or incomplete             (ml.model.bundle)
+├── BadBundle             a model on disk that is damaged or incomplete             (here)
 ├── BadDataset            a folder or table that cannot be trained or evaluated on  (ml.data.datasets)
 ├── TrainingFailed        a run that cannot go on: NaN loss, no memory, disk full   (ml.training.train)
 ├── UnknownModel          a name that the registry does not hold                    (ml.model.registry)
@@ -34,3 +34,7 @@ class LookalikeError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message}\nhint: {self.hint}" if self.hint else self.message
+
+
+class BadBundle(LookalikeError):
+    """A model on disk is damaged or incomplete, or does not give the vectors that it gave when it was saved."""

@@ -146,7 +146,7 @@ def _new_plan(options: dict[str, Any]) -> "SweepPlan":
     from ml.sweeps import search_space
     from ml.sweeps.run import DEFAULT_EPOCHS, DEFAULT_HOLDOUT, DEFAULT_SPACE, DEFAULT_TRIALS, SweepPlan
     from ml.sweeps.search_space import BadSearchSpace, Choice
-    from ml.training.train import TrainConfig, preset_config
+    from ml.training.config import TrainConfig, preset_config
 
     space = dict(search_space.parse(options["grid"], TrainConfig))
     if options["space"] is not None:

@@ -10,8 +10,8 @@ import click
 from deploy.cli.console import Console, Phases, command
 
 if TYPE_CHECKING:
+    from ml.training.config import TrainConfig
     from ml.training.finetune import EpochReport
-    from ml.training.train import TrainConfig
     from workers.settings import Settings
 
 _LOSSES = "normsoftmax, softmax, proxy_anchor, arcface, multi_similarity, triplet, …"
@@ -69,7 +69,7 @@ def train(
     """
     from deploy.cli import training_data
     from ml.model.registry import Registry
-    from ml.training.train import preset_config
+    from ml.training.config import preset_config
     from workers import settings
     from workers.client.training import reporting_to
 

@@ -16,7 +16,7 @@ import numpy as np
 from ml import images
 from ml.data.datasets import BadDataset, Dataset, LeftOut, Progress
 from ml.images import UnreadableImage
-from ml.model.bundle import Preprocessing
+from ml.preprocessing import Preprocessing
 
 
 @dataclass(frozen=True)

@@ -8,36 +8,17 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from PIL import Image
 
-from ml.model.bundle import Bundle, Preprocessing
+from ml.model.backend import Network
+from ml.model.bundle import Bundle
+from ml.preprocessing import Preprocessing
 
 log = logging.getLogger(__name__)
 
 _CUDA_DRIVERS = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/dxg")
-
-
-class Interrupted(Exception):
-    """A call was ended by `interrupt` and gave nothing."""
-
-
-class Network(Protocol):
-    """A loaded network on some device."""
-
-    device: str
-    precision: str
-    why: str
-
-    def __call__(self, pixels: np.ndarray) -> np.ndarray:
-        """uint8 [n, s, s, 3] to float32 [n, dim], rows of unit length."""
-        ...
-
-    def interrupt(self) -> None:
-        """From another thread: ends the call under way, where the device can, which then raises Interrupted."""
-        ...
 
 
 class Embedder:
@@ -102,7 +83,7 @@ def load(bundle_dir: Path, *, device: str = "auto", cache_dir: Path | None = Non
     """Loads a bundle and checks it against its golden image.
 
     Args:
-        bundle_dir: a folder that `bundle.save` wrote.
+        bundle_dir: a folder that `save_bundle` wrote.
         device: auto, cuda or cpu.
         cache_dir: where compiled models are kept between starts; None keeps none.
 

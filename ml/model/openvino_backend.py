@@ -20,8 +20,8 @@ from xml.etree import ElementTree
 import numpy as np
 
 from ml import child_process
+from ml.model.backend import Interrupted
 from ml.model.bundle import Bundle
-from ml.model.embedder import Interrupted
 from ml.storage import sync
 
 # OpenVINO tells Google Analytics of every import, through a package that it can do without.

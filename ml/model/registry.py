@@ -73,7 +73,7 @@ class Registry:
         """Keeps a copy of a bundle under a name of its own, once it gave its golden vector again.
 
         Args:
-            bundle_dir: a folder that `bundle.save` wrote.
+            bundle_dir: a folder that `save_bundle` wrote.
             name: what to call it; the bundle's own name if None. A name that is taken by another model gets a version
                 behind it: `name-v2`.
             cache_dir: where the network that the check compiles is kept, as for `embedder.load`.
@@ -112,7 +112,7 @@ class Registry:
         work_dir.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=work_dir) as folder:
             bundle_dir = Path(folder) / DEFAULT_MODEL
-            child_process.run("ml.model.network:save_default", str(bundle_dir), str(work_dir / "compiled"))
+            child_process.run("ml.model.default:save_default", str(bundle_dir), str(work_dir / "compiled"))
             return self.register(bundle_dir, cache_dir=work_dir / "compiled")
 
     def models(self) -> list[ModelRecord]:

@@ -31,8 +31,9 @@ from ml.ray_cluster.session import cores, session
 from ml.ray_cluster.shared_cache import SharedCache, open_shelf
 from ml.training import checkpoints, train
 from ml.training.checkpoints import TrainingFailed
+from ml.training.config import TrainConfig
 from ml.training.finetune import EpochReport, entry, report_of
-from ml.training.train import Run, TrainConfig, TrainResult
+from ml.training.train import Run, TrainResult
 
 if TYPE_CHECKING:
     import pyarrow.fs

@@ -20,7 +20,7 @@ from ml.data import decoding
 from ml.data.datasets import Dataset, Progress
 from ml.data.decoding import Pixels
 from ml.errors import LookalikeError
-from ml.model.bundle import Preprocessing
+from ml.preprocessing import Preprocessing
 from ml.training.features import Cache
 
 _CLAIM_S = 120.0  # features that nobody delivered by then are computed by whoever asks next

@@ -33,7 +33,7 @@ from ml.sweeps.search_space import BadSearchSpace, Choice, Range, Space
 from ml.sweeps.searcher import METRIC, Questions
 from ml.sweeps.trial import Job, Notes, run
 from ml.training.checkpoints import TrainingFailed
-from ml.training.train import TrainConfig
+from ml.training.config import TrainConfig
 
 log = logging.getLogger(__name__)
 

@@ -19,8 +19,9 @@ from ml.errors import LookalikeError
 from ml.ray_cluster.shared_cache import SharedCache
 from ml.sweeps.record import Record, Trial, trial_id
 from ml.sweeps.searcher import METRIC
+from ml.training.config import TrainConfig
 from ml.training.finetune import EpochReport, entry
-from ml.training.train import TrainConfig, TrainResult, train
+from ml.training.train import TrainResult, train
 
 log = logging.getLogger(__name__)
 

@@ -12,8 +12,8 @@ from torch.nn import functional
 from ml.data import decoding
 from ml.data.datasets import Dataset, Progress
 from ml.data.decoding import Pixels
-from ml.model.bundle import Preprocessing
 from ml.model.network import EmbeddingModel
+from ml.preprocessing import Preprocessing
 from ml.training import finetune
 
 _BATCH = 64

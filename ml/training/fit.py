@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,16 +22,14 @@ from ml.data.decoding import Pixels
 from ml.errors import LookalikeError
 from ml.evaluation.metrics import evaluate_retrieval
 from ml.evaluation.pairs import count_pairs
-from ml.model.bundle import Preprocessing
 from ml.model.network import EmbeddingModel, pretrained
+from ml.preprocessing import Preprocessing
 from ml.training import finetune, frozen_backbone, losses
 from ml.training.checkpoints import Checkpoint
 from ml.training.closed_form_head import closed_form_head
+from ml.training.config import TrainConfig
 from ml.training.features import Cache, Reader, project
 from ml.training.finetune import EpochReport, FeatureNetwork, Peers, Schedule
-
-if TYPE_CHECKING:
-    from ml.training.train import TrainConfig
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +63,7 @@ def device_of(name: str) -> torch.device:
 
 
 def fit(
-    config: "TrainConfig",
+    config: TrainConfig,
     data: Dataset,
     run_dir: Path,
     *,
@@ -128,7 +126,7 @@ def fit(
     )
 
 
-def _untrained(config: "TrainConfig") -> tuple[EmbeddingModel, Preprocessing]:
+def _untrained(config: TrainConfig) -> tuple[EmbeddingModel, Preprocessing]:
     model, given = pretrained(config.backbone, layer_norm=True)
     preprocessing = replace(
         given,
@@ -151,7 +149,7 @@ def _before(reader: Reader, seen: Pixels, held: np.ndarray) -> dict[str, float]:
 
 
 def _finetune(
-    config: "TrainConfig",
+    config: TrainConfig,
     network: FeatureNetwork,
     data: Dataset,
     labels: np.ndarray,
@@ -227,7 +225,7 @@ def _plain(size_px: int) -> Callable[[Tensor], Tensor]:
 
 
 def _fit_closed_form(
-    config: "TrainConfig", model: EmbeddingModel, reader: Reader, array: np.ndarray, labels: np.ndarray
+    config: TrainConfig, model: EmbeddingModel, reader: Reader, array: np.ndarray, labels: np.ndarray
 ) -> np.ndarray:
     """Gives the model its head, from the training images, and their mirror images where the model uses those.
 
@@ -272,7 +270,7 @@ def _linear(dim: int, feature_dim: int, weight: Tensor) -> nn.Linear:
     return linear
 
 
-def _exported(config: "TrainConfig", model: EmbeddingModel, preprocessing: Preprocessing) -> EmbeddingModel:
+def _exported(config: TrainConfig, model: EmbeddingModel, preprocessing: Preprocessing) -> EmbeddingModel:
     """The model as timm makes it, with the trained weights, on the CPU."""
     fresh = EmbeddingModel(model.backbone_name, preprocessing, layer_norm=True)
     model.cpu()
@@ -282,7 +280,7 @@ def _exported(config: "TrainConfig", model: EmbeddingModel, preprocessing: Prepr
 
 
 def _measured(
-    config: "TrainConfig",
+    config: TrainConfig,
     model: EmbeddingModel,
     reader: Reader,
     seen: Pixels,

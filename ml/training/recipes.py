@@ -22,7 +22,7 @@ from ml.data.datasets import BadDataset, Dataset, Progress
 from ml.evaluation import evaluate
 from ml.evaluation.metrics import Retrieval, binary_codes, evaluate_retrieval
 from ml.model import embedder
-from ml.training.train import TrainConfig
+from ml.training.config import TrainConfig
 
 Pairs = list[tuple[Path, str]]
 

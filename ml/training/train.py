@@ -6,142 +6,29 @@ call the same one. Two presets: `fast` fits a linear head in closed form on feat
 data give progress, early stopping and the threshold of a match; the test set is only ever measured.
 """
 
-import dataclasses
 import hashlib
 import json
 import logging
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ml.data import datasets
-from ml.data.augment import Augmentation
 from ml.data.datasets import Dataset, Progress
 from ml.errors import LookalikeError
 from ml.evaluation.evaluate import Evaluation, evaluate
-from ml.model import bundle
-from ml.model.bundle import Bundle
-from ml.model.network import DEFAULT_BACKBONE
-from ml.training import checkpoints, fit, lineage, losses
+from ml.model.bundle import MODEL_JSON, Bundle
+from ml.model.save import save_bundle
+from ml.training import checkpoints, fit, lineage
 from ml.training.checkpoints import TrainingFailed
+from ml.training.config import TrainConfig
 from ml.training.features import Cache
 from ml.training.finetune import EpochReport, Peers, entry, report_of
 
 log = logging.getLogger(__name__)
-
-__all__ = ["PRESETS", "EpochReport", "TrainConfig", "TrainResult", "TrainingFailed", "train"]
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """Everything that decides what a run computes, apart from the data. `--help` and sweeps read the fields.
-
-    Args:
-        preset: fast or accurate; `preset_config` gives each one's settings.
-        backbone: efficientnet_lite0, a name of timm, NAME@FILE, or the folder of a bundle to go on from.
-        loss: one of `ml.training.losses.NAMES`.
-        dim: length of the vectors.
-        head: closed_form (whitening within classes, fitted after training), linear (trained with the network) or none.
-        epochs: passes over the images; 0 leaves the network as it is.
-        head_epochs: of these, the first that train head and loss alone.
-        train_px: side of the images in training.
-        test_px: side of the images that the finished model takes; larger than train_px does better (FixRes).
-        margin: share of width and height that the finished model cuts off around the middle.
-        mirror: the finished model averages each image with its mirror image.
-        lr: highest learning rate of the network.
-        loss_lr: highest learning rate of class weights and a linear head.
-        weight_decay: of the network.
-        warmup: share of the steps in which the rates rise.
-        temperature: of NormSoftmax.
-        classes_per_batch: different classes in a batch.
-        images_per_class: of each; 0 draws images regardless of class.
-        clip_norm: largest norm of the gradient.
-        keep_pretrained: share of the pretrained weights in the finished ones (WiSE-FT).
-        init_from_means: begin with class means of the pretrained embeddings as class weights.
-        shrinkage: of the closed form's covariance.
-        holdout: share of the classes held out for progress, early stopping and the threshold.
-        patience: epochs without a better mAP@R of held-out classes before stopping; 0 never stops.
-        seed: of everything random.
-        augmentation: how images vary in training.
-    """
-
-    preset: str = "accurate"
-    backbone: str = DEFAULT_BACKBONE
-    loss: str = "normsoftmax"
-    dim: int = 512
-    head: str = "closed_form"
-    epochs: int = 20
-    head_epochs: int = 0
-    train_px: int = 128
-    test_px: int = 224
-    margin: float = 0.0
-    mirror: bool = True
-    lr: float = 1e-4
-    loss_lr: float = 1e-2
-    weight_decay: float = 1e-2
-    warmup: float = 0.25
-    temperature: float = losses.TEMPERATURE
-    classes_per_batch: int = 8
-    images_per_class: int = 4
-    clip_norm: float = 5.0
-    keep_pretrained: float = 0.0
-    init_from_means: bool = True
-    shrinkage: float = 1.0
-    holdout: float = 0.1
-    patience: int = 0
-    seed: int = 0
-    augmentation: Augmentation = field(default_factory=Augmentation)
-
-    def __post_init__(self) -> None:
-        checks = {
-            "preset": self.preset in PRESETS,
-            "loss": self.loss in losses.NAMES,
-            "head": self.head in ("closed_form", "linear", "none"),
-            "dim": self.dim >= 1,
-            "epochs": self.epochs >= 0,
-            "train_px": 32 <= self.train_px <= 1024,
-            "test_px": 32 <= self.test_px <= 1024,
-            "lr": self.lr > 0,
-            "loss_lr": self.loss_lr > 0,
-            "temperature": self.temperature > 0,
-            "classes_per_batch": self.classes_per_batch >= 2,
-            "images_per_class": self.images_per_class >= 0,
-            "keep_pretrained": 0 <= self.keep_pretrained < 1,
-            "shrinkage": self.shrinkage > 0,
-            "holdout": 0 <= self.holdout < 1,
-            "warmup": 0 <= self.warmup <= 1,
-            "margin": 0 <= self.margin < 0.9,
-        }
-        for name, is_good in checks.items():
-            if not is_good:
-                raise LookalikeError(f"{name} is {getattr(self, name)!r}", hint=_HINTS.get(name, "see --help"))
-
-    def to_json(self) -> dict[str, Any]:
-        """A dict of plain JSON types."""
-        return dataclasses.asdict(self)
-
-
-_HINTS = {"loss": f"use one of {', '.join(losses.NAMES)}", "preset": "use fast or accurate"}
-
-# What each preset changes; benchmarks/training.py measures both, docs/how-to/train-a-model.md says when to use which.
-PRESETS: dict[str, dict[str, Any]] = {
-    "accurate": {},
-    "fast": {"epochs": 0, "margin": 0.125},
-}
-
-
-def preset_config(preset: str, **changes: Any) -> TrainConfig:
-    """The settings of a preset, with changes.
-
-    Raises:
-        LookalikeError: there is no such preset, or a value makes no sense.
-    """
-    if preset not in PRESETS:
-        raise LookalikeError(f"there is no preset {preset!r}", hint=_HINTS["preset"])
-    return TrainConfig(**({"preset": preset} | PRESETS[preset] | changes))
 
 
 @dataclass(frozen=True)
@@ -258,7 +145,7 @@ def train(
 
 def _finished(model_dir: Path, test: Dataset | None) -> Bundle | None:
     """The model of a run that was ended before; None where there is none, or the test set was not measured."""
-    if not (model_dir / bundle.MODEL_JSON).exists():
+    if not (model_dir / MODEL_JSON).exists():
         return None
     found = Bundle.load(model_dir)
     measured = found.lineage.get("test", {}).get("fingerprint")
@@ -280,7 +167,7 @@ def _near_copies(measured: Evaluation, fitted: "fit.Fitted", known: set[Path]) -
 
 def _save(fitted: "fit.Fitted", directory: Path, name: str, metrics: dict[str, Any], facts: dict[str, Any]) -> Bundle:
     try:
-        return bundle.save(
+        return save_bundle(
             fitted.model, directory, name=name, metrics=metrics, lineage=facts, threshold=fitted.threshold
         )
     except Exception as error:  # safetensors has its own family for a full disk

@@ -12,9 +12,9 @@ from deploy.cli.find_files import Walk
 from deploy.cli.upload_folder import index
 from deploy.local.stack import Stack
 from ml.errors import LookalikeError
-from ml.model import bundle
 from ml.model.network import pretrained
 from ml.model.registry import UnknownModel
+from ml.model.save import save_bundle
 from workers import settings as settings_of
 from workers.client import Busy, Client
 from workers.gallery import image_id
@@ -28,7 +28,7 @@ def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     smaller = dataclasses.replace(preprocessing, size_px=128, resize_px=128)
     model, _ = pretrained(preprocessing=smaller)
     folder = tmp_path_factory.mktemp("models") / "small"
-    bundle.save(model, folder, name="small")
+    save_bundle(model, folder, name="small")
     return folder
 
 
@@ -145,7 +145,7 @@ def test_a_stopped_publish_leaves_no_collection_behind(client: Client) -> None:
 def test_a_damaged_model_is_refused(small_model: Path, tmp_path: Path, client: Client) -> None:
     import shutil
 
-    from ml.model.bundle import BadBundle
+    from ml.errors import BadBundle
 
     damaged = tmp_path / "damaged"
     shutil.copytree(small_model, damaged)

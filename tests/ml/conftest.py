@@ -10,11 +10,12 @@ from PIL import Image
 
 from ml.data import datasets
 from ml.data.datasets import Dataset
-from ml.model import bundle, embedder
+from ml.model import embedder
 from ml.model.bundle import Bundle
 from ml.model.embedder import Embedder
 from ml.model.network import pretrained
-from ml.training.train import TrainConfig, preset_config
+from ml.model.save import save_bundle
+from ml.training.config import TrainConfig, preset_config
 
 
 def write_image(path: Path, seed: int = 0, size: tuple[int, int] = (40, 32)) -> Path:
@@ -28,7 +29,7 @@ def write_image(path: Path, seed: int = 0, size: tuple[int, int] = (40, 32)) -> 
 @pytest.fixture(scope="session")
 def default_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """The untrained default model."""
-    return bundle.save(pretrained()[0], tmp_path_factory.mktemp("models") / "default", name="default")
+    return save_bundle(pretrained()[0], tmp_path_factory.mktemp("models") / "default", name="default")
 
 
 @pytest.fixture(scope="session")

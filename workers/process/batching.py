@@ -18,7 +18,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ml.model.embedder import Embedder, Interrupted
+from ml.model.backend import Interrupted
+from ml.model.embedder import Embedder
 from workers.metrics import BATCH_IMAGES
 
 MAX_BATCH = 32

@@ -8,7 +8,7 @@ import pytest
 from ml import images
 from ml.data import datasets, decoding
 from ml.data.datasets import BadDataset
-from ml.model.network import default_preprocessing
+from ml.model.backbone import default_preprocessing
 from tests.ml.conftest import write_image
 
 SMALL = replace(default_preprocessing("tf_efficientnet_lite0"), size_px=32, resize_px=36)

@@ -13,7 +13,8 @@ from ml.data.datasets import BadDataset
 from ml.evaluation.evaluate import evaluate, evaluate_distances
 from ml.evaluation.metrics import evaluate_retrieval
 from ml.evaluation.report import render, write
-from ml.training.train import preset_config, train
+from ml.training.config import preset_config
+from ml.training.train import train
 from tests.ml.conftest import write_image
 
 HOSTILE = "<img src=x onerror=alert(1)>\"'&amp;"

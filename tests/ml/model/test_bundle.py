@@ -13,8 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from ml.model.bundle import BadBundle, Bundle, Preprocessing, save
+from ml.errors import BadBundle
+from ml.model.bundle import Bundle
 from ml.model.network import EmbeddingModel, from_bundle
+from ml.model.save import save_bundle
+from ml.preprocessing import Preprocessing
 
 TINY = Preprocessing(32, 40, "squash", "bicubic", (0.5, 0.4, 0.3), (0.2, 0.3, 0.4), False)
 
@@ -24,7 +27,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     model = EmbeddingModel("resnet10t", TINY, dim=16, layer_norm=True)
     folder = tmp_path_factory.mktemp("models") / "tiny"
-    save(model, folder, name="tiny", metrics={"map@r": 0.5}, lineage={"data": "none"}, threshold=0.7)
+    save_bundle(model, folder, name="tiny", metrics={"map@r": 0.5}, lineage={"data": "none"}, threshold=0.7)
     return folder
 
 
@@ -132,20 +135,20 @@ def test_the_content_names_a_bundle_and_not_its_metrics(copy, saved):
 
 def test_saving_replaces_a_bundle_and_nothing_else(saved, tmp_path):
     model = from_bundle(Bundle.load(saved))
-    save(model, tmp_path / "model", name="one")
-    assert save(model, tmp_path / "model", name="two").name == "two"
+    save_bundle(model, tmp_path / "model", name="one")
+    assert save_bundle(model, tmp_path / "model", name="two").name == "two"
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "a.jpg").touch()
     with pytest.raises(BadBundle, match="holds no model"):
-        save(model, tmp_path / "photos", name="three")
+        save_bundle(model, tmp_path / "photos", name="three")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "photos"]
 
 
 def test_a_failed_save_leaves_nothing_behind(saved, tmp_path, monkeypatch):
     model = from_bundle(Bundle.load(saved))
-    monkeypatch.setattr("ml.model.bundle._golden_jpeg", lambda: 1 / 0)
+    monkeypatch.setattr("ml.model.save.golden_jpeg", lambda: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        save(model, tmp_path / "model", name="one")
+        save_bundle(model, tmp_path / "model", name="one")
     assert not list(tmp_path.iterdir())
 
 

@@ -18,12 +18,14 @@ import torch
 from PIL import Image
 
 from ml import images
-from ml.errors import LookalikeError
-from ml.model import bundle, embedder, openvino_backend
-from ml.model.bundle import BadBundle, Bundle
-from ml.model.embedder import Embedder, Interrupted
+from ml.errors import BadBundle, LookalikeError
+from ml.model import embedder, openvino_backend
+from ml.model.backend import Interrupted
+from ml.model.bundle import Bundle
+from ml.model.embedder import Embedder
 from ml.model.network import from_bundle, pretrained
 from ml.model.openvino_backend import OpenVinoNetwork
+from ml.model.save import save_bundle
 from ml.model.torch_backend import TorchNetwork
 
 ROOT = Path(__file__).parents[3]
@@ -148,7 +150,7 @@ def test_the_choice_is_made_again_on_another_processor(default_bundle, cache):
 
 def test_a_start_from_the_cache_imports_no_torch(default_bundle, cache):
     code = (
-        "import sys; from pathlib import Path; from ml import embedder;"
+        "import sys; from pathlib import Path; from ml.model import embedder;"
         f"e = embedder.load(Path({str(default_bundle.directory)!r}), device='cpu', cache_dir=Path({str(cache)!r}));"
         "assert e.why.startswith('openvino'), e.why;"
         "found = {'torch', 'timm', 'torchvision'} & set(sys.modules); assert not found, found"
@@ -226,7 +228,7 @@ def test_a_bundle_of_another_size_and_with_a_mirror_is_compiled_as_such(default_
     model, preprocessing = pretrained(
         preprocessing=dataclasses.replace(default_bundle.preprocessing, size_px=96, resize_px=96, mirror=True), dim=64
     )
-    saved = bundle.save(model, tmp_path / "small", name="small")
+    saved = save_bundle(model, tmp_path / "small", name="small")
     loaded = embedder.load(saved.directory, device="cpu")
     mirrored = [photo.transpose(Image.Transpose.FLIP_LEFT_RIGHT) for photo in photos]
     assert loaded.embed(photos).shape == (len(photos), 64) and preprocessing.mirror

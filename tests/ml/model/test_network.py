@@ -11,8 +11,10 @@ from safetensors.torch import save_file
 from torch.nn import functional
 
 from ml.errors import LookalikeError
-from ml.model.bundle import Preprocessing, save
-from ml.model.network import EmbeddingModel, default_preprocessing, pretrained
+from ml.model.backbone import default_preprocessing
+from ml.model.network import EmbeddingModel, pretrained
+from ml.model.save import save_bundle
+from ml.preprocessing import Preprocessing
 
 TINY = Preprocessing(32, 32, "squash", "bilinear", (0.5, 0.4, 0.3), (0.2, 0.3, 0.4), False)
 
@@ -142,7 +144,7 @@ def test_weights_come_from_a_local_file(tmp_path: Path, suffix):
 
 def test_a_bundle_is_a_backbone_too(tmp_path: Path):
     source = tiny(dim=16)
-    save(source, tmp_path / "bundle", name="tiny")
+    save_bundle(source, tmp_path / "bundle", name="tiny")
     model, preprocessing = pretrained(str(tmp_path / "bundle"))
     assert preprocessing == TINY
     with torch.inference_mode():

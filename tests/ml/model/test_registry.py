@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from ml.errors import LookalikeError
-from ml.model.bundle import BadBundle, Bundle, Preprocessing, save
+from ml.errors import BadBundle, LookalikeError
+from ml.model.bundle import Bundle
 from ml.model.network import EmbeddingModel
 from ml.model.registry import DEFAULT_MODEL, Building, Registry, UnknownModel
+from ml.model.save import save_bundle
+from ml.preprocessing import Preprocessing
 
 TINY = Preprocessing(32, 32, "squash", "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), False)
 
@@ -38,7 +40,7 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     for seed in range(3):
         torch.manual_seed(seed)
         folders.append(tmp_path_factory.mktemp("bundles") / "tiny")
-        save(EmbeddingModel("resnet10t", TINY, dim=8), folders[-1], name="tiny", metrics={"map@r": seed / 10})
+        save_bundle(EmbeddingModel("resnet10t", TINY, dim=8), folders[-1], name="tiny", metrics={"map@r": seed / 10})
     return folders
 
 

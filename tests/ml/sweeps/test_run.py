@@ -12,7 +12,7 @@ from ml.sweeps.record import Record
 from ml.sweeps.run import DEFAULT_SPACE, SweepPlan, sweep
 from ml.sweeps.search_space import BadSearchSpace
 from ml.training.checkpoints import TrainingFailed
-from ml.training.train import TrainConfig
+from ml.training.config import TrainConfig
 from tests.ml.conftest import quick
 
 

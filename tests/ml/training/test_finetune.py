@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from ml.data.augment import Augmentation
-from ml.model.network import EmbeddingModel, default_preprocessing
+from ml.model.backbone import default_preprocessing
+from ml.model.network import EmbeddingModel
 from ml.training import checkpoints, finetune, frozen_backbone, losses
 from ml.training.checkpoints import TrainingFailed
 from ml.training.finetune import FeatureNetwork, Schedule

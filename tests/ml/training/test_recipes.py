@@ -8,7 +8,8 @@ from scipy.io import savemat
 from ml.data.datasets import BadDataset
 from ml.evaluation.metrics import evaluate_retrieval
 from ml.training import recipes
-from ml.training.train import preset_config, train
+from ml.training.config import preset_config
+from ml.training.train import train
 from tests.ml.conftest import write_image
 
 

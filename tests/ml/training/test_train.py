@@ -14,8 +14,9 @@ from ml.model import bundle, embedder
 from ml.model.network import from_bundle
 from ml.training import checkpoints, losses
 from ml.training.checkpoints import TrainingFailed
+from ml.training.config import PRESETS, TrainConfig, preset_config
 from ml.training.features import Cache, Reader, project
-from ml.training.train import PRESETS, TrainConfig, preset_config, train
+from ml.training.train import train
 from tests.ml.conftest import quick, write_image
 
 

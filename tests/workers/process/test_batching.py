@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ml.model.embedder import Interrupted
+from ml.model.backend import Interrupted
 from workers.process.batching import Batcher
 
 

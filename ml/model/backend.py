@@ -1,0 +1,25 @@
+"""What every backend (OpenVINO, torch) offers: a loaded network on some device."""
+
+from typing import Protocol
+
+import numpy as np
+
+
+class Interrupted(Exception):
+    """A call was ended by `interrupt` and gave nothing."""
+
+
+class Network(Protocol):
+    """A loaded network on some device."""
+
+    device: str
+    precision: str
+    why: str
+
+    def __call__(self, pixels: np.ndarray) -> np.ndarray:
+        """uint8 [n, s, s, 3] to float32 [n, dim], rows of unit length."""
+        ...
+
+    def interrupt(self) -> None:
+        """From another thread: ends the call under way, where the device can, which then raises Interrupted."""
+        ...
