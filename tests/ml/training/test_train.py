@@ -213,7 +213,7 @@ def test_a_full_disk_at_the_end_is_said(products, tmp_path, monkeypatch):
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(bundle, "save", full)
+    monkeypatch.setattr("ml.training.train.save_bundle", full)
     with pytest.raises(TrainingFailed, match="the disk is full"):
         train(quick(epochs=1), products, tmp_path)
     (run,) = tmp_path.iterdir()
