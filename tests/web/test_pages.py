@@ -109,7 +109,7 @@ class TestGallery:
 
     def test_an_empty_one_says_what_to_do(self, browser):
         assert "The gallery is empty" in browser.get("/gallery").text
-        assert "No image carries the label" in browser.get("/gallery?label=none").text
+        assert "No photo carries the label" in browser.get("/gallery?label=none").text
 
     def test_chosen_images_are_labelled(self, browser, workers_side, red, blue):
         answer = post(browser, "/images", "/gallery?label=red", ids=[red, blue], action="label", label="both")
