@@ -57,7 +57,7 @@ class ClassRow:
     """A line of the table of classes."""
 
     name: str
-    count: int
+    images: int
     map_at_r: float
     recall_at_1: float
     confused_with: str

@@ -27,7 +27,7 @@ def test_a_ranked_grid_names_similarity_and_distance(paths: list[Path]) -> None:
 
 
 def test_a_grid_refuses_lengths_that_differ(paths: list[Path]) -> None:
-    with pytest.raises(ValueError, match="3 images, 1 similarities"):
+    with pytest.raises(ValueError, match="3 results, 1 similarities"):
         plots.ranked_grid(paths[0], paths[1:], [0.9])
 
 
