@@ -1,6 +1,9 @@
 """The API's document says what the API does."""
 
 import dataclasses
+import json
+import subprocess
+import sys
 import warnings
 
 import pytest
@@ -8,6 +11,11 @@ from openapi_spec_validator import validate
 
 from web.api import schemas
 from workers import messages
+
+ANSWERS = (
+    *("Failure", "Health", "Image", "ImagePage", "Job", "LabelCount", "Labels", "Result", "SearchResult"),
+    *("Upload", "Uploaded", "Worker"),
+)
 
 
 @pytest.fixture
@@ -53,6 +61,38 @@ def test_search_takes_a_photo_or_an_image(document):
     by_image = document["components"]["schemas"]["SearchById"]
     assert set(by_image["properties"]) == {"id", "k", "label", "rerank"}
     assert by_image["properties"]["k"]["example"] == 6
+
+
+def test_every_field_of_an_answer_is_required(document):
+    answers = {name: each for name, each in document["components"]["schemas"].items() if name in ANSWERS}
+    assert set(answers) == set(ANSWERS)
+    for name, schema in answers.items():
+        assert set(schema["required"]) == set(schema["properties"]), name
+
+
+def test_what_has_a_few_values_is_an_enum(document):
+    schemas_of = document["components"]["schemas"]
+    assert schemas_of["Job"]["properties"]["state"]["enum"] == list(schemas.STATES)
+    assert schemas_of["Job"]["properties"]["kind"]["enum"] == list(schemas.KINDS)
+    assert schemas_of["Uploaded"]["properties"]["outcome"]["enum"] == list(schemas.OUTCOMES)
+    assert schemas_of["Worker"]["properties"]["queues"]["items"]["enum"] == list(schemas.QUEUES)
+
+
+def test_a_generated_client_has_functions_that_read_well(document, tmp_path):
+    (tmp_path / "openapi.json").write_text(json.dumps(document))
+    generate = [sys.executable, "-m", "openapi_python_client", "generate", "--meta", "none"]
+    generate += ["--path", "openapi.json", "--output-path", "lookalike_client"]
+    subprocess.run(generate, cwd=tmp_path, check=True, capture_output=True, timeout=120)
+    functions = {path.stem for path in (tmp_path / "lookalike_client" / "api").glob("*/*.py")} - {"__init__"}
+    assert functions == {
+        *("search", "list_images", "add_images", "get_image", "update_image", "delete_image"),
+        *("get_thumbnail", "get_original", "list_labels", "get_job", "get_health"),
+    }
+    program = (
+        "from lookalike_client.api.search import search; from lookalike_client.models import SearchById, SearchResult;"
+        "SearchById(id='0' * 32, k=3); search.sync, search.asyncio, SearchResult.from_dict"
+    )
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True, timeout=60)
 
 
 @pytest.mark.parametrize(

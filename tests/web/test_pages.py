@@ -115,7 +115,7 @@ class TestGallery:
         answer = post(browser, "/images", "/gallery?label=red", ids=[red, blue], action="label", label="both")
         assert (answer.status_code, answer.headers["Location"]) == (302, "/gallery?label=red")
         assert {workers_side.image(id).label for id in (red, blue)} == {"both"}
-        assert "2 images labelled both." in browser.get("/gallery").text
+        assert "2 photos labelled both." in browser.get("/gallery").text
 
     def test_chosen_images_are_deleted(self, browser, red, blue):
         post(browser, "/images", "/gallery", ids=[red], action="delete")

@@ -1,6 +1,6 @@
 """Who may ask what, and what a browser may do with the answers.
 
-    visitors.py     tokens, and the one place where roles will be decided: `Visitor.may`
+    principals.py   tokens, and the one place where roles will be decided: `Principal.may`
     sign_in.py      the sign-in page, for browsers
     cross_site.py   requests that other sites make a browser send
     hosts.py        names that the portal answers to
@@ -16,16 +16,17 @@ from datetime import timedelta
 from flask import Flask, Request, redirect, request, url_for
 from flask.sessions import SecureCookieSessionInterface
 from flask.typing import ResponseReturnValue
-from flask_wtf.csrf import CSRFProtect
+from flask_wtf.csrf import CSRFProtect, generate_csrf
+from markupsafe import Markup
 from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import Forbidden, Unauthorized
 
 from web.access import cross_site, headers, hosts, sign_in
+from web.access.principals import Authenticator, current_principal, public
 from web.access.session_key import session_key
-from web.access.visitors import Gate, current_visitor, public
 from workers.settings import Settings
 
-__all__ = ["csrf", "current_visitor", "init_app", "public"]
+__all__ = ["csrf", "current_principal", "init_app", "public"]
 
 csrf = CSRFProtect()
 
@@ -41,28 +42,34 @@ def init_app(app: Flask, settings: Settings) -> None:
         WTF_CSRF_TIME_LIMIT=None,  # A form stays good for as long as the session that it was made in.
     )
     app.session_interface = _SecureBehindTLS()
-    gate = Gate(settings.api_tokens)
-    app.extensions["lookalike-gate"] = gate
+    authenticator = Authenticator(settings.api_tokens)
+    app.extensions["lookalike-authenticator"] = authenticator
 
     @app.before_request
     def guard() -> ResponseReturnValue | None:
-        if not gate.is_closed:
-            hosts.refuse_strange_names(request)
+        if not authenticator.is_closed:
+            hosts.refuse_untrusted_hosts(request)
         cross_site.refuse(request)
         view = app.view_functions.get(request.endpoint or "")
         if request.endpoint == "static" or getattr(view, "is_public", False):
             return None
-        visitor = gate.identify(request)
-        if visitor is None:
+        principal = authenticator.identify(request)
+        if principal is None:
             return _ask_to_sign_in(request)
-        if not visitor.may(request.method, request.endpoint):
+        if not principal.may(request.method, request.endpoint):
             raise Forbidden("your token does not allow this")
         return None
 
     csrf.init_app(app)
     headers.init_app(app)
     app.register_blueprint(sign_in.blueprint)
-    app.context_processor(lambda: {"tokens_needed": gate.is_closed, "visitor": current_visitor()})
+    app.jinja_env.globals["csrf_field"] = _csrf_field
+    app.context_processor(lambda: {"tokens_needed": authenticator.is_closed, "principal": current_principal()})
+
+
+def _csrf_field() -> Markup:
+    """What every form of our pages holds."""
+    return Markup('<input type="hidden" name="csrf_token" value="{}">').format(generate_csrf())
 
 
 def _ask_to_sign_in(request: Request) -> ResponseReturnValue:

@@ -11,7 +11,7 @@ from flask import Request
 from werkzeug.exceptions import SecurityError
 
 
-def refuse_strange_names(request: Request) -> None:
+def refuse_untrusted_hosts(request: Request) -> None:
     """Lets the request pass if it was sent to a name of loopback.
 
     Raises:

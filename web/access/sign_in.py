@@ -4,14 +4,15 @@ import time
 from collections import deque
 
 from flask import Blueprint, current_app, redirect, render_template, request, session, url_for
+from flask.blueprints import BlueprintSetupState
 from flask.typing import ResponseReturnValue
 
-from web.access.visitors import Gate, public
+from web.access.principals import Authenticator, public
 
 blueprint = Blueprint("sign_in", __name__)
 
 
-class Brake:
+class LoginRateLimiter:
     """Slows down guessing: a few failed attempts a minute from one address, and not many more from all together.
 
     Counts in this process alone: with n portal processes a guesser gets n times as many attempts, which changes nothing
@@ -38,8 +39,8 @@ class Brake:
 
 
 @blueprint.record_once
-def _fresh_brake(state) -> None:
-    state.app.extensions["lookalike-brake"] = Brake()
+def _fresh_limiter(state: BlueprintSetupState) -> None:
+    state.app.extensions["lookalike-rate-limiter"] = LoginRateLimiter()
 
 
 @blueprint.get("/sign-in")
@@ -53,16 +54,16 @@ def page() -> ResponseReturnValue:
 @public
 def sign_in() -> ResponseReturnValue:
     """Checks the token. The answer to a wrong one is the form again, saying so."""
-    gate: Gate = current_app.extensions["lookalike-gate"]
-    brake: Brake = current_app.extensions["lookalike-brake"]
+    authenticator: Authenticator = current_app.extensions["lookalike-authenticator"]
+    limiter: LoginRateLimiter = current_app.extensions["lookalike-rate-limiter"]
     address = request.remote_addr or ""
     goal = _local(request.form.get("next", ""))
-    wait_s = brake.wait_s(address)
+    wait_s = limiter.wait_s(address)
     if wait_s:
         error = f"Too many attempts. Try again in {wait_s} seconds."
         return render_template("sign_in.html", next=goal, error=error), 429, {"Retry-After": str(wait_s)}
-    if not gate.sign_in(request.form.get("token", "").strip()):
-        brake.failed(address)
+    if not authenticator.sign_in(request.form.get("token", "").strip()):
+        limiter.failed(address)
         return render_template("sign_in.html", next=goal, error="This token does not open this portal."), 401
     return redirect(goal)
 

@@ -36,7 +36,7 @@ _UPLOAD_ANSWERS: Any = {
     tags=["Gallery"],
     responses=_UPLOAD_ANSWERS,
 )
-def add(form: dict[str, Any]) -> Any:
+def add_images(form: dict[str, Any]) -> Any:
     """Keep photos
 
     Stores the photos and waits for up to `wait_s` seconds until they are searchable. A file that is no image is
@@ -78,7 +78,7 @@ def _all_refused(upload: uploads.Upload) -> Response:
 @blueprint.input(ImageQuery, location="query", arg_name="asked")
 @blueprint.output(ImagePage)
 @blueprint.doc(tags=["Gallery"])
-def index(asked: dict[str, Any]) -> Any:
+def list_images(asked: dict[str, Any]) -> Any:
     """List the gallery's images
 
     In pages: give the `next` of one answer as `after` of the next request.
@@ -90,7 +90,7 @@ def index(asked: dict[str, Any]) -> Any:
 @blueprint.get("/images/<id>")
 @blueprint.output(Image)
 @blueprint.doc(tags=["Gallery"])
-def show(id: str) -> Any:
+def get_image(id: str) -> Any:
     """Show what is known of an image"""
     return client().image(image_id(id)).to_json()
 
@@ -98,7 +98,7 @@ def show(id: str) -> Any:
 @blueprint.get("/images/<id>/thumbnail")
 @blueprint.output(FileSchema(type="string", format="binary"), content_type="image/jpeg", description="At most 256 px")
 @blueprint.doc(tags=["Gallery"])
-def thumbnail(id: str) -> Any:
+def get_thumbnail(id: str) -> Any:
     """Show a small copy of an image
 
     Re-encoded as JPEG, upright, without metadata.
@@ -116,7 +116,7 @@ def thumbnail(id: str) -> Any:
 @blueprint.get("/images/<id>/original")
 @blueprint.output(FileSchema(type="string", format="binary"), content_type="application/octet-stream")
 @blueprint.doc(tags=["Gallery"])
-def original(id: str) -> Any:
+def get_original(id: str) -> Any:
     """Download an image as it was added
 
     Every byte of it, metadata such as the place it was taken at included.
@@ -145,7 +145,7 @@ def _download_name(name: str, id: str) -> str:
 @blueprint.input(LabelChange, arg_name="change", example={"label": "sunrise-mug"})
 @blueprint.output(Image)
 @blueprint.doc(tags=["Gallery"])
-def change(id: str, change: dict[str, Any]) -> Any:
+def update_image(id: str, change: dict[str, Any]) -> Any:
     """Change an image's label
 
     The answer comes when searches see the change.
@@ -158,7 +158,7 @@ def change(id: str, change: dict[str, Any]) -> Any:
 @blueprint.delete("/images/<id>")
 @blueprint.output({}, status_code=204, description="It is gone, from searches too")
 @blueprint.doc(tags=["Gallery"])
-def delete(id: str) -> Any:
+def delete_image(id: str) -> Any:
     """Delete an image"""
     id = client().image(image_id(id)).id
     client().delete([id])

@@ -1,16 +1,37 @@
 """The API's vocabulary, as marshmallow schemas: what APIFlask checks requests with and describes answers by.
 
-Answers mirror the messages of `workers.messages`; tests/web/test_schemas.py holds the two together.
+Answers mirror the messages of `workers.messages`; tests/web/test_openapi.py holds the two together.
 """
 
+from typing import Any
+
 from apiflask import Schema
-from apiflask.fields import URL, Boolean, Dict, File, Float, Integer, List, Nested, String
+from apiflask.fields import URL, Boolean, Dict, Field, File, Float, Integer, List, Nested, String
 from apiflask.validators import Length, OneOf, Range
+
+_File: Any = File  # its package has no types
 
 LABEL_LENGTH = Length(max=200)
 MAX_K = 200
 
 ID_EXAMPLE = "9f86d081884c7d659a2feaa0c55ad015"
+
+OUTCOMES = ("added", "unchanged", "refused", "pending")
+STATES = ("running", "done", "failed", "stopped")
+KINDS = (
+    "index",
+    "label",
+    "delete",
+    "verify",
+    "duplicates",
+    "train",
+    "sweep",
+    "publish",
+    "backup",
+    "restore",
+    "migrate",
+)
+QUEUES = ("search", "index", "maintenance")
 
 
 def _note(description: str, example: object = None) -> dict[str, object]:
@@ -20,14 +41,23 @@ def _note(description: str, example: object = None) -> dict[str, object]:
     return note
 
 
+class Answer(Schema):
+    """What goes out. Every field is always there, so the document marks each as required; a missing value is null."""
+
+    def on_bind_field(self, field_name: str, field_obj: Field[Any]) -> None:
+        field_obj.required = True
+
+
 class Problem(Schema):
     """An error, as RFC 9457 has it."""
 
-    type = String(metadata=_note("always about:blank: the title says which problem it is", "about:blank"))
-    title = String(metadata=_note("what kind of problem", "Unreadable image"))
-    status = Integer(metadata=_note("the HTTP status again", 422))
-    detail = String(metadata=_note("what is the case", "notes.txt is no image that we read"))
-    hint = String(metadata=_note("what to do next", "choose another photo"))
+    type = String(
+        required=True, metadata=_note("always about:blank: the title says which problem it is", "about:blank")
+    )
+    title = String(required=True, metadata=_note("what kind of problem", "Unreadable image"))
+    status = Integer(required=True, metadata=_note("the HTTP status again", 422))
+    detail = String(required=True, metadata=_note("what is the case", "notes.txt is no image that we read"))
+    hint = String(required=True, metadata=_note("what to do next", "choose another photo"))
     errors = List(Dict(keys=String(), values=String()), metadata=_note("which fields or files, each with its reason"))
 
 
@@ -37,15 +67,15 @@ class SearchOptions(Schema):
     rerank = Boolean(load_default=False, metadata=_note("k-reciprocal re-ranking: slower, often better order"))
 
 
-class SearchByPhoto(SearchOptions):
-    image = File(required=True, metadata=_note("the query photo; it is searched with and not kept"))
+class SearchByImage(SearchOptions):
+    image = _File(required=True, metadata=_note("the query photo; it is searched with and not kept"))
 
 
 class SearchById(SearchOptions):
-    id = String(required=True, metadata=_note("id of a photo of the gallery to search with", ID_EXAMPLE))
+    id = String(required=True, metadata=_note("id of an image of the gallery to search with", ID_EXAMPLE))
 
 
-class Result(Schema):
+class Result(Answer):
     rank = Integer(metadata=_note("1 is the most similar", 1))
     id = String(metadata=_note("the image's id", ID_EXAMPLE))
     path = String(metadata=_note("where the image came from, as text to show", "mugs/sunrise-mug/03.jpg"))
@@ -57,7 +87,7 @@ class Result(Schema):
     )
 
 
-class SearchResult(Schema):
+class SearchResult(Answer):
     model = String(metadata=_note("the model that gave this answer", "efficientnet-lite0-imagenet"))
     collection = String(metadata=_note("the collection that it compared with"))
     results = List(Nested(Result))
@@ -65,7 +95,7 @@ class SearchResult(Schema):
 
 
 class UploadForm(Schema):
-    images = List(File(), required=True, metadata=_note("the photos to keep, one part each"))
+    images = List(_File(), required=True, metadata=_note("the photos to keep, one part each"))
     label = String(load_default=None, validate=LABEL_LENGTH, metadata=_note("label for all of them", "mug"))
     label_from = String(
         load_default="person",
@@ -77,21 +107,24 @@ class UploadForm(Schema):
     )
 
 
-class Uploaded(Schema):
+class Uploaded(Answer):
     file = String(metadata=_note("the file's name, as sent", "IMG_0042.jpg"))
     id = String(allow_none=True, metadata=_note("the image's id; null when it was refused", ID_EXAMPLE))
-    outcome = String(metadata=_note("added, unchanged (was there before), refused, or pending", "added"))
+    outcome = String(
+        validate=OneOf(OUTCOMES),
+        metadata=_note("unchanged: was there before; pending: stored, and not searchable yet", "added"),
+    )
     reason = String(allow_none=True, metadata=_note("why it was refused"))
 
 
-class Upload(Schema):
+class Upload(Answer):
     job = String(metadata=_note("the job that makes the photos searchable"))
     job_url = URL(relative=True, metadata=_note("where to follow it"))
-    state = String(metadata=_note("running, done, failed or stopped", "done"))
+    state = String(validate=OneOf(STATES), metadata=_note("of the job", "done"))
     images = List(Nested(Uploaded))
 
 
-class Image(Schema):
+class Image(Answer):
     id = String(metadata=_note("the first 32 hex digits of the SHA-256 of its bytes", ID_EXAMPLE))
     name = String(metadata=_note("the last part of its path", "03.jpg"))
     path = String(metadata=_note("where it came from, as text to show", "mugs/sunrise-mug/03.jpg"))
@@ -110,10 +143,10 @@ class ImageQuery(Schema):
 
 
 class ListedImage(Image):
-    """The same once more: apispec wants a name of its own for a schema that is nested as well as answered alone."""
+    """The same: apispec wants another name for what is nested as well as answered alone. The document says Image."""
 
 
-class ImagePage(Schema):
+class ImagePage(Answer):
     images = List(Nested(ListedImage))
     next = String(allow_none=True, metadata=_note("give this as `after` for the next page; null: this is the last"))
 
@@ -124,24 +157,24 @@ class LabelChange(Schema):
     )
 
 
-class LabelCount(Schema):
+class LabelCount(Answer):
     label = String(metadata=_note("a label", "sunrise-mug"))
     count = Integer(metadata=_note("images that carry it", 12))
 
 
-class Labels(Schema):
+class Labels(Answer):
     labels = List(Nested(LabelCount))
 
 
-class Failure(Schema):
+class Failure(Answer):
     path = String(metadata=_note("the file that was left out", "notes.txt"))
     reason = String(metadata=_note("why"))
 
 
-class Job(Schema):
+class Job(Answer):
     job = String(metadata=_note("the job's id"))
-    kind = String(metadata=_note("what it does", "index"))
-    state = String(metadata=_note("running, done, failed or stopped", "running"))
+    kind = String(validate=OneOf(KINDS), metadata=_note("what it does", "index"))
+    state = String(validate=OneOf(STATES), metadata=_note("how it is", "running"))
     total = Integer(metadata=_note("items to do", 128))
     done = Integer(metadata=_note("items finished, failed ones included", 64))
     added = Integer(metadata=_note("new ones", 60))
@@ -155,11 +188,11 @@ class Job(Schema):
     detail = Dict(keys=String(), metadata=_note("what this kind of job has to tell besides"))
 
 
-class Worker(Schema):
+class Worker(Answer):
     id = String()
     host = String()
     pid = Integer()
-    queues = List(String())
+    queues = List(String(validate=OneOf(QUEUES)))
     device = String(metadata=_note("where its model runs", "cpu"))
     precision = String(metadata=_note("number format of the model", "bf16"))
     why = String(metadata=_note("the reason for device and precision"))
@@ -172,7 +205,7 @@ class Worker(Schema):
     rss_mb = Float(metadata=_note("memory in use"))
 
 
-class Health(Schema):
+class Health(Answer):
     healthy = Boolean()
     problems = List(String(), metadata=_note("what is wrong and what to do, in words; empty: nothing"))
     model = String(allow_none=True)

@@ -8,7 +8,7 @@ from flask import Response, current_app, jsonify, request
 from werkzeug.datastructures import FileStorage
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from web.api.schemas import SearchById, SearchByPhoto, SearchResult
+from web.api.schemas import SearchById, SearchByImage, SearchResult
 from web.api.uploads import tidy_label
 from web.backend import client, image_id
 from workers.client import UnreadableImage
@@ -18,7 +18,7 @@ blueprint = APIBlueprint("search", __name__)
 
 
 @blueprint.post("/search")
-@blueprint.input(SearchByPhoto, location="files", arg_name="_documented", validation=False)
+@blueprint.input(SearchByImage, location="files", arg_name="_documented", validation=False)
 @blueprint.output(SearchResult, description="The most similar images, best first")
 @blueprint.doc(
     tags=["Search"], responses={404: "The image to search with is not in the gallery", 413: "Photo too large"}
@@ -36,15 +36,15 @@ def search(_documented: Any) -> Any:
         asked["label"] = tidy_label(asked["label"])
         result = client().search(id=image_id(asked.pop("id")), **asked)
     else:
-        asked = parser.parse(SearchByPhoto(), request, location="files")
+        asked = parser.parse(SearchByImage(), request, location="files")
         asked["label"] = tidy_label(asked["label"])
-        result = with_photo(asked.pop("image"), **asked)
+        result = with_image(asked.pop("image"), **asked)
     response: Response = jsonify(result.to_json())
     response.headers["Server-Timing"] = ", ".join(f"{stage};dur={ms:.1f}" for stage, ms in result.timings_ms.items())
     return response
 
 
-def with_photo(photo: FileStorage, *, k: int, label: str | None, rerank: bool) -> SearchAnswer:
+def with_image(photo: FileStorage, *, k: int, label: str | None, rerank: bool) -> SearchAnswer:
     """Searches with an uploaded photo.
 
     Raises:

@@ -16,7 +16,7 @@ _UNHEALTHY: Any = {503: {"description": "Something is wrong", "content": {"appli
 @blueprint.get("/labels")
 @blueprint.output(Labels)
 @blueprint.doc(tags=["Gallery"])
-def labels() -> Any:
+def list_labels() -> Any:
     """List the labels in use"""
     return {"labels": [each.to_json() for each in client().labels()]}
 
@@ -24,7 +24,7 @@ def labels() -> Any:
 @blueprint.get("/jobs/<job_id>")
 @blueprint.output(Job)
 @blueprint.doc(tags=["System"])
-def job(job_id: str) -> Any:
+def get_job(job_id: str) -> Any:
     """Show how far a job is"""
     return client().job(job_id).to_json()
 
@@ -35,7 +35,7 @@ def job(job_id: str) -> Any:
     tags=["System"],
     responses=_UNHEALTHY,
 )
-def health() -> Any:
+def get_health() -> Any:
     """Show how the whole system is
 
     The status is 503 when something is wrong, with the same body, whose `problems` say what.

@@ -41,7 +41,7 @@ class Upload:
 
     def to_json(self, state: str) -> dict[str, Any]:
         files = [{"file": f.file, "id": f.id, "outcome": f.outcome, "reason": f.reason} for f in self.files]
-        url = url_for("api.system.job", job_id=self.job)
+        url = url_for("api.system.get_job", job_id=self.job)
         return {"job": self.job, "job_url": url, "state": state, "images": files}
 
 

@@ -1,4 +1,4 @@
-"""The gallery's pages: browse by label, look at one image, change labels, delete."""
+"""The gallery's pages: browse by label, look at one photo, change labels, delete."""
 
 from urllib.parse import urlsplit
 
@@ -37,14 +37,14 @@ def edit() -> ResponseReturnValue:
     ids = [client().image(image_id(id)).id for id in dict.fromkeys(request.form.getlist("ids"))]
     action = request.form.get("action")
     if not ids:
-        flash("No image was chosen.")
+        flash("No photo was chosen.")
     elif action == "label":
         label = tidy_label(request.form.get("label", "")[:200])
         client().label(ids, label)
-        flash(f"{_images(len(ids))} labelled {label}." if label else f"{_images(len(ids))} without a label now.")
+        flash(f"{_photos(len(ids))} labelled {label}." if label else f"{_photos(len(ids))} without a label now.")
     elif action == "delete":
         client().delete(ids)
-        flash(f"{_images(len(ids))} deleted.")
+        flash(f"{_photos(len(ids))} deleted.")
         if _came_from() in {url_for("gallery.image", id=id) for id in ids}:
             return redirect(url_for("gallery.page"))
     else:
@@ -52,8 +52,8 @@ def edit() -> ResponseReturnValue:
     return redirect(_came_from())
 
 
-def _images(count: int) -> str:
-    return "1 image" if count == 1 else f"{count} images"
+def _photos(count: int) -> str:
+    return "1 photo" if count == 1 else f"{count} photos"
 
 
 def _came_from() -> str:

@@ -8,7 +8,7 @@ from flask import Blueprint, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from web.api.schemas import MAX_K
-from web.api.search import with_photo
+from web.api.search import with_image
 from web.api.uploads import tidy_label
 from web.backend import client, image_id
 from web.problems import RETRY_AFTER_S, status_of
@@ -53,7 +53,7 @@ def page() -> ResponseReturnValue:
 
 
 @blueprint.post("/")
-def page_with_photo() -> ResponseReturnValue:
+def page_with_image() -> ResponseReturnValue:
     """The form without JavaScript: the results of an uploaded photo, which is not kept."""
     options = Options.of(request.form)
     photo = request.files.get("image")
@@ -64,7 +64,7 @@ def page_with_photo() -> ResponseReturnValue:
 
     def answer() -> dict[str, Any]:
         started = time.perf_counter()
-        result = with_photo(photo, k=options.k, label=options.label, rerank=options.rerank)
+        result = with_image(photo, k=options.k, label=options.label, rerank=options.rerank)
         return _facts(result, started, query_name=photo.filename)
 
     return _answered(options, answer)

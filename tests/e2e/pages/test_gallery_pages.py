@@ -92,7 +92,7 @@ def test_many_images_are_labelled_at_once_in_the_gallery(portal, browser):
     boxes = browser.find_elements(By.NAME, "ids")
     for box in boxes:
         box.click()
-    assert browser.find_element(By.ID, "chosen-count").text == f"{len(boxes)} images chosen"
+    assert browser.find_element(By.ID, "chosen-count").text == f"{len(boxes)} photos chosen"
     keep_screenshot(browser, "gallery")
     browser.find_element(By.ID, "new-label").send_keys("renamed")
     browser.find_element(By.CSS_SELECTOR, "[value=label]").click()

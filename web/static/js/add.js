@@ -7,6 +7,7 @@ import { suggestLabels } from "./labels.js";
 const BATCH_FILES = 16;
 const BATCH_BYTES = 24 * 2 ** 20;
 const LANES = 2; // while one batch is indexed the next one travels
+const SIGNED_OUT_S = 3; // how often we look whether another tab has signed in
 
 const form = document.getElementById("add");
 const box = document.getElementById("progress");
@@ -15,7 +16,6 @@ const counts = box.querySelector("[data-field=counts]");
 const title = box.querySelector("[data-field=title]");
 const refusedBox = document.getElementById("refused");
 const failureTemplate = document.getElementById("failure");
-const maxBytes = Number(form.dataset.maxBytes);
 
 let queue = []; // batches: {label, files}
 let lanes = 0;
@@ -27,12 +27,12 @@ const isClutter = ({ name }) => /(^|\/)(\.[^/]*|Thumbs\.db|desktop\.ini)$/.test(
 onFiles(
   (files) => {
     if (!lanes) reset();
-    const wanted = files.filter((file) => !isClutter(file));
-    tally.total += wanted.length;
-    queue.push(...batches(wanted));
+    const photos = files.filter((file) => !isClutter(file));
+    tally.total += photos.length;
+    queue.push(...batches(photos));
     start();
   },
-  { inputs: [document.getElementById("files"), document.getElementById("folder")], folders: true },
+  { inputs: [document.getElementById("files"), document.getElementById("folder")], folders: true, form },
 );
 
 function reset() {
@@ -46,25 +46,25 @@ function batches(files) {
   const byFolder = document.getElementById("by-folder").checked;
   const groups = new Map();
   for (const file of files) {
-    if (file.blob.size > maxBytes) {
-      refuse(file.name, `is larger than ${Math.floor(maxBytes / 2 ** 20)} MB`);
+    if (file.refusal) {
+      refuse(file.name, file.refusal);
       continue;
     }
     const label = common || (byFolder && file.folder) || "";
     if (!groups.has(label)) groups.set(label, []);
     groups.get(label).push(file);
   }
-  const made = [];
+  const full = [];
   for (const [label, members] of groups) {
     let batch = null;
     for (const file of members) {
       const isFull = batch && (batch.files.length >= BATCH_FILES || batch.bytes + file.blob.size > BATCH_BYTES);
-      if (!batch || isFull) made.push((batch = { label, labelFrom: common ? "person" : "folder", files: [], bytes: 0 }));
+      if (!batch || isFull) full.push((batch = { label, labelFrom: common ? "person" : "folder", files: [], bytes: 0 }));
       batch.files.push(file);
       batch.bytes += file.blob.size;
     }
   }
-  return made;
+  return full;
 }
 
 function start() {
@@ -92,14 +92,15 @@ async function send(batch) {
       break;
     } catch (error) {
       if (error.name === "AbortError") return;
-      if (error.status === 503 && error.retryAfterS) {
-        title.textContent = "The system is busy: waiting";
-        await new Promise((resolve) => setTimeout(resolve, 1000 * error.retryAfterS));
+      const waitS = error.status === 401 ? SIGNED_OUT_S : error.status === 503 ? error.retryAfterS : 0;
+      if (waitS) {
+        title.textContent = error.status === 401 ? error.text : "The system is busy: waiting";
+        await new Promise((resolve) => setTimeout(resolve, 1000 * waitS));
         if (stop.signal.aborted) return;
         continue;
       }
       if (error.errors.length && error.errors[0].file) for (const each of error.errors) refuse(each.file, each.reason);
-      else for (const file of batch.files) refuse(file.name, [error.message, error.hint].filter(Boolean).join(": "));
+      else for (const file of batch.files) refuse(file.name, error.text);
       break;
     }
   }

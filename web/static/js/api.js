@@ -1,25 +1,31 @@
 // The JSON API, as the pages use it. Every failure is a Problem with words fit to show.
 
-const root = document.documentElement.dataset.root + "/api/v1";
+/** Where the portal is mounted: empty, or the path that a proxy gave it. */
+export const root = document.documentElement.dataset.root;
+const api = `${root}/api/v1`;
 
 export class Problem extends Error {
   constructor({ detail, hint = "", status = 0, errors = [], retryAfterS = 0 }) {
     super(detail);
     Object.assign(this, { hint, status, errors, retryAfterS });
   }
+
+  /** What is the case and what to do, as one line. */
+  get text() {
+    return [this.message, this.hint].filter(Boolean).join(": ");
+  }
 }
 
 async function call(path, options = {}) {
   let response;
   try {
-    response = await fetch(root + path, { credentials: "same-origin", ...options });
+    response = await fetch(api + path, { credentials: "same-origin", ...options });
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new Problem({ detail: "The portal does not answer", hint: "Check that Lookalike is running and that you are online" });
   }
-  if (response.status === 401) {
-    location.assign(`${document.documentElement.dataset.root}/sign-in?next=${encodeURIComponent(location.pathname + location.search)}`);
-  }
+  // Nobody is led away: what is typed, chosen and under way on this page stays while another tab signs in.
+  document.getElementById("signed-out")?.toggleAttribute("hidden", response.status !== 401);
   const text = await response.text();
   let body = null;
   try {
@@ -28,6 +34,9 @@ async function call(path, options = {}) {
     body = null; // an answer of something between us and the portal, a proxy say
   }
   if (response.ok) return body;
+  if (response.status === 401) {
+    throw new Problem({ detail: "You are signed out", hint: "Sign in in another tab, then try again", status: 401 });
+  }
   throw new Problem({
     detail: `The portal answered ${response.status}`,
     ...body,
@@ -41,7 +50,7 @@ const json = (method, body) => ({ method, headers: { "Content-Type": "applicatio
 /** Searches with a Blob, or with the id of an image of the gallery. */
 export function search(query, { k, label, rerank }, signal) {
   if (query.id) {
-    return call("/search", { ...json("POST", { image: query.id, k, label: label || null, rerank }), signal });
+    return call("/search", { ...json("POST", { id: query.id, k, label: label || null, rerank }), signal });
   }
   const form = new FormData();
   form.append("image", query.blob, query.name);
@@ -61,12 +70,11 @@ export function keep(files, label, { signal, waitS = 10, labelFrom = "person" } 
   return call("/images", { method: "POST", body: form, signal });
 }
 
-export const image = (id) => call(`/images/${id}`);
+export const getImage = (id) => call(`/images/${id}`);
 export const setLabel = (id, label) => call(`/images/${id}`, json("PATCH", { label: label || null }));
-export const remove = (id) => call(`/images/${id}`, { method: "DELETE" });
+export const deleteImage = (id) => call(`/images/${id}`, { method: "DELETE" });
 export const labels = async () => (await call("/labels")).labels;
-export const job = (id) => call(`/jobs/${encodeURIComponent(id)}`);
 
-export const thumbnailUrl = (id) => `${root}/images/${id}/thumbnail`;
-export const originalUrl = (id) => `${root}/images/${id}/original`;
-export const imageUrl = (id) => `${document.documentElement.dataset.root}/images/${id}`;
+export const thumbnailUrl = (id) => `${api}/images/${id}/thumbnail`;
+export const originalUrl = (id) => `${api}/images/${id}/original`;
+export const imageUrl = (id) => `${root}/images/${id}`;

@@ -1,4 +1,6 @@
-// The camera: one image on demand, or one a second while *live* is on.
+// The camera: one photo on demand, or one a second while *live* is on.
+
+import { Problem } from "./api.js";
 
 const LIVE_EVERY_MS = 1000;
 const LONG_SIDE_PX = 1024; // a video frame shrunk to what the models can use; they look at 224 to 512 px
@@ -24,7 +26,7 @@ export function useCamera(box, opener, { search, failed }) {
         video: { facingMode: "environment", width: { ideal: 1280 }, height: { ideal: 960 } },
       });
     } catch (error) {
-      failed({ message: "The camera cannot be used", hint: reason(error) });
+      failed(new Problem({ detail: "The camera cannot be used", hint: reason(error) }));
       return;
     } finally {
       opener.disabled = false;

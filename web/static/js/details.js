@@ -1,29 +1,26 @@
 // The dialog with what is known of one image, where it is relabelled and deleted.
 
-import { originalUrl, image, remove, setLabel, thumbnailUrl } from "./api.js";
+import { deleteImage, getImage, originalUrl, root, setLabel, thumbnailUrl } from "./api.js";
+import { asksFirst, onPlainClick } from "./buttons.js";
 
 const dialog = document.getElementById("details");
 const field = (name) => dialog.querySelector(`[data-field="${name}"]`);
 const deleteButton = dialog.querySelector("[data-delete]");
 const labelInput = dialog.querySelector("[name=label]");
+const deleting = asksFirst(deleteButton, () => "Really delete it?");
 let shown = null;
 let callbacks = {};
 
 /** Opens details for links marked data-details; calls back after a change. */
 export function onDetails(handlers) {
   callbacks = handlers;
-  document.addEventListener("click", (event) => {
-    const link = event.target.closest("a[data-details]");
-    if (!link || event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
-    event.preventDefault();
-    open(link.closest("[data-id]").dataset.id);
-  });
+  onPlainClick("a[data-details]", (link) => open(link.closest("[data-id]").dataset.id));
 }
 
 async function open(id) {
   field("error").textContent = "";
   try {
-    fill(await image(id));
+    fill(await getImage(id));
   } catch (error) {
     callbacks.failed?.(error);
     return;
@@ -42,12 +39,12 @@ function fill(facts) {
   field("size").textContent = `${facts.width} × ${facts.height} px, ${facts.format}, ${size(facts.bytes)}`;
   field("added").textContent = new Date(1000 * facts.added_at).toLocaleString();
   field("id").textContent = facts.id;
-  field("search").href = `${document.documentElement.dataset.root}/?id=${facts.id}`;
+  field("search").href = `${root}/?id=${facts.id}`;
   field("search").dataset.search = "";
   field("search").dataset.id = facts.id;
   field("original").href = originalUrl(facts.id);
   labelInput.value = facts.label ?? "";
-  calm();
+  deleting.calm();
 }
 
 function size(bytes) {
@@ -61,16 +58,11 @@ async function attempt(button, action) {
   try {
     return await action();
   } catch (error) {
-    field("error").textContent = [error.message, error.hint].filter(Boolean).join(": ");
+    field("error").textContent = error.text;
     return undefined;
   } finally {
     button.disabled = false;
   }
-}
-
-function calm() {
-  deleteButton.classList.remove("sure");
-  deleteButton.textContent = "Delete";
 }
 
 dialog.querySelector("[data-label-form]").addEventListener("submit", async (event) => {
@@ -82,21 +74,16 @@ dialog.querySelector("[data-label-form]").addEventListener("submit", async (even
 });
 
 deleteButton.addEventListener("click", async () => {
-  if (!deleteButton.classList.contains("sure")) {
-    deleteButton.classList.add("sure");
-    deleteButton.textContent = "Really delete it?";
-    return;
-  }
+  if (!deleting.isSure()) return;
   const id = shown.id;
   const gone = await attempt(deleteButton, async () => {
-    await remove(id);
+    await deleteImage(id);
     return true;
   });
   if (!gone) return;
   dialog.close();
   callbacks.deleted?.(id);
 });
-deleteButton.addEventListener("blur", calm);
 
 dialog.querySelector("[data-close]").addEventListener("click", () => dialog.close());
 dialog.addEventListener("click", (event) => {

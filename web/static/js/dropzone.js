@@ -1,7 +1,16 @@
 // Files from wherever a person has them: dropped anywhere on the page, pasted, or chosen.
 
-/** Calls back with a non-empty list of {blob, name, folder} for every drop, paste and choice. */
-export function onFiles(callback, { inputs, folders = false }) {
+/**
+ * Calls back with a non-empty list of {blob, name, folder, refusal} for every drop, paste and choice. `refusal` says why
+ * a file need not be sent, and is null for those that may be.
+ */
+export function onFiles(callback, { inputs, folders = false, form }) {
+  const maxBytes = Number(form.dataset.maxBytes);
+  const entry = (file, path) => {
+    const parts = path.replace(/^\//, "").split("/");
+    const refusal = file.size > maxBytes ? `is larger than ${Math.floor(maxBytes / 2 ** 20)} MB` : null;
+    return { blob: file, name: parts.join("/"), folder: parts.length > 1 ? parts.at(-2) : null, refusal };
+  };
   for (const input of inputs) {
     input.addEventListener("change", () => {
       const files = [...input.files].map((file) => entry(file, file.webkitRelativePath || file.name));
@@ -31,7 +40,7 @@ export function onFiles(callback, { inputs, folders = false }) {
     event.preventDefault();
     depth = 0;
     veil(false);
-    const files = await dropped(event.dataTransfer, folders);
+    const files = (await dropped(event.dataTransfer, folders)).map(({ file, path }) => entry(file, path));
     if (files.length) callback(files);
   });
   addEventListener("paste", (event) => {
@@ -45,32 +54,27 @@ export function onFiles(callback, { inputs, folders = false }) {
 
 const carriesFiles = (event) => [...(event.dataTransfer?.types ?? [])].includes("Files");
 
-function entry(file, path) {
-  const parts = path.replace(/^\//, "").split("/");
-  return { blob: file, name: parts.join("/"), folder: parts.length > 1 ? parts.at(-2) : null };
-}
-
 async function dropped(transfer, folders) {
   // Entries have to be taken before the first await: the browser empties the list after the event.
   const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
   if (!folders || !entries.some((each) => each.isDirectory)) {
-    return [...transfer.files].map((file) => entry(file, file.name));
+    return [...transfer.files].map((file) => ({ file, path: file.name }));
   }
-  const found = [];
-  for (const each of entries) await walk(each, found);
-  return found;
+  const files = [];
+  for (const each of entries) await walk(each, files);
+  return files;
 }
 
-async function walk(each, found) {
+async function walk(each, files) {
   if (each.isFile) {
     const file = await new Promise((resolve, reject) => each.file(resolve, reject));
-    found.push(entry(file, each.fullPath));
+    files.push({ file, path: each.fullPath });
     return;
   }
   const reader = each.createReader();
   for (;;) {
     const batch = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));
     if (!batch.length) return;
-    for (const inner of batch) await walk(inner, found);
+    for (const inner of batch) await walk(inner, files);
   }
 }

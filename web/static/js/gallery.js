@@ -1,6 +1,7 @@
-// The gallery: details in a dialog, a count of the chosen images, arrow keys, a question before many are deleted.
+// The gallery: details in a dialog, a count of the chosen photos, arrow keys, a question before many are deleted.
 
 import { moveWithArrows, rename } from "./cards.js";
+import { asksFirst } from "./buttons.js";
 import { onDetails } from "./details.js";
 
 const form = document.getElementById("chosen");
@@ -8,7 +9,7 @@ const cardOf = (id) => [...document.querySelectorAll(".wall > li")].find((card) 
 
 onDetails({
   failed: (error) => {
-    document.getElementById("chosen-count").textContent = error.message;
+    document.getElementById("chosen-count").textContent = error.text;
   },
   relabelled: (image) => rename(cardOf(image.id), image),
   deleted: (id) => cardOf(id)?.remove(),
@@ -18,14 +19,12 @@ if (form) {
   const chosen = () => form.querySelectorAll("[name=ids]:checked").length;
   const tell = () => {
     const count = chosen();
-    document.getElementById("chosen-count").textContent = count === 1 ? "1 image chosen" : `${count} images chosen`;
+    document.getElementById("chosen-count").textContent = count === 1 ? "1 photo chosen" : `${count} photos chosen`;
   };
+  const deleting = asksFirst(form.querySelector("[value=delete]"), () => `Really delete ${chosen()}?`);
   form.addEventListener("change", tell);
   form.addEventListener("submit", (event) => {
-    if (event.submitter?.value !== "delete" || event.submitter.classList.contains("sure")) return;
-    event.preventDefault();
-    event.submitter.classList.add("sure");
-    event.submitter.textContent = `Really delete ${chosen()}?`;
+    if (event.submitter?.value === "delete" && !deleting.isSure()) event.preventDefault();
   });
   moveWithArrows(form.querySelector(".wall"));
 }

@@ -1,7 +1,8 @@
-// The search page. A query is {blob, name} (a photo, not kept) or {id, name} (an image of the gallery).
+// The search page. A query is {blob, name, refusal} (a photo, not kept) or {id, name} (an image of the gallery).
 // The address holds queries by id; photos live in this tab's memory and come back with the back button.
 
-import { keep, search, thumbnailUrl } from "./api.js";
+import { Problem, keep, root, search, thumbnailUrl } from "./api.js";
+import { onPlainClick } from "./buttons.js";
 import { useCamera } from "./camera.js";
 import { moveWithArrows, rename, show, shownName } from "./cards.js";
 import { onDetails } from "./details.js";
@@ -17,11 +18,9 @@ const facts = document.getElementById("query-facts");
 const keepButton = facts.querySelector("[data-keep]");
 const photoBox = document.getElementById("query-photo");
 const announcements = document.getElementById("announcements");
-const root = document.documentElement.dataset.root;
 const titleAtStart = "Lookalike";
 const DEFAULT_K = 12;
 const STAGES = ["wait", "decode", "embed", "search"];
-const maxBytes = Number(form.dataset.maxBytes);
 
 const photos = []; // what this tab has searched with; history states hold indexes into it
 let current = null;
@@ -55,8 +54,8 @@ async function run(query, { history: step = "push", live = false } = {}) {
   preview(query);
   hideProblem();
   page.dataset.state = "answer";
-  if (query.blob?.size > maxBytes) {
-    fail({ message: `${query.name} is larger than ${Math.floor(maxBytes / 2 ** 20)} MB`, hint: "choose a smaller photo" });
+  if (query.refusal) {
+    fail(new Problem({ detail: `${query.name} ${query.refusal}`, hint: "choose a smaller photo" }));
     return false;
   }
   section.setAttribute("aria-busy", "true");
@@ -153,9 +152,9 @@ function backToStart() {
 onFiles(
   ([first]) => {
     camera.close();
-    run({ blob: first.blob, name: first.name.split("/").at(-1) });
+    run({ ...first, name: first.name.split("/").at(-1) });
   },
-  { inputs: [form.elements.image] },
+  { inputs: [form.elements.image], form },
 );
 
 const camera = useCamera(document.getElementById("camera"), form.querySelector("[data-camera-open]"), {
@@ -163,13 +162,10 @@ const camera = useCamera(document.getElementById("camera"), form.querySelector("
   failed: fail,
 });
 
-document.addEventListener("click", (event) => {
-  const link = event.target.closest("a[data-search]");
-  if (!link || event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
-  event.preventDefault();
+onPlainClick("a[data-search]", (link) => {
   camera.close();
   const holder = link.closest("[data-id]");
-  const name = holder.querySelector("[data-field=name]")?.textContent || link.querySelector("img")?.alt || "this image";
+  const name = holder.querySelector("[data-field=name]")?.textContent || link.querySelector("img")?.alt || "this photo";
   scrollTo({ top: 0, behavior: "smooth" });
   run({ id: holder.dataset.id, name });
 });
@@ -192,14 +188,14 @@ addEventListener("popstate", ({ state }) => {
 
 keepButton.addEventListener("click", async () => {
   keepButton.disabled = true;
-  const kept = current;
+  const photo = current;
   try {
-    const { images } = await keep([kept], form.elements.label.value.trim());
+    const { images } = await keep([photo], form.elements.label.value.trim());
     keepButton.textContent = images[0].outcome === "unchanged" ? "It is in the gallery already" : "Kept";
     announcements.textContent = keepButton.textContent;
   } catch (error) {
     keepButton.disabled = false;
-    keepButton.textContent = `${error.message}. Try again`;
+    keepButton.textContent = `${error.text}. Try again`;
   }
 });
 
@@ -216,14 +212,14 @@ onDetails({
   },
   deleted: (id) => {
     cardOf(id)?.remove();
-    announcements.textContent = "The image is deleted";
+    announcements.textContent = "The photo is deleted";
   },
 });
 moveWithArrows(list);
 suggestLabels();
 
 // A page that came with its answer in it
-const given = form.elements.image?.value;
+const given = form.elements.id?.value;
 if (given && page.dataset.state === "answer") {
   current = { id: given, name: document.getElementById("query-name").textContent };
   window.history.replaceState({ id: current.id, name: current.name }, "", location.href);

@@ -1,34 +1,34 @@
 """Who is asking: the holder of a token, by `Authorization: Bearer` or by the cookie that signing in has set.
 
-Roles belong here: give `Visitor` the roles of its token, and decide in `Visitor.may`.
+Roles belong here: give `Principal` the roles of its token, and decide in `Principal.may`.
 """
 
 import hmac
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from flask import Request, current_app, g, session
 
-View = TypeVar("View", bound=Callable)
+View = TypeVar("View", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)
-class Visitor:
-    """Someone who may come in. `name` tells visitors apart in logs without giving their token away."""
+class Principal:
+    """Someone who may come in. `name` tells principals apart in logs without giving their token away."""
 
     name: str
 
     def may(self, method: str, endpoint: str | None) -> bool:
-        """Whether this visitor may use the route. Every visitor may use every route: there are no roles yet."""
+        """Whether this principal may use the route. Every principal may use every route: there are no roles yet."""
         return True
 
 
-ANYONE_HERE = Visitor("anyone on this machine")
+ANYONE_HERE = Principal("anyone on this machine")
 
 
-class Gate:
+class Authenticator:
     """Lets the holders of the tokens in, or everyone when there are no tokens."""
 
     def __init__(self, tokens: Sequence[str]) -> None:
@@ -38,12 +38,13 @@ class Gate:
     def is_closed(self) -> bool:
         return bool(self._tokens)
 
-    def identify(self, request: Request) -> Visitor | None:
+    def identify(self, request: Request) -> Principal | None:
         """Who sent the request; None when it has to show a token first. A cookie does not mend a wrong Bearer token."""
-        g.visitor = self._identify(request)
-        return g.visitor
+        principal = self._identify(request)
+        g.principal = principal
+        return principal
 
-    def _identify(self, request: Request) -> Visitor | None:
+    def _identify(self, request: Request) -> Principal | None:
         if not self.is_closed:
             return ANYONE_HERE
         authorization = request.authorization
@@ -53,25 +54,26 @@ class Gate:
             return self.holder_of(authorization.token)
         return next((_holder(token) for token in self._tokens if _same(session.get("holder", ""), _mark(token))), None)
 
-    def holder_of(self, presented: str) -> Visitor | None:
-        """The visitor that this token belongs to. Takes the same time whichever token it is compared with."""
+    def holder_of(self, presented: str) -> Principal | None:
+        """The principal that this token belongs to. Takes the same time whichever token it is compared with."""
         matching = [token for token in self._tokens if _same(presented, token)]
         return _holder(matching[0]) if matching else None
 
     def sign_in(self, presented: str) -> bool:
         """Starts a session for the holder of the token. It ends when the token is withdrawn from the settings."""
-        visitor = self.holder_of(presented)
+        principal = self.holder_of(presented)
         session.clear()
-        if visitor is None:
+        if principal is None:
             return False
         session["holder"] = _mark(presented)
         session.permanent = True
         return True
 
 
-def current_visitor() -> Visitor | None:
+def current_principal() -> Principal | None:
     """Who sent the request that is being answered."""
-    return g.get("visitor")
+    principal: Principal | None = g.get("principal")
+    return principal
 
 
 def public(view: View) -> View:
@@ -90,5 +92,5 @@ def _mark(token: str) -> str:
     return hmac.new(str(current_app.secret_key).encode(), token.encode(), sha256).hexdigest()
 
 
-def _holder(token: str) -> Visitor:
-    return Visitor(f"token {sha256(token.encode()).hexdigest()[:8]}")
+def _holder(token: str) -> Principal:
+    return Principal(f"token {sha256(token.encode()).hexdigest()[:8]}")
