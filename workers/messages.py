@@ -185,6 +185,21 @@ class WorkerStatus(Message):
 
 
 @dataclass(frozen=True)
+class ServiceStatus(Message):
+    """A program that a supervisor on this machine keeps running.
+
+    `state` is starting, running, or ended: it is started again at `retry_at`, in seconds since 1970. `reason` says why
+    it ended last, empty when it never did.
+    """
+
+    name: str
+    state: str
+    restarts: int = 0
+    reason: str = ""
+    retry_at: float | None = None
+
+
+@dataclass(frozen=True)
 class SystemStatus(Message):
     """The whole system in one object. `problems` says in words what is wrong and what to do; empty means healthy."""
 

@@ -40,7 +40,7 @@ def demo(console: Console, photos: Path | None, once: bool, port: int) -> None:
     Starts everything on this machine, adds the photos, searches with one of them, and keeps the portal open
     until Ctrl-C. Everything is kept in ./.lookalike, or in LOOKALIKE_HOME when that is set.
     """
-    from deploy.local.connection import Terminated, interrupted_by_failure, running, terminable
+    from deploy.local.connection import Terminated, running, terminable
     from workers import settings
 
     own = settings.load()
@@ -55,10 +55,10 @@ def demo(console: Console, photos: Path | None, once: bool, port: int) -> None:
         if described.portal:
             console.show(f"\nthe portal is open at {described.portal}")
         return
-    with terminable(), interrupted_by_failure() as on_failure:
+    with terminable():
         try:
             with contextlib.ExitStack() as hold:
-                stack = _start(console, hold, own, port, on_failure)
+                stack = _start(console, hold, own, port)
                 console.result(_tour(console, stack.settings, photos) | {"portal": stack.address})
                 if not once:
                     console.show(f"\nthe portal is open at {stack.address} – Ctrl-C stops everything")
@@ -78,12 +78,12 @@ def _drawn(console: Console, own: "Settings") -> Path:
     return folder
 
 
-def _start(console: Console, hold: contextlib.ExitStack, own: "Settings", port: int, on_failure: Any) -> "Stack":
+def _start(console: Console, hold: contextlib.ExitStack, own: "Settings", port: int) -> "Stack":
     """A running system at the first free port from `port` on."""
     from deploy.local.stack import PortTaken, Stack
 
     for candidate in [*range(port, min(port + _PORTS_TRIED, 65536)), 0]:
-        stack = Stack(own, ("127.0.0.1", candidate), say=console.step, on_failure=on_failure)
+        stack = Stack(own, ("127.0.0.1", candidate), say=console.step, warn=console.say)
         try:
             return hold.enter_context(stack)
         except PortTaken:

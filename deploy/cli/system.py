@@ -26,15 +26,15 @@ def up(console: Console, host: str, port: int, workers: int) -> None:
     Starts the queue, workers and portal, keeps them running, and stops them on Ctrl-C. Everything is kept in
     LOOKALIKE_HOME. Any address but loopback needs LOOKALIKE_API_TOKENS: who reaches the portal sees every photo.
     """
-    from deploy.local.connection import Terminated, interrupted_by_failure, terminable
+    from deploy.local.connection import Terminated, terminable
     from deploy.local.stack import Stack
     from workers import settings
 
     own = settings.load()
     refuse_open_house(host, own)
-    with terminable(), interrupted_by_failure() as on_failure:
+    with terminable():
         try:
-            with Stack(own, (host, port), workers, say=console.step, on_failure=on_failure) as stack:
+            with Stack(own, (host, port), workers, say=console.step, warn=console.say) as stack:
                 console.show(f"Lookalike runs at {stack.address}")
                 console.say(f"home {own.home}, logs in {own.home / 'logs'}; Ctrl-C stops it")
                 stack.wait()

@@ -5,7 +5,6 @@ Two commands at once share: the second uses the temporary system of the first, w
 
 import contextlib
 import dataclasses
-import os
 import signal
 import threading
 import time
@@ -15,7 +14,6 @@ from types import FrameType
 from deploy.local import locks
 from deploy.local.locks import AlreadyRunning, Description
 from deploy.local.stack import Stack
-from deploy.local.supervisor import ServiceFailed
 from ml.errors import LookalikeError
 from workers.settings import Settings
 
@@ -77,9 +75,9 @@ def _attach(settings: Settings, hold: contextlib.ExitStack, say: Callable[[str],
 @contextlib.contextmanager
 def _own(settings: Settings, say: Callable[[str], None]) -> Iterator[Settings]:
     """Embedded services for the time of the block, and for as long as another command uses them."""
-    with terminable(), interrupted_by_failure() as on_failure, contextlib.ExitStack() as hold:
+    with terminable(), contextlib.ExitStack() as hold:
         try:
-            stack = hold.enter_context(Stack(settings, say=say, on_failure=on_failure))
+            stack = hold.enter_context(Stack(settings, say=say))
         except AlreadyRunning:  # another command was faster
             attached = _attach(settings, hold, say)
             if attached is None:
@@ -89,8 +87,7 @@ def _own(settings: Settings, say: Callable[[str], None]) -> Iterator[Settings]:
         try:
             yield stack.settings
         finally:
-            if not stack.failure:
-                _wait_for_attached(settings, say)
+            _wait_for_attached(settings, say)
 
 
 def _wait_for_attached(settings: Settings, say: Callable[[str], None]) -> None:
@@ -101,23 +98,6 @@ def _wait_for_attached(settings: Settings, say: Callable[[str], None]) -> None:
             while not attached.try_exclusive():
                 time.sleep(0.1)
         Description.remove(settings.home)
-
-
-@contextlib.contextmanager
-def interrupted_by_failure() -> Iterator[Callable[[ServiceFailed], None]]:
-    """Makes a service that keeps dying end the block with its error, whatever the main thread waits for."""
-    failures: list[ServiceFailed] = []
-
-    def on_failure(failure: ServiceFailed) -> None:
-        failures.append(failure)
-        os.kill(os.getpid(), signal.SIGINT)
-
-    try:
-        yield on_failure
-    except KeyboardInterrupt:
-        if failures:
-            raise failures[0] from None
-        raise
 
 
 class Terminated(LookalikeError):

@@ -7,6 +7,7 @@ decides for a command whether to start one or to use one that runs; `deploy.loca
 import contextlib
 import dataclasses
 import errno
+import http.client
 import logging
 import os
 import socket
@@ -21,15 +22,17 @@ from types import TracebackType
 from typing import Self
 
 from deploy.local import locks, valkey
-from deploy.local.supervisor import Reaper, Service, ServiceFailed, ServiceRunner
+from deploy.local.supervisor import Reaper, Service, ServiceRunner
 from deploy.local.watchdog import Watchdog
 from ml.errors import LookalikeError
 from workers.client import Client
 from workers.settings import Settings
+from workers.supervision import SupervisionFile
 
 log = logging.getLogger(__name__)
 
 STOP_S = 10.0  # everything has ended this long after it was asked to
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
 WORKER_START_S = 180.0  # the first start on a machine makes the default model and compiles it
 
 
@@ -46,7 +49,7 @@ class Stack:
         portal: the portal's host and port; None runs no portal. Port 0 is any free one.
         workers: how many worker processes; only one can hold an embedded store.
         say: gets one line for each step of the start.
-        on_failure: called from another thread when a service keeps dying after a complete start.
+        warn: gets a line, from another thread, when a service dies or is back.
 
     Raises:
         AlreadyRunning: on this home there is a living system.
@@ -61,16 +64,15 @@ class Stack:
         workers: int = 1,
         *,
         say: Callable[[str], None] = log.info,
-        on_failure: Callable[[ServiceFailed], None] | None = None,
+        warn: Callable[[str], None] = log.warning,
     ) -> None:
         self.settings = settings
         self.address: str | None = None
-        self.failure: ServiceFailed | None = None
         self._portal = portal
         self._workers = workers
         self._say = say
-        self._on_failure = on_failure
-        self._is_started = False
+        self._warn = warn
+        self._reporting = threading.Lock()
         self._runners: list[ServiceRunner] = []
         self._undo = contextlib.ExitStack()
         if workers > 1 and settings.is_embedded_qdrant:
@@ -90,6 +92,8 @@ class Stack:
         with contextlib.ExitStack() as undo:
             lock = locks.HomeLock(home)
             undo.callback(lock.release)
+            self._supervision = SupervisionFile(home, _own_command())
+            undo.callback(self._supervision.close)
             self._reaper = Reaper([lock.stack.descriptor])
             undo.callback(self._reaper.close)
             undo.callback(self.stop)
@@ -100,7 +104,6 @@ class Stack:
             self._describe(is_ready=False)
             self._start(listener)
             self._describe(is_ready=True)
-            self._is_started = True
             if self._workers == 1:
                 undo.callback(Watchdog(self._client, self.runner("worker")).close)
             self._undo = undo.pop_all()
@@ -129,16 +132,9 @@ class Stack:
         return next(runner for runner in self._runners if runner.service.name == name)
 
     def wait(self) -> None:
-        """Returns on Ctrl-C.
-
-        Raises:
-            KeyboardInterrupt: a service failed, and `deploy.local.connection.interrupted_by_failure` ended the wait.
-        """
-        try:
+        """Returns on Ctrl-C."""
+        with contextlib.suppress(KeyboardInterrupt):
             threading.Event().wait()
-        except KeyboardInterrupt:
-            if self.failure:
-                raise
 
     @property
     def reaper_pid(self) -> int:
@@ -164,15 +160,19 @@ class Stack:
         self._say(f"ready after {time.monotonic() - started:.1f} s")
 
     def _keep(self, service: Service) -> ServiceRunner:
-        runner = ServiceRunner(service, self._reaper, self._given_up)
+        runner = ServiceRunner(service, self._reaper, self._report)
         self._runners.append(runner)
+        self._report("")
         runner.start()
         return runner
 
-    def _given_up(self, failure: ServiceFailed) -> None:
-        self.failure = failure
-        if self._is_started and self._on_failure:
-            self._on_failure(failure)
+    def _report(self, line: str) -> None:
+        """Says how the services are, to `lookalike status` and on the terminal. That nobody may hear it is no error."""
+        with self._reporting:
+            self._supervision.write([runner.status for runner in self._runners])
+            if line:
+                with contextlib.suppress(OSError, ValueError):  # a terminal that is gone, a file on a full disk
+                    self._warn(line)
 
     def _describe(self, *, is_ready: bool) -> None:
         settings = self.settings
@@ -227,6 +227,11 @@ class Stack:
         )
 
 
+def _own_command() -> str:
+    """What a person typed to start this process, as far as it helps to recognize it."""
+    return " ".join(["lookalike", *(argument for argument in sys.argv[1:2] if argument.isalpha())])
+
+
 def listen(host: str, port: int) -> socket.socket:
     """A listening socket.
 
@@ -270,18 +275,24 @@ def service_environment(settings: Settings) -> dict[str, str]:
     """Of a child: ours, with every setting spelled out.
 
     The services run in a folder of their own and with a safe path, so that a folder `web` where the user happens to
-    stand is never mistaken for ours.
+    stand is never mistaken for ours. A proxy is for what is elsewhere: servers on this machine are reached directly.
     """
+    direct = ",".join(filter(None, [os.environ.get("no_proxy") or os.environ.get("NO_PROXY"), *LOOPBACK]))
     environment = {**os.environ, **settings.environment(), "PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1"}
+    environment.update(no_proxy=direct, NO_PROXY=direct)
     environment.pop("LOOKALIKE_CONFIG", None)
     return environment
 
 
+# Whatever proxy the environment names: it leads away from this machine.
+_direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
 def _answers(health: str) -> bool:
     try:
-        with urllib.request.urlopen(health, timeout=1.0):  # noqa: S310 - our own address
+        with _direct.open(health, timeout=1.0):
             return True
     except urllib.error.HTTPError as error:
         return error.code != 500  # it wants a token, or finds the workers still starting: it answers
-    except OSError:
+    except (OSError, http.client.HTTPException):
         return False

@@ -1,13 +1,14 @@
 """Keeps child processes alive, and makes sure that none outlives us.
 
 A `Service` is a program with a readiness check. A `ServiceRunner` runs one service: starts it, waits until it is
-ready, restarts it when it dies (with exponential back-off, and not for ever). A `Reaper` is our handle on
+ready, restarts it when it dies, for ever, with exponential back-off up to half a minute. It goes on when the disk is
+full or no process is to be had, so that the system heals by itself once that has passed. A `Reaper` is our handle on
 `deploy/local/reaper.py`, the small process that ends the services when we can no longer do so ourselves.
 `deploy.local.stack` says which services there are.
 """
 
-import collections
 import contextlib
+import dataclasses
 import logging
 import os
 import re
@@ -19,21 +20,24 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO, Any
 
 from ml.errors import LookalikeError
+from workers.messages import ServiceStatus
+from workers.supervision import shortened
 
 log = logging.getLogger(__name__)
 
-QUICK_DEATHS = 5  # this many deaths within QUICK_DEATHS_S, and the runner gives up
-QUICK_DEATHS_S = 60.0
+BACKOFF_S = 0.1  # before the first restart; doubled for each further death
+LONGEST_BACKOFF_S = 30.0  # with a worker's start it is back a minute after what kept it down has passed
+STEADY_S = 60.0  # a service that ran this long starts with the first pause again
 LOG_BYTES = 10_000_000
-BACKOFF_S = 0.1  # before the first restart; doubled for each further death within QUICK_DEATHS_S
 _START_MARK = "==== started"
 _CLEAN = [sys.executable, "-I", "-S"]  # a Python with nothing but its standard library
 
 
 class ServiceFailed(LookalikeError):
-    """A service does not start, or keeps dying."""
+    """A service of the system does not start."""
 
 
 @dataclass(frozen=True)
@@ -61,34 +65,43 @@ class Reaper:
         self._locks = tuple(locks)
         self._groups: set[int] = set()
         self._guard = threading.Lock()
-        self._start()
+        self._process, self.pipe = self._started()
 
-    def _start(self) -> None:
-        reading, self.pipe = os.pipe()
-        self._process = subprocess.Popen(
-            [*_CLEAN, str(Path(__file__).with_name("reaper.py"))],
-            stdin=reading,
-            pass_fds=self._locks,
-            start_new_session=True,
-            cwd="/",
-        )
-        os.close(reading)
-        self._send("".join(f"+{group}\n" for group in sorted(self._groups)))
-
-    def _send(self, text: str) -> None:
-        with contextlib.suppress(BrokenPipeError):  # it died: `check` starts another
-            os.write(self.pipe, text.encode())
+    def _started(self) -> tuple[subprocess.Popen[bytes], int]:
+        """Another process, which knows the groups, and our end of the pipe to it."""
+        reading, writing = os.pipe()
+        try:
+            process = subprocess.Popen(
+                [*_CLEAN, str(Path(__file__).with_name("reaper.py"))],
+                stdin=reading,
+                pass_fds=self._locks,
+                start_new_session=True,
+                cwd="/",
+            )
+            os.write(writing, "".join(f"+{group}\n" for group in sorted(self._groups)).encode())
+        except BaseException:
+            os.close(writing)
+            raise
+        finally:
+            os.close(reading)
+        return process, writing
 
     def check(self) -> None:
-        """Starts another reaper when this one has died."""
+        """Starts another reaper when this one has died; where that is not possible now, the next call tries again."""
         with self._guard:
-            if self._process.poll() is not None:
-                log.warning("the reaper died with status %s; starting another", self._process.returncode)
-                os.close(self.pipe)
-                self._start()
+            if self._process.poll() is None:
+                return
+            try:
+                process, pipe = self._started()
+            except OSError as error:
+                log.debug("no other reaper can be started: %s", error)
+                return
+            log.warning("the reaper died with status %s; another one was started", self._process.returncode)
+            os.close(self.pipe)
+            self._process, self.pipe = process, pipe
 
     def remember(self, group: int) -> None:
-        """Notes a group that has registered with the reaper."""
+        """Notes a group that has told the reaper of itself."""
         with self._guard:
             self._groups.add(group)
 
@@ -96,7 +109,8 @@ class Reaper:
         """The group has ended: its number may come to belong to somebody else."""
         with self._guard:
             self._groups.discard(group)
-            self._send(f"-{group}\n")
+            with contextlib.suppress(OSError):  # it died, and `check` starts another; or everything ends
+                os.write(self.pipe, f"-{group}\n".encode())
 
     @property
     def pid(self) -> int:
@@ -104,7 +118,9 @@ class Reaper:
 
     def close(self) -> None:
         """Lets it end, and with it whatever services are left."""
-        os.close(self.pipe)
+        with self._guard:
+            os.close(self.pipe)
+            self.pipe = -1  # a late `forget` must not write to another file under this number
         self._process.wait()
 
 
@@ -112,14 +128,18 @@ class ServiceRunner:
     """Runs one service until told to stop.
 
     The thread that starts a process must live as long as the process: Linux's parent-death signal is the thread's.
+
+    Args:
+        on_change: called from the runner's thread whenever `status` has changed, with a sentence for people, which is
+            empty for what goes as it should.
     """
 
-    def __init__(self, service: Service, reaper: Reaper, on_given_up: Callable[[ServiceFailed], None]) -> None:
+    def __init__(self, service: Service, reaper: Reaper, on_change: Callable[[str], None] = lambda _line: None) -> None:
         self.service = service
         self.pid: int | None = None
-        self.restarts = 0
+        self.status = ServiceStatus(service.name, "starting")
         self._reaper = reaper
-        self._on_given_up = on_given_up
+        self._on_change = on_change
         self._ready = threading.Event()
         self._ended = threading.Event()
         self._stopping = threading.Event()
@@ -131,7 +151,7 @@ class ServiceRunner:
         self._thread.start()
 
     def wait_until_ready(self) -> None:
-        """Returns when the service is ready for the first time.
+        """Returns when the service has given its sign for the first time.
 
         Raises:
             ServiceFailed: it died before that, or took too long.
@@ -141,16 +161,16 @@ class ServiceRunner:
             if self._failure:
                 raise self._failure
             if time.monotonic() > deadline:
-                raise ServiceFailed(
-                    f"the {self.service.name} is not ready after {self.service.start_timeout_s:.0f} s"
-                    + self._last_log_line(),
-                    hint=f"see {self.service.log_path}",
-                )
+                raise self._failed(f"is not ready after {self.service.start_timeout_s:.0f} s{self._last_log_line()}")
 
     @property
     def is_ready(self) -> bool:
-        """Whether the process that runs now is ready."""
+        """Whether the process that runs now has given its sign."""
         return self._ready.is_set()
+
+    @property
+    def restarts(self) -> int:
+        return self.status.restarts
 
     def kill(self) -> None:
         """Ends the process that runs now; another one is started."""
@@ -176,45 +196,75 @@ class ServiceRunner:
     def _run(self) -> None:
         try:
             self._keep()
-        except OSError as error:  # no more processes, no space for the log: trying again would not help
-            self._give_up(f"the {self.service.name} cannot be run: {error}")
         finally:
             self._ended.set()
 
     def _keep(self) -> None:
-        deaths: collections.deque[float] = collections.deque(maxlen=QUICK_DEATHS)
+        quick_deaths = 0
         while not self._stopping.is_set():
-            status = self._run_once()
+            started = time.monotonic()
+            reason = self._run_once()
             if self._stopping.is_set():
-                break
-            deaths.append(time.monotonic())
+                return
             if not self.restarts and not self._ready.is_set():
-                self._give_up(
-                    f"the {self.service.name} did not start{self._last_log_line() or f' (exit status {status})'}"
-                )
-                break
-            if len(deaths) == QUICK_DEATHS and deaths[-1] - deaths[0] < QUICK_DEATHS_S:
-                self._give_up(
-                    f"the {self.service.name} died {QUICK_DEATHS} times within a minute{self._last_log_line()}"
-                )
-                break
+                self._failure = self._failed(f"did not start{self._last_log_line() or f' ({reason})'}")
+                return
+            quick_deaths = quick_deaths + 1 if time.monotonic() - started < STEADY_S else 1
+            pause_s = min(BACKOFF_S * 2 ** (quick_deaths - 1), LONGEST_BACKOFF_S)
             self._ready.clear()
-            self.restarts += 1
-            recent = sum(deaths[-1] - death < QUICK_DEATHS_S for death in deaths)
-            log.warning("the %s died (%s); restarting it", self.service.name, _cause(status))
-            self._stopping.wait(BACKOFF_S * 2 ** (recent - 1))
+            reason = shortened(reason + self._last_log_line())
+            when = f"in {pause_s:.0f} s" if pause_s >= 1 else "now"
+            self._change(
+                f"the {self.service.name} died ({reason}); restarting it {when}",
+                state="ended",
+                restarts=self.restarts + 1,
+                reason=reason,
+                retry_at=time.time() + pause_s,
+            )
+            if self._stopping.wait(pause_s):
+                return
+            self._change(state="starting", retry_at=None)
 
-    def _run_once(self) -> int:
+    def _run_once(self) -> str:
         """Starts the process and stays with it to its end.
 
         Returns:
-            Its exit status, negative for a signal.
+            Why it ended, or why it could not be started: nothing that happens here ends the keeping.
         """
+        try:
+            process = self._start()
+        except OSError as error:
+            return f"cannot be started: {error.strerror or error}"
+        too_late = ""
+        deadline = time.monotonic() + self.service.start_timeout_s
+        while process.poll() is None:
+            if not self._ready.is_set() and self._is_service_ready(process.pid):
+                self._ready.set()
+                self._change(f"the {self.service.name} runs again" if self.restarts else "", state="running")
+            if not self._ready.is_set() and self.restarts and time.monotonic() > deadline:
+                too_late = f"not ready after {self.service.start_timeout_s:.0f} s"
+                _kill_group(process.pid)
+            self._reaper.check()
+            rotate(self.service.log_path)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(1.0 if self._ready.is_set() else 0.05)
+        # What the service itself started ends with it: a portal's processes would keep answering, a trainer's go on.
+        _kill_group(process.pid)
+        self._reaper.forget(process.pid)
+        self.pid = None
+        return too_late or _cause(process.returncode)
+
+    def _is_service_ready(self, pid: int) -> bool:
+        try:
+            return self.service.is_ready(pid)
+        except Exception:  # whatever it is: this thread alone would start the service again
+            log.debug("the %s cannot be asked whether it is ready", self.service.name, exc_info=True)
+            return False
+
+    def _start(self) -> subprocess.Popen[bytes]:
         self._reaper.check()
         exec_wrapper = str(Path(__file__).with_name("exec_wrapper.py"))
-        with self.service.log_path.open("ab") as output:
-            output.write(f"{_START_MARK} {time.strftime('%Y-%m-%d %H:%M:%S')}\n".encode())
-            output.flush()
+        with self._open_log() as output:
             process = subprocess.Popen(
                 [*_CLEAN, exec_wrapper, str(self._reaper.pipe), *self.service.command],
                 stdin=subprocess.DEVNULL,
@@ -230,27 +280,30 @@ class ServiceRunner:
         self.pid = process.pid
         if self._stopping.is_set():  # asked to stop while we were starting it
             process.terminate()
-        while process.poll() is None:
-            if not self._ready.is_set() and self.service.is_ready(process.pid):
-                self._ready.set()
-            self._reaper.check()
-            rotate(self.service.log_path)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(1.0 if self._ready.is_set() else 0.05)
-        # What the service itself started ends with it: a portal's processes would keep answering, a trainer's go on.
-        _kill_group(process.pid)
-        self._reaper.forget(process.pid)
-        self.pid = None
-        return process.returncode
+        return process
 
-    def _give_up(self, message: str) -> None:
-        self._failure = ServiceFailed(message, hint=f"see {self.service.log_path}")
-        self._on_given_up(self._failure)
+    def _open_log(self) -> IO[bytes]:
+        """The log at its end, behind a mark of this start. On a full disk a service runs without one."""
+        try:
+            output: IO[bytes] = self.service.log_path.open("ab", buffering=0)
+        except OSError:
+            return open(os.devnull, "ab", buffering=0)  # noqa: PTH123 - the caller closes it
+        with contextlib.suppress(OSError):
+            output.write(f"{_START_MARK} {time.strftime('%Y-%m-%d %H:%M:%S')}\n".encode())
+        return output
+
+    def _change(self, line: str = "", **changes: Any) -> None:
+        self.status = dataclasses.replace(self.status, **changes)
+        self._on_change(line)
+
+    def _failed(self, what: str) -> ServiceFailed:
+        return ServiceFailed(f"the {self.service.name} {what}", hint=f"see {self.service.log_path}")
 
     def _last_log_line(self) -> str:
-        """The last line of the service's log, ready to be appended to a message."""
-        with contextlib.suppress(FileNotFoundError):
-            tail = self.service.log_path.read_bytes()[-4096:].decode("utf-8", "replace").rpartition(_START_MARK)[2]
+        """The last line that the service wrote, ready to be appended to a message."""
+        with contextlib.suppress(OSError), self.service.log_path.open("rb") as log_file:
+            log_file.seek(max(0, log_file.seek(0, os.SEEK_END) - 4096))
+            tail = log_file.read(4096).decode("utf-8", "replace").rpartition(_START_MARK)[2]
             lines = [line.strip() for line in tail.split("\n")[1:] if line.strip() and not line.startswith("hint:")]
             if lines:
                 return ": " + re.sub("^(error|lookalike [a-z]+): ", "", lines[-1])
@@ -258,8 +311,11 @@ class ServiceRunner:
 
 
 def rotate(path: Path, limit: int = LOG_BYTES) -> None:
-    """Moves the text of an overgrown log to `<name>.1`, in place: the service that appends to it keeps it open."""
-    with contextlib.suppress(FileNotFoundError):
+    """Moves the text of an overgrown log to `<name>.1`, in place: the service that appends to it keeps it open.
+
+    A disk that has no room for the copy leaves the log as it is; the next call tries again.
+    """
+    with contextlib.suppress(OSError):
         if path.stat().st_size > limit:
             path.with_name(path.name + ".1").write_bytes(path.read_bytes())
             os.truncate(path, 0)

@@ -13,6 +13,7 @@ from deploy.local.connection import connect
 from deploy.local.stack import Stack
 from tests.processes import wait_for
 from workers.settings import Settings
+from workers.supervision import Supervision
 
 pytestmark = pytest.mark.usefixtures("stand_in_services")
 Elsewhere = Callable[[str], "subprocess.Popen[str]"]
@@ -100,19 +101,31 @@ def test_a_command_that_is_ended_stops_what_it_started(
     wait_for(lambda: not locks.is_held(home_settings.home))
 
 
-def test_a_service_that_keeps_dying_ends_the_command_with_its_error(
+def test_a_service_that_keeps_dying_is_told_and_comes_back_by_itself(
     home_settings: Settings, elsewhere: Elsewhere
 ) -> None:
     command = elsewhere(
         """
-        stack.worker_command = lambda: [sys.executable, "-c", stand_ins.WORKER[2].replace("600", "0.1")]
-        try:
-            with connection.connect(settings, say=lambda line: None):
-                time.sleep(600)
-        except Exception as error:
-            print(error.message, flush=True)
+        import signal
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a shell does for what it starts in the background
+        from deploy.local import supervisor
+        supervisor.LONGEST_BACKOFF_S = 0.2
+        dying = "import os; healed = os.path.exists('healed')" + stand_ins.WORKER[2]
+        stack.worker_command = lambda: [sys.executable, "-c", dying.replace("600", "600 if healed else 0.1")]
+        with Stack(settings, warn=lambda line: print(line, flush=True)):
+            time.sleep(600)
         """
     )
     assert command.stdout
-    assert "the worker died 5 times within a minute" in command.stdout.readline()
-    assert command.wait(15) == 0
+    deaths = [command.stdout.readline() for _ in range(12)]
+    assert sum("the worker died (exit status 0)" in line for line in deaths) >= 6
+    told = Supervision.read(home_settings.home)
+    assert told and told.pid == command.pid
+    assert [service.name for service in told.services] == ["queue", "worker"]
+    problems = lambda: getattr(Supervision.read(home_settings.home), "problems", list)()  # noqa: E731
+    wait_for(lambda: any("the worker" in problem for problem in problems()))
+    (home_settings.home / "run" / "healed").touch()
+    wait_for(lambda: not problems())
+    command.terminate()
+    command.wait(15)
+    assert Supervision.read(home_settings.home) is None

@@ -69,6 +69,17 @@ def test_the_portal_answers_while_it_restarts(home_settings: Settings) -> None:
             assert answer.status == 200
 
 
+def test_a_proxy_of_the_environment_is_not_asked_for_this_machine(
+    home_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # nobody listens there
+    monkeypatch.setenv("no_proxy", "example.org")
+    with Stack(home_settings, portal=("127.0.0.1", 0)) as running:
+        environment = running.runner("worker").service.environment
+        assert environment["no_proxy"] == environment["NO_PROXY"] == "example.org,localhost,127.0.0.1,::1"
+
+
 def test_it_describes_itself_while_it_runs(home_settings: Settings) -> None:
     path = home_settings.home / "run" / "stack.json"
     with Stack(home_settings, portal=("127.0.0.1", 0)) as running:

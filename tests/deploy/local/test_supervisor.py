@@ -1,11 +1,12 @@
-"""Services are kept alive, give up clearly, and never outlive their supervisor."""
+"""Services are kept alive whatever happens, and never outlive their supervisor."""
 
+import dataclasses
+import errno
 import os
 import signal
 import subprocess
 import sys
 import textwrap
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from deploy.local import reaper as reaper_program
-from deploy.local.supervisor import QUICK_DEATHS, Reaper, Service, ServiceFailed, ServiceRunner, rotate
+from deploy.local import supervisor
+from deploy.local.supervisor import Reaper, Service, ServiceFailed, ServiceRunner, rotate
 from tests.processes import wait_for
 
 ROOT = Path(__file__).parents[3]
@@ -46,8 +48,8 @@ def reaper() -> Iterator[Reaper]:
 def run(reaper: Reaper) -> Iterator[Callable[..., ServiceRunner]]:
     runners: list[ServiceRunner] = []
 
-    def run(service: Service, on_given_up: Callable[[ServiceFailed], None] = lambda _failure: None) -> ServiceRunner:
-        runners.append(ServiceRunner(service, reaper, on_given_up))
+    def run(service: Service, on_change: Callable[[str], None] = lambda _line: None) -> ServiceRunner:
+        runners.append(ServiceRunner(service, reaper, on_change))
         runners[-1].start()
         return runners[-1]
 
@@ -97,20 +99,39 @@ def test_a_service_that_gives_no_sign_is_reported(tmp_path: Path, run: Callable[
         runner.wait_until_ready()
 
 
-def test_a_service_that_keeps_dying_is_given_up(tmp_path: Path, run: Callable[..., ServiceRunner]) -> None:
-    program = (
-        "import os, time, pathlib; pathlib.Path(f'ready-{os.getpid()}').touch(); time.sleep(0.2); raise SystemExit(3)"
-    )
-    given_up = threading.Event()
-    failures: list[ServiceFailed] = []
+DYING = """
+    import os, time, pathlib
+    pathlib.Path(f"ready-{os.getpid()}").touch()
+    print("no space left", flush=True)
+    while not pathlib.Path("healed").exists():
+        time.sleep(0.1)
+        raise SystemExit(3)
+    time.sleep(600)
+"""
 
-    def on_given_up(failure: ServiceFailed) -> None:
-        failures.append(failure)
-        given_up.set()
 
-    run(service(tmp_path, program), on_given_up)
-    assert given_up.wait(30)
-    assert "died 5 times within a minute" in failures[0].message
+def test_a_service_that_keeps_dying_is_started_again_for_ever(
+    tmp_path: Path, run: Callable[..., ServiceRunner], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor, "LONGEST_BACKOFF_S", 0.2)
+    lines: list[str] = []
+    runner = run(service(tmp_path, DYING), lines.append)
+    wait_for(lambda: runner.restarts >= 7)
+    assert runner.status.reason == "exit status 3: no space left"
+    assert lines.count("the service died (exit status 3: no space left); restarting it now") >= 7
+    (tmp_path / "healed").touch()
+    wait_for(lambda: "the service runs again" in lines and runner.status.state == "running")
+
+
+def test_pauses_between_deaths_grow_up_to_half_a_minute(
+    tmp_path: Path, run: Callable[..., ServiceRunner], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor, "BACKOFF_S", 20.0)
+    pauses: list[float] = []
+    runner = run(service(tmp_path, DYING))
+    monkeypatch.setattr(runner._stopping, "wait", lambda pause_s: pauses.append(pause_s) or len(pauses) == 4)
+    wait_for(lambda: len(pauses) == 4)
+    assert pauses == [20.0, 30.0, 30.0, 30.0]
 
 
 def test_a_service_that_keeps_dying_is_restarted_later_each_time(
@@ -124,14 +145,63 @@ def test_a_service_that_keeps_dying_is_restarted_later_each_time(
             time.sleep(0.2)
             print(time.monotonic(), file=lives)
     """
-    given_up = threading.Event()
-    run(service(tmp_path, program), lambda _failure: given_up.set())
-    assert given_up.wait(30)
+    runner = run(service(tmp_path, program))
+    wait_for(lambda: runner.restarts >= 5)
     times = [float(line) for line in (tmp_path / "lives").read_text().split()]
-    starts, ends = times[2::2], times[1:-1:2]
+    starts, ends = times[2:10:2], times[1:9:2]
     pauses = [start - end for start, end in zip(starts, ends, strict=True)]
-    assert len(pauses) == QUICK_DEATHS - 1
     assert all(pause >= 0.1 * 2**number for number, pause in enumerate(pauses)), pauses
+
+
+@pytest.mark.parametrize("log", ["/dev/full", "no-such-folder/service.log"])
+def test_a_service_comes_back_though_no_log_can_be_written(
+    tmp_path: Path, run: Callable[..., ServiceRunner], log: str
+) -> None:
+    if log == "/dev/full" and not Path(log).exists():
+        pytest.skip("there is no /dev/full here")
+    runner = run(dataclasses.replace(service(tmp_path, READY), log_path=tmp_path / log))
+    runner.wait_until_ready()
+    first = runner.pid
+    runner.kill()
+    wait_for(lambda: runner.is_ready and runner.pid not in (None, first))
+
+
+def test_a_service_comes_back_though_no_process_was_to_be_had(
+    tmp_path: Path, run: Callable[..., ServiceRunner], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner = run(service(tmp_path, READY))
+    runner.wait_until_ready()
+    with monkeypatch.context() as without_processes:
+        refusals: list[int] = []
+
+        def refuse(*_arguments: object, **_options: object) -> None:
+            refusals.append(errno.EAGAIN)
+            raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+        without_processes.setattr(supervisor.subprocess, "Popen", refuse)
+        runner.kill()
+        os.kill(runner._reaper.pid, signal.SIGKILL)
+        wait_for(lambda: len(refusals) >= 4)
+    wait_for(lambda: runner.is_ready and runner.pid is not None)
+    assert runner.restarts >= 2
+
+
+def test_a_service_that_hangs_when_it_is_started_again_is_killed(
+    tmp_path: Path, run: Callable[..., ServiceRunner], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor, "LONGEST_BACKOFF_S", 0.1)
+    program = """
+        import os, time, pathlib
+        if not pathlib.Path("started").exists():
+            pathlib.Path("started").touch()
+            pathlib.Path(f"ready-{os.getpid()}").touch()
+        time.sleep(600)
+    """
+    runner = run(service(tmp_path, program, start_timeout_s=1.0))
+    runner.wait_until_ready()
+    runner.kill()
+    wait_for(lambda: runner.restarts >= 2)
+    assert runner.status.reason == "not ready after 1 s"
 
 
 def test_a_service_that_ignores_sigterm_is_killed_in_time(tmp_path: Path, run: Callable[..., ServiceRunner]) -> None:
@@ -159,7 +229,7 @@ def test_a_dead_reaper_is_replaced_and_still_knows_the_services(
     runner._stopping.set()  # so that it does not start another when the reaper ends this one
     reaper.close()
     assert not reaper_program.is_alive(group)
-    reaper._start()  # for the fixture
+    reaper._process, reaper.pipe = reaper._started()  # for the fixture
 
 
 @pytest.mark.parametrize("stubborn", [False, True], ids=["services that listen", "services that ignore SIGTERM"])
@@ -169,12 +239,12 @@ def test_a_supervisor_that_is_killed_leaves_no_orphan(tmp_path: Path, stubborn: 
         import sys, time, os
         from pathlib import Path
         sys.path.insert(0, {str(ROOT)!r})
-        from deploy.local.supervisor import Reaper, Service, ServiceRunner
+        from deploy.local.supervisor import ServiceRunner, Service, Reaper
         here = Path({str(tmp_path)!r})
         command = [sys.executable, "-c", {program if stubborn else READY!r}]
         service = Service("service", command, dict(os.environ), lambda pid: (here / f"ready-{{pid}}").exists(),
             here / "service.log", here)
-        runner = ServiceRunner(service, Reaper([]), print)
+        runner = ServiceRunner(service, Reaper([]))
         runner.start()
         runner.wait_until_ready()
         print(runner.pid, runner._reaper.pid, flush=True)
@@ -182,10 +252,10 @@ def test_a_supervisor_that_is_killed_leaves_no_orphan(tmp_path: Path, stubborn: 
     """
     with subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(supervising)], stdout=subprocess.PIPE, text=True
-    ) as supervisor:
-        assert supervisor.stdout
-        group, reaper = map(int, supervisor.stdout.readline().split())
-        supervisor.kill()
+    ) as killed:
+        assert killed.stdout
+        group, reaper = map(int, killed.stdout.readline().split())
+        killed.kill()
     wait_for(lambda: not reaper_program.is_alive(group) and not reaper_program.is_alive(reaper))
 
 
