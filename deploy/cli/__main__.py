@@ -40,6 +40,10 @@ COMMANDS = {
 }
 
 
+# What a command computes with is in an extra that one of its packages alone would not tell.
+EXTRAS = {"train": "train", "sweep": "train", "evaluate": "train"}
+
+
 class Program(click.Group):
     """The group of all sub-commands, each imported when it is needed."""
 
@@ -112,17 +116,28 @@ def run(arguments: Sequence[str], console: Console) -> int:
     except LookalikeError as error:
         console.error(error.message, error.hint)
         return getattr(error, "exit_status", 1)
+    except ModuleNotFoundError as error:
+        from deploy.local.extras import MissingExtra, extra_with
+
+        name = next((argument for argument in arguments if not argument.startswith("-")), "")
+        extra = extra_with((error.name or "").partition(".")[0])
+        if extra is None:
+            return _unexpected(console, error)
+        console.error(MissingExtra(f"lookalike {name}", EXTRAS.get(name, extra)).message)
+        return 1
     except BrokenPipeError:  # the reader of our output left: nothing to tell, and nobody to tell it to
         sys.stderr.close()
         return 1
     except Exception as error:  # noqa: BLE001 - the last line of defence: a person gets one line, not a traceback
-        console.error(
-            f"unexpected {type(error).__name__}: {error}", "run it again with --debug, and report what it shows"
-        )
-        return 1
+        return _unexpected(console, error)
     finally:
         console.settle()
     return status if isinstance(status, int) else 0
+
+
+def _unexpected(console: Console, error: Exception) -> int:
+    console.error(f"unexpected {type(error).__name__}: {error}", "run it again with --debug, and report what it shows")
+    return 1
 
 
 def _usage_hint(context: click.Context | None) -> str:

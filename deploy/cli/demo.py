@@ -41,13 +41,16 @@ def demo(console: Console, photos: Path | None, once: bool, port: int) -> None:
     until Ctrl-C. Everything is kept in ./.lookalike, or in LOOKALIKE_HOME when that is set.
     """
     from deploy.local.connection import Terminated, running, terminable
+    from deploy.local.stack import require_packages
     from workers import settings
 
     own = settings.load()
     if not os.environ.get("LOOKALIKE_HOME"):
         own = dataclasses.replace(own, home=Path.cwd() / ".lookalike")
-    photos = photos or _drawn(console, own)
     described = None if own.redis_url else running(own)
+    if not described:
+        require_packages(own)
+    photos = photos or _drawn(console, own)
     if described:
         console.say("using the system that already runs on this home")
         joined = dataclasses.replace(own, redis_url=described.redis_url, storage=described.storage)

@@ -63,8 +63,10 @@ def worker(console: Console) -> None:
     It takes tasks from the queue of LOOKALIKE_REDIS_URL, or from the system that runs on this home.
     LOOKALIKE_QUEUES chooses which. Only one worker can hold the embedded store: more of them need LOOKALIKE_QDRANT_URL.
     """
+    from deploy.local import extras
     from deploy.local.stack import worker_command
 
+    extras.require("lookalike worker", "worker")
     _become(worker_command(), _connected("worker"))
 
 

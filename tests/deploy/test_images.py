@@ -1,21 +1,19 @@
 """The images: a Dockerfile without faults, versions that are pinned, and a portal that needs no torch."""
 
-import contextlib
 import importlib.metadata
 import json
 import re
 import shutil
 import subprocess
 import sys
-import tomllib
+from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
 
 import pytest
-from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from tests.deploy.deployments import ROOT, _missing
+from tests.deploy.environments import closure
 
 DOCKERFILE = ROOT / "deploy/docker/Dockerfile"
 
@@ -54,8 +52,29 @@ def test_the_web_image_installs_no_extra_with_torch_and_the_cpu_images_no_cuda()
     assert "TORCH_INDEX" not in _stage("packages-worker-gpu")
 
 
+def test_the_builder_gets_all_that_the_wheel_is_made_of_and_nothing_else() -> None:
+    rules = (ROOT / "deploy/docker/Dockerfile.dockerignore").read_text("utf-8").split("\n")
+    rules = [rule for rule in rules if rule and not rule.startswith("#")]
+
+    def is_sent(path: Path) -> bool:
+        """The last rule that matches the file or a folder above it decides."""
+        names = [str(path), *map(str, path.parents)][:-1]
+        matching = [rule for rule in rules if any(fnmatch(name, rule.removeprefix("!")) for name in names)]
+        return matching[-1].startswith("!")
+
+    rooms = [
+        path for room in ("ml", "workers", "web", "deploy") for path in ROOT.glob(f"{room}/**/*") if path.is_file()
+    ]
+    files = [path.relative_to(ROOT) for path in rooms if "__pycache__" not in path.parts]
+    apart = [path for path in files if path.parts[:2] in [("deploy", "docker"), ("deploy", "k8s")]]
+    assert apart
+    assert [path for path in files if is_sent(path) == (path in apart)] == []
+    assert is_sent(Path("pyproject.toml"))
+    assert not is_sent(Path("tests/conftest.py"))
+
+
 def test_the_portal_starts_where_only_its_own_packages_are(tmp_path: Path) -> None:
-    installed = _closure([*_project()["dependencies"], *_project()["optional-dependencies"]["s3"]])
+    installed = closure("s3")
     missing = {
         module
         for module, owners in importlib.metadata.packages_distributions().items()
@@ -72,37 +91,13 @@ class NotInstalled:
 
 missing = set(json.loads(sys.stdin.read()))
 sys.meta_path.insert(0, NotInstalled())
-import deploy.cli, deploy.cli.system, deploy.local.stack, deploy.local.connection, web
+import deploy.cli.__main__, deploy.cli.system, deploy.local.stack, deploy.local.connection, web
 from workers import settings
 web.create_app(settings.load({"LOOKALIKE_HOME": sys.argv[1], "LOOKALIKE_REDIS_URL": "redis://127.0.0.1:1/0"}))
 """
     command = [sys.executable, "-c", program, str(tmp_path)]
     started = subprocess.run(command, input=json.dumps(sorted(missing)), capture_output=True, text=True, cwd=ROOT)
     assert started.returncode == 0, started.stderr
-
-
-def _project() -> dict[str, Any]:
-    project: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-    return project
-
-
-def _closure(requirements: list[str]) -> set[str]:
-    """Every package that installing these brings along."""
-    found: set[tuple[str, str]] = set()
-    waiting = [(Requirement(text), "") for text in requirements]
-    while waiting:
-        wanted, extra = waiting.pop()
-        if wanted.marker and not wanted.marker.evaluate({"extra": extra}):
-            continue
-        for own_extra in ("", *wanted.extras):
-            one = (canonicalize_name(wanted.name), own_extra)
-            if one in found:
-                continue
-            found.add(one)
-            with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-                inner = importlib.metadata.requires(wanted.name) or []
-                waiting += [(Requirement(text), own_extra) for text in inner]
-    return {name for name, _ in found}
 
 
 @pytest.mark.parametrize("script", ["secrets.sh", "redis.sh", "qdrant.sh"])

