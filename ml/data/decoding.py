@@ -15,6 +15,7 @@ import numpy as np
 
 from ml import images
 from ml.data.datasets import BadDataset, Dataset, LeftOut, Progress
+from ml.errors import LookalikeError
 from ml.images import UnreadableImage
 from ml.preprocessing import Preprocessing
 
@@ -45,6 +46,7 @@ def decode(
 
     Raises:
         BadDataset: no image can be decoded.
+        LookalikeError: there is no room for the decoded images.
     """
     size = preprocessing.size_px
     needed = len(dataset) * size * size * 3
@@ -90,8 +92,25 @@ def _allocate(shape: tuple[int, int, int, int], *, in_memory: bool) -> tuple[np.
         return np.empty(shape, np.uint8), f"{megabytes:.0f} MB of memory"
     # Without a name: the space is given back when the run ends, however it ends.
     with tempfile.TemporaryFile(prefix="lookalike-pixels-") as file:
-        file.truncate(int(np.prod(shape)))
+        try:
+            _reserve(file.fileno(), int(np.prod(shape)))
+        except OSError as error:
+            raise LookalikeError(
+                f"the temporary folder {tempfile.gettempdir()} cannot hold {megabytes:.0f} MB of decoded images: "
+                f"{error.strerror}",
+                hint="free space there, or set TMPDIR to a folder that has it",
+            ) from error
         return np.memmap(file, np.uint8, "r+", shape=shape), f"{megabytes:.0f} MB in a file"
+
+
+def _reserve(descriptor: int, size: int) -> None:
+    """Gives a file its disk space now. A sparse one would end the process by SIGBUS when the disk gets full later."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(descriptor, 0, size)
+        return
+    zeros = bytes(2**20)  # macOS
+    for offset in range(0, size, len(zeros)):
+        os.pwrite(descriptor, zeros[: size - offset], offset)
 
 
 def _free_bytes() -> int:

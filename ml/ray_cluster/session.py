@@ -1,18 +1,24 @@
 """Ray for the length of one command: the cluster that RAY_ADDRESS names, or one of its own on this machine.
 
-Ray's own processes listen on loopback, want a token that no one else has, and end with the block; there is no
-dashboard. A process that has Ray already, such as a job on a cluster, keeps what it has.
+Ray's own processes listen on loopback, want a token that no one else has, keep what they write in a folder that no one
+else may enter, and end with the block; there is no dashboard. A process that has Ray already, such as a job on a
+cluster, keeps what it has.
 """
 
 import contextlib
 import logging
 import os
 import secrets
+import shutil
+import sys
+import tempfile
 from collections.abc import Iterator
 
 from ml.errors import LookalikeError
 
 NAMESPACE = "lookalike"
+# Linux takes 107 bytes for a socket's path, macOS 103; ray-XXXXXXXX/r/session_…/sockets/plasma_store are 84 of them.
+_LONGEST_PLACE = 18
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
@@ -29,7 +35,7 @@ def session(*, cpus: int | None = None, gpus: int | None = None) -> Iterator[Non
         gpus: of a Ray on this machine; None for those that there are.
 
     Raises:
-        LookalikeError: Ray is not installed, or the cluster does not answer.
+        LookalikeError: Ray is not installed or does not start, or the cluster does not answer.
     """
     try:
         import ray
@@ -68,22 +74,68 @@ def _joined(address: str) -> Iterator[None]:
 def _own(cpus: int | None, gpus: int | None) -> Iterator[None]:
     import ray
 
-    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-    with _heeding_environment(token):
-        ray.init(
-            address="local",
-            num_cpus=cpus or cores(),
-            num_gpus=gpus,
-            include_dashboard=False,
-            namespace=NAMESPACE,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            _node_ip_address="127.0.0.1",
-        )
+    own = {
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        # Processes of a training talk to each other on this machine alone, too.
+        "GLOO_SOCKET_IFNAME": "lo0" if sys.platform == "darwin" else "lo",
+    }
+    with _private_folder() as folder, _on_loopback(), _heeding_environment(own):
+        try:
+            ray.init(
+                address="local",
+                num_cpus=cpus or cores(),
+                num_gpus=gpus,
+                include_dashboard=False,
+                namespace=NAMESPACE,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                _node_ip_address="127.0.0.1",
+                _temp_dir=folder,
+            )
+        except Exception as error:  # Ray has no family of its own here: it raises Exception itself
+            ray.shutdown()
+            reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            raise LookalikeError(
+                f"Ray does not start on this machine: {reason}",
+                hint="give it memory, processes and time: end other heavy programs, then run this again",
+            ) from error
         try:
             yield
         finally:
             ray.shutdown()
+
+
+@contextlib.contextmanager
+def _private_folder() -> Iterator[str]:
+    """For Ray's sockets and logs: mode 0700, and gone after the block.
+
+    Ray's own default is a folder in /tmp that everybody may read, and it opens whatever folder it is given: it gets one
+    inside ours. The path of a socket has to be short, which a TMPDIR may not be.
+    """
+    place = os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
+    folder = tempfile.mkdtemp(prefix="ray-", dir=place if len(place) <= _LONGEST_PLACE else "/tmp")  # noqa: S108
+    try:
+        yield f"{folder}/r"
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _on_loopback() -> Iterator[None]:
+    """Makes Ray take 127.0.0.1 for this machine's address, as it does on macOS.
+
+    Elsewhere it replaces that by an address that others can reach, and then its servers listen on all of them.
+    """
+    from ray._private import ray_constants
+
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        with _environment({ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR: "0"}):  # for the processes that Ray starts
+            yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
 
 
 @contextlib.contextmanager

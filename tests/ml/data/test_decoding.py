@@ -1,5 +1,7 @@
 """Decoded images: through the one preprocessing, in memory or in a file, without the damaged ones."""
 
+import os
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +11,7 @@ from ml import images
 from ml.data import datasets, decoding
 from ml.data.datasets import BadDataset
 from ml.model.backbone import default_preprocessing
+from tests.file_systems import can_mount, run_within
 from tests.ml.conftest import write_image
 
 SMALL = replace(default_preprocessing("tf_efficientnet_lite0"), size_px=32, resize_px=36)
@@ -50,3 +53,40 @@ def test_nothing_to_decode_is_an_error(data):
         path.unlink()
     with pytest.raises(BadDataset, match="No such file"):
         decoding.decode(data, SMALL)
+
+
+FULL = """
+import sys
+from dataclasses import replace
+from ml.data import datasets, decoding
+from ml.errors import LookalikeError
+from tests.ml.data.test_decoding import SMALL
+
+try:
+    decoding.decode(datasets.load(sys.argv[1]), replace(SMALL, size_px=512, resize_px=512), memory_bytes=0)
+except LookalikeError as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(not can_mount(), reason="file systems cannot be mounted here")
+def test_a_full_temporary_folder_is_an_error_and_not_a_signal(data, tmp_path):
+    small = tmp_path / "small"
+    small.mkdir()
+    ended = run_within(small, "size=1m", [sys.executable, "-c", FULL, data.paths[0].parents[1]], TMPDIR=str(small))
+    assert (ended.returncode, ended.stdout) == (
+        0,
+        f"the temporary folder {small} cannot hold 4 MB of decoded images: No space left on device\n"
+        "hint: free space there, or set TMPDIR to a folder that has it\n",
+    ), ended.stderr
+
+
+@pytest.mark.parametrize("has_fallocate", [True, False], ids=["Linux", "macOS"])
+def test_space_for_decoded_images_is_taken_before_they_are_decoded(tmp_path, monkeypatch, has_fallocate):
+    if not has_fallocate:
+        monkeypatch.delattr(os, "posix_fallocate", raising=False)
+    with (tmp_path / "file").open("w+b") as file:
+        decoding._reserve(file.fileno(), 3_000_000)
+        size = os.fstat(file.fileno())
+    assert size.st_size == 3_000_000
+    assert size.st_blocks * 512 >= 3_000_000
