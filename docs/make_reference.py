@@ -34,6 +34,10 @@ def commands_page() -> str:
         assert command
         inner = click.Context(command, parent=context, info_name=name, **_HOW)
         parts += [f"## lookalike {name}\n", _block(command.get_help(inner))]
+        actions = command.commands if isinstance(command, click.Group) else {}
+        for action in actions.values():
+            innermost = click.Context(action, parent=inner, info_name=action.name, **_HOW)
+            parts += [f"## lookalike {name} {action.name}\n", _block(action.get_help(innermost))]
     return "\n".join(parts)
 
 

@@ -53,6 +53,7 @@ def test_every_setting_is_documented_and_no_other() -> None:
 def test_every_command_is_documented_and_no_other() -> None:
     text = (ROOT / "docs/reference/commands.md").read_text("utf-8")
     assert re.findall(r"^## lookalike (\S+)$", text, re.M) == list(COMMANDS)
+    assert re.findall(r"^## lookalike (\S+ \S+)$", text, re.M) == ["models remove"]
     unknown = set()
     for page, line in _mentions():
         for name in re.findall(r"(?:^|[\s;&|])lookalike ([a-z]+)", f" {line}"):

@@ -180,25 +180,34 @@ class Phases:
         self._phase, self._draw = "", None
 
 
-def command(name: str, *, example: str, has_json: bool = True) -> Callable[[Callable[..., None]], click.Command]:
-    """Makes a function `(console, …)` the sub-command `name`; its docstring is the help, `example` stands under it."""
+def command(
+    name: str, *, example: str, has_json: bool = True, actions: Sequence[click.Command] = ()
+) -> Callable[[Callable[..., None]], click.Command]:
+    """Makes a function `(console, …)` the sub-command `name`; its docstring is the help, `example` stands under it.
+
+    With `actions` it is also a group: called with the name of one of them, that one runs instead of the function.
+    """
 
     def decorate(function: Callable[..., None]) -> click.Command:
         def call(*arguments: Any, **options: Any) -> None:
             context = click.get_current_context()
-            console = context.ensure_object(Console)
-            function(console, *arguments, **options)
+            if context.invoked_subcommand is None:
+                function(context.ensure_object(Console), *arguments, **options)
 
         call.__doc__ = function.__doc__
         # click collects the parameters that decorators below this one left on the function.
         call.__click_params__ = getattr(function, "__click_params__", [])  # type: ignore[attr-defined]
-        made = click.command(name, epilog=f"\b\nExample:\n  {example}", context_settings=_CONTEXT)(call)
+        how: dict[str, Any] = {"epilog": f"\b\nExample:\n  {example}", "context_settings": _CONTEXT}
+        if actions:
+            how |= {"cls": click.Group, "commands": actions, "invoke_without_command": True}
+            how |= {"subcommand_metavar": "[COMMAND [ARGS]...]"}
+        sub_command = click.command(name, **how)(call)
         if has_json:
-            made.params.append(
+            sub_command.params.append(
                 _switch("--json", "One JSON object on stdout, and nothing else there.", Console.use_json)
             )
-        made.params.append(_switch("--debug", "Show tracebacks and all log lines.", Console.use_debug))
-        return made
+        sub_command.params.append(_switch("--debug", "Show tracebacks and all log lines.", Console.use_debug))
+        return sub_command
 
     return decorate
 

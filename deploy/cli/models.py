@@ -1,4 +1,4 @@
-"""`lookalike models`, `publish` and `rollback`: which models there are, and which one answers searches."""
+"""`lookalike models`, `models remove`, `publish` and `rollback`: which models there are, and which one answers."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,22 @@ if TYPE_CHECKING:
     from workers.messages import JobStatus
 
 
-@command("models", example="lookalike models")
+@command("remove", example="lookalike models remove grocery-20261124-v2")
+@click.argument("model")
+def remove(console: Console, model: str) -> None:
+    """Delete a registered MODEL that is not in use.
+
+    The model that answers and the one that `lookalike rollback` returns to are kept.
+    """
+    from ml.model.registry import Registry
+    from workers import settings
+
+    Registry(settings.load().models_url).remove(model)
+    console.result({"removed": model})
+    console.show(f"removed {model}")
+
+
+@command("models", example="lookalike models", actions=[remove])
 def models(console: Console) -> None:
     """List the registered models, oldest first: figures, data, and which one answers."""
     from ml.model.registry import Registry

@@ -29,6 +29,10 @@ class UnknownModel(LookalikeError):
     """A name that the registry does not hold."""
 
 
+class ModelInUse(LookalikeError):
+    """A model cannot be removed: it answers searches, or may be asked to in a moment."""
+
+
 @dataclass(frozen=True)
 class Active:
     """The model that answers, the collection that it built, and since when (Unix time)."""
@@ -162,16 +166,20 @@ class Registry:
         return folder
 
     def remove(self, name: str) -> None:
-        """Forgets a model that is neither active nor the one to roll back to.
+        """Deletes a model that is not active, not the one to roll back to, and whose collection is not being built.
 
         Raises:
             UnknownModel: no such model.
-            LookalikeError: it is needed.
+            ModelInUse: it is one of these.
         """
         self.record(name)
-        needed = [entry.model for entry in (self.active(), self.previous()) if entry]
-        if name in needed:
-            raise LookalikeError(f"model {name} is in use", hint="publish another one twice first")
+        active, previous = self.active(), self.previous()
+        if active and name == active.model:
+            raise ModelInUse(f"the model {name} answers searches", hint="publish another one first")
+        if previous and name == previous.model:
+            raise ModelInUse(f"lookalike rollback returns to the model {name}", hint="publish another one first")
+        if any(name == entry.model for entry in self.building()):
+            raise ModelInUse(f"the collection of the model {name} is being built", hint="wait until it is published")
         self._storage.delete(f"{name}/{MODEL_JSON}")
         for key in list(self._storage.keys(name)):
             self._storage.delete(key)

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from ml.errors import BadBundle, LookalikeError
+from ml.errors import BadBundle
 from ml.model.bundle import Bundle
 from ml.model.network import EmbeddingModel
-from ml.model.registry import DEFAULT_MODEL, Building, Registry, UnknownModel
+from ml.model.registry import DEFAULT_MODEL, Building, ModelInUse, Registry, UnknownModel
 from ml.model.save import save_bundle
 from ml.preprocessing import Preprocessing
 
@@ -120,9 +120,11 @@ class TestModels:
             registry.register(folder, cache_dir=tiny_compiled)
         registry.activate("tiny", "one")
         registry.activate("tiny-v2", "two")
-        for name in ("tiny", "tiny-v2"):
-            with pytest.raises(LookalikeError, match=f"model {name} is in use"):
+        registry.set_building([Building("tiny-v3", "three", "job")])
+        for name, why in [("tiny", "rollback returns to"), ("tiny-v2", "answers searches"), ("tiny-v3", "being built")]:
+            with pytest.raises(ModelInUse, match=why):
                 registry.remove(name)
+        registry.set_building([])
         registry.remove("tiny-v3")
         assert [record.name for record in registry.models()] == ["tiny", "tiny-v2"]
 
