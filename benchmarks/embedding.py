@@ -36,10 +36,10 @@ from torch import nn
 from torchvision import transforms
 
 from deploy import demo_photos
-from ml import images
+from ml import cores, images
 from ml.model import embedder
 from ml.model.network import EmbeddingModel, pretrained
-from ml.model.openvino_backend import OpenVinoNetwork, available_cores, ov
+from ml.model.openvino_backend import OpenVinoNetwork, ov
 from ml.model.save import save_bundle
 
 GROCERY = Path(__file__).parents[2] / "shared" / "data" / "grocery" / "test"
@@ -60,7 +60,7 @@ def main() -> None:
         if options.quick
         else Size(options.count, alone=min(32, options.count), rounds=options.rounds)
     )
-    torch.set_num_threads(available_cores())
+    torch.set_num_threads(cores.available())
     with tempfile.TemporaryDirectory() as scratch:
         photos = read(options.photos, Path(scratch), size.photos)
         report = measure(photos, Path(scratch), size, with_compile=options.compile)
@@ -98,7 +98,7 @@ def measure(photos: list[bytes], scratch: Path, size: Size, *, with_compile: boo
     ours = embedder.load(saved.directory, device="cpu", cache_dir=scratch / "compiled")
     warm_s = time.perf_counter() - began
 
-    decoders = ThreadPoolExecutor(available_cores())
+    decoders = ThreadPoolExecutor(cores.available())
 
     def prepared(data: bytes) -> np.ndarray:
         return preprocessing.apply(images.decode(data, min_side=preprocessing.min_side))
@@ -139,7 +139,7 @@ def measure(photos: list[bytes], scratch: Path, size: Size, *, with_compile: boo
     multiplications = count_multiplications(model, pixels[:1])
     processor = ov.Core().get_property("CPU", "FULL_DEVICE_NAME")
     return {
-        "machine": f"{processor}, {available_cores()} cores, {platform.system()}",
+        "machine": f"{processor}, {cores.available()} cores, {platform.system()}",
         "embedder": ours.why,
         "start s": {"first": round(cold_s, 2), "from the cache": round(warm_s, 2)},
         "images/s": {group: race(contestants, size.rounds) for group, contestants in groups.items()},

@@ -10,7 +10,6 @@ trains all but the first table on 8 images a class, and leaves out the mirror im
 import argparse
 import json
 import multiprocessing
-import os
 import platform
 import tempfile
 import time
@@ -20,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from deploy import demo_photos
+from ml import cores
 from ml.data import datasets
 from ml.data.datasets import Dataset
 from ml.errors import LookalikeError
@@ -219,7 +219,9 @@ def main() -> None:
         cache = Cache()
         base = preset_config("fast", holdout=0.0, mirror=not given.quick)
         part = few(data, 8) if given.quick else data
-        print(f"{platform.machine()}, {os.cpu_count()} cores; train {len(data)} images, test {len(test)}", flush=True)
+        print(
+            f"{platform.machine()}, {cores.available()} cores; train {len(data)} images, test {len(test)}", flush=True
+        )
         found = {}
         for title, make in {
             "Training images of each class": lambda: [

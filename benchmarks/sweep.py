@@ -12,7 +12,6 @@
 
 import argparse
 import json
-import os
 import platform
 import statistics
 import subprocess
@@ -24,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from ml import cores
 from ml.data import datasets
 from ml.data.datasets import Dataset
 from ml.ray_cluster.session import session
@@ -51,7 +51,7 @@ def main() -> None:
     data = datasets.load(options.data)
     if options.quick:
         data = data.subset(np.flatnonzero(data.labels < 16))
-    found: dict[str, Any] = {"machine": f"{device_name()}, {os.cpu_count()} cores, {platform.system()}"}
+    found: dict[str, Any] = {"machine": f"{device_name()}, {cores.available()} cores, {platform.system()}"}
     found |= {"photos": len(data), "classes": len(data.classes), "quick": options.quick}
     with tempfile.TemporaryDirectory(prefix="lookalike-benchmark-") as folder:
         if options.only != "sharing":
@@ -128,6 +128,7 @@ def sharing(data: Dataset, source: Path, folder: Path, *, is_quick: bool) -> dic
 _ONE_RUN = """
 import json, sys
 from pathlib import Path
+from ml import cores
 from ml.data import datasets
 from ml.training.config import preset_config
 from ml.training.train import train

@@ -7,11 +7,11 @@ survives a power cut. Every other URL goes through fsspec, whose object stores r
 import contextlib
 import os
 import shutil
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
+from ml import files
 from ml.errors import LookalikeError
 
 
@@ -63,19 +63,16 @@ class LocalStorage:
         self.url = f"file://{root}"
 
     def put(self, key: str, data: bytes) -> None:
-        with self._beside(key) as draft, draft.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        with self._writing(), files.draft(self.root / key) as draft:
+            draft.write_bytes(data)
 
     def adopt(self, key: str, source: Path) -> None:
-        with self._beside(key) as draft:
+        with self._writing(), files.draft(self.root / key) as draft:
             try:
                 os.link(os.path.realpath(source), draft)
             except OSError:  # another file system, or one without links
                 with source.open("rb") as reader, draft.open("xb") as writer:
                     shutil.copyfileobj(reader, writer)
-            sync(draft)  # a linked file may have been written a moment ago
 
     def get(self, key: str) -> bytes:
         return (self.root / key).read_bytes()
@@ -94,28 +91,15 @@ class LocalStorage:
         return self.root / key
 
     @contextlib.contextmanager
-    def _beside(self, key: str) -> Iterator[Path]:
-        target = self.root / key
-        draft = target.parent / f".{uuid.uuid4().hex}"
+    def _writing(self) -> Iterator[None]:
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise self._refuses(error) from error
-        try:
-            yield draft
-            draft.replace(target)
-            sync(target.parent)
+            yield
         except FileNotFoundError:  # what was to be adopted is not there
             raise
         except OSError as error:
-            raise self._refuses(error) from error
-        finally:
-            draft.unlink(missing_ok=True)
-
-    def _refuses(self, error: OSError) -> StorageFailed:
-        return StorageFailed(
-            f"cannot write to {self.root}: {error.strerror or error}", hint="free space or correct the permissions"
-        )
+            raise StorageFailed(
+                f"cannot write to {self.root}: {error.strerror or error}", hint="free space or correct the permissions"
+            ) from error
 
 
 class ObjectStorage:
@@ -192,12 +176,3 @@ def _files_below(folder: Path) -> Iterator[Path]:
             yield from _files_below(Path(entry.path))
         elif not entry.name.startswith("."):
             yield Path(entry.path)
-
-
-def sync(path: Path) -> None:
-    """Makes sure that a file, or a folder's list of names, is on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -6,6 +6,7 @@ The word `gallery` means the photos that were indexed with a label or got one si
 
 from pathlib import Path
 
+from ml import files
 from ml.data import datasets
 from ml.data.datasets import BadDataset, Dataset, Progress
 from workers.settings import Settings
@@ -62,10 +63,7 @@ def _gallery(settings: Settings, on_progress: Progress | None) -> Dataset:
         if path is None or not path.exists():
             path = kept / identifier[:2] / identifier
             if not path.exists():  # its name is the hash of its content: it never changes
-                path.parent.mkdir(parents=True, exist_ok=True)
-                draft = path.with_suffix(".part")
-                draft.write_bytes(gallery.original(identifier))
-                draft.rename(path)
+                files.write(path, gallery.original(identifier))
         pairs.append((path, image.label))
     if not pairs:
         raise BadDataset(

@@ -8,7 +8,6 @@ telling families apart is easy and telling products apart leaves something to le
 `scenes` where it stands, in which light and behind what.
 """
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import numpy as np
 from deploy.demo_photos.bodies import Pose
 from deploy.demo_photos.products import CATALOGUE, Product
 from deploy.demo_photos.scenes import Scenery
+from ml import cores
 
 __all__ = ["make"]
 
@@ -49,7 +49,7 @@ def make(directory: Path, *, products: int = 48, views: int = 12, seed: int = 0,
         return _photograph(CATALOGUE[number], number, scenery, directory, views=views, seed=seed)
 
     # Threads are enough: NumPy and Pillow let go of the interpreter while they draw.
-    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(min(4, cores.available())) as pool:
         return [path for paths in pool.map(draw, range(products)) for path in paths]
 
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from ml import files
 from ml.errors import LookalikeError
 
 TURNOVER_S = 15.0  # how long the services of a killed system may take to go; the reaper needs at most 8
@@ -51,12 +52,7 @@ class Description:
 
     def write(self, home: Path) -> None:
         """Replaces the description on this home, atomically; mode 0600."""
-        draft = _path(home).with_suffix(".json.new")
-        draft.unlink(missing_ok=True)
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump(dataclasses.asdict(self), file)
-        draft.replace(_path(home))
+        files.write(_path(home), json.dumps(dataclasses.asdict(self)), mode=0o600)
 
     @staticmethod
     def remove(home: Path) -> None:

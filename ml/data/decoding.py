@@ -4,7 +4,6 @@ Decoding a photo costs more than a training step on it, so every image is decode
 where that takes at most half of what is free, else in a file that the operating system caches.
 """
 
-import os
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ml import images
+from ml import cores, images
 from ml.data.datasets import BadDataset, Dataset, LeftOut, Progress
 from ml.errors import LookalikeError
 from ml.images import UnreadableImage
@@ -82,7 +81,7 @@ def decode(
 
 def _threaded(work: Callable[[int], LeftOut | None], count: int) -> Iterator[LeftOut | None]:
     # Pillow lets go of the interpreter's lock while it decodes and scales.
-    with ThreadPoolExecutor(max(2, os.cpu_count() or 2)) as threads:
+    with ThreadPoolExecutor(max(2, cores.available())) as threads:
         yield from threads.map(work, range(count))
 
 

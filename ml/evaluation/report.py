@@ -6,8 +6,6 @@ allows styles and inline images alone.
 
 import base64
 import math
-import os
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +17,7 @@ import torch
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from ml import images
+from ml import files, images
 from ml.errors import LookalikeError
 from ml.evaluation import charts
 from ml.evaluation.evaluate import Evaluation
@@ -82,12 +80,7 @@ def write(evaluations: Sequence[Evaluation], file: Path) -> None:
     """
     html = render(evaluations)
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, draft = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
-        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            stream.write(html)
-        Path(draft).chmod(0o644)
-        Path(draft).replace(file)
+        files.write(file, html)
     except OSError as error:
         raise LookalikeError(
             f"the report {file} cannot be written: {error.strerror}", hint="name another file"

@@ -7,9 +7,7 @@ on how images are batched: every image goes through the same kernels, alone or n
 import contextlib
 import json
 import logging
-import os
 import platform
-import shutil
 import sys
 import tempfile
 import warnings
@@ -19,10 +17,9 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from ml import child_process
+from ml import child_process, cores, files
 from ml.model.backend import Interrupted
 from ml.model.bundle import Bundle
-from ml.storage import sync
 
 # OpenVINO tells Google Analytics of every import, through a package that it can do without.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
@@ -58,11 +55,11 @@ class OpenVinoNetwork:
 
     def __init__(self, network: ov.Model, precision: str, why: str) -> None:
         self.precision, self.why = precision, why
-        core, cores = ov.Core(), available_cores()
-        hints = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": cores}
+        core, streams = ov.Core(), cores.available()
+        hints = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": streams}
         self._alone = core.compile_model(network, "CPU", hints | {"NUM_STREAMS": 1}).create_infer_request()
-        many = core.compile_model(network, "CPU", hints | {"NUM_STREAMS": cores})
-        self._many = [many.create_infer_request() for _ in range(cores)]
+        many = core.compile_model(network, "CPU", hints | {"NUM_STREAMS": streams})
+        self._many = [many.create_infer_request() for _ in range(streams)]
         self._is_interrupted = False
 
     @classmethod
@@ -95,7 +92,7 @@ class OpenVinoNetwork:
         if choice.get("processor") != processor:
             precision, why = _choose_precision(core, network, bundle)
             choice = {"processor": processor, "precision": precision, "why": why}
-            _write_choice(kept / _CHOICE, choice)
+            files.write(kept / _CHOICE, json.dumps(choice))
         return cls(network, choice["precision"], choice["why"])
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
@@ -119,34 +116,24 @@ class OpenVinoNetwork:
             request.cancel()  # within a layer's time; one that rests is left as it is
 
     def _side_by_side(self, pixels: np.ndarray) -> np.ndarray:
-        cores = len(self._many)
-        size = min(CHUNK, -(-len(pixels) // cores))
+        streams = len(self._many)
+        size = min(CHUNK, -(-len(pixels) // streams))
         starts = range(0, len(pixels), size)
-        requests = [self._many[index % cores] for index in range(len(starts))]
+        requests = [self._many[index % streams] for index in range(len(starts))]
         results = []
         for index, start in enumerate(starts):
-            if index >= cores:
+            if index >= streams:
                 results.append(_result(requests[index]))  # of its chunk before
             if self._is_interrupted:
                 raise RuntimeError("interrupted between two requests")
             requests[index].start_async({0: pixels[start : start + size]}, share_inputs=True)
-        results += [_result(request) for request in requests[-cores:]]
+        results += [_result(request) for request in requests[-streams:]]
         return np.concatenate(results)
 
 
 def _result(request: ov.InferRequest) -> np.ndarray:
     request.wait()
     return request.get_output_tensor(0).data.copy()
-
-
-def available_cores() -> int:
-    """Cores that this process may use: its affinity, and the quota of its container."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-    except (OSError, ValueError):
-        return cores
-    return cores if quota == "max" else max(1, min(cores, int(quota) // int(period)))
 
 
 def convert(bundle_dir: str, directory: str) -> None:
@@ -168,20 +155,10 @@ def convert(bundle_dir: str, directory: str) -> None:
         decoder = TorchScriptPythonDecoder(from_bundle(bundle), example_input=(pixels,), trace_kwargs=trace)
         network = frontend.convert(frontend.load(decoder))
     network.reshape([-1, size, size, 3])
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(prefix=f".{kept.name}.", dir=kept.parent))
-    try:
-        ov.save_model(network, beside / _IR, compress_to_fp16=False)
-        _keep_ends_precise(beside / _IR)
-        for path in beside.iterdir():
-            sync(path)
-        try:
-            beside.rename(kept)
-        except OSError:
-            if not (kept / _IR).exists():  # else another process was faster, with the same result
-                raise
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
+    with files.draft(kept, keep_existing=True) as draft:  # another process that is faster has the same result
+        draft.mkdir()
+        ov.save_model(network, draft / _IR, compress_to_fp16=False)
+        _keep_ends_precise(draft / _IR)
 
 
 def _keep_ends_precise(ir: Path) -> None:
@@ -234,9 +211,3 @@ def _read_choice(path: Path) -> dict[str, Any]:
         return dict(json.loads(path.read_text("utf-8")))
     except (OSError, ValueError):
         return {}
-
-
-def _write_choice(path: Path, choice: dict[str, Any]) -> None:
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_text(json.dumps(choice), "utf-8")
-    beside.rename(path)

@@ -7,7 +7,6 @@
 """
 
 import json
-import shutil
 import tempfile
 import time
 from collections.abc import Iterable
@@ -15,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
-from ml import child_process
+from ml import child_process, files
 from ml.errors import LookalikeError
 from ml.model import embedder
 from ml.model.bundle import MODEL_JSON, Bundle
@@ -150,19 +149,11 @@ class Registry:
         folder = cache_dir / f"{name}-{record.sha256[:16]}"
         if folder.is_dir():
             return folder
-        cache_dir.mkdir(parents=True, exist_ok=True)
-        beside = Path(tempfile.mkdtemp(prefix=".", dir=cache_dir))
-        try:
+        with files.draft(folder, keep_existing=True) as draft:
+            draft.mkdir()
             for key in self._storage.keys(name):
-                (beside / PurePath(key).name).write_bytes(self._storage.get(key))
-            Bundle.load(beside)
-            try:
-                beside.rename(folder)
-            except OSError:
-                if not folder.is_dir():  # another process was faster
-                    raise
-        finally:
-            shutil.rmtree(beside, ignore_errors=True)
+                (draft / PurePath(key).name).write_bytes(self._storage.get(key))
+            Bundle.load(draft)
         return folder
 
     def remove(self, name: str) -> None:

@@ -4,8 +4,6 @@
 """
 
 import json
-import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,11 +14,10 @@ from PIL import Image
 from safetensors.numpy import save_file
 from safetensors.torch import save_file as save_torch_file
 
-from ml import images
+from ml import files, images
 from ml.errors import BadBundle
 from ml.model.bundle import FORMAT, GOLDEN_IMAGE, GOLDEN_VECTOR, MODEL_JSON, WEIGHTS, Bundle, sha256_of
 from ml.model.network import EmbeddingModel
-from ml.storage import sync
 
 
 def save_bundle(
@@ -32,7 +29,7 @@ def save_bundle(
     lineage: Mapping[str, Any] | None = None,
     threshold: float | None = None,
 ) -> Bundle:
-    """Writes a bundle: into a folder beside, synced to disk, then renamed.
+    """Writes a bundle, whole or not at all; one that stands there is replaced in one step.
 
     Args:
         model: its `preprocessing`, backbone and head are saved with it.
@@ -48,17 +45,16 @@ def save_bundle(
     directory = Path(directory)
     if directory.exists() and any(directory.iterdir()) and not (directory / MODEL_JSON).exists():
         raise BadBundle(f"{directory} exists and holds no model", hint="name a new folder")
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
-    try:
+    with files.draft(directory) as draft:
+        draft.mkdir()
         state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
-        save_torch_file(state, beside / WEIGHTS)
-        (beside / GOLDEN_IMAGE).write_bytes(golden_jpeg())
-        image = images.decode((beside / GOLDEN_IMAGE).read_bytes(), min_side=model.preprocessing.min_side)
+        save_torch_file(state, draft / WEIGHTS)
+        (draft / GOLDEN_IMAGE).write_bytes(golden_jpeg())
+        image = images.decode((draft / GOLDEN_IMAGE).read_bytes(), min_side=model.preprocessing.min_side)
         pixels = model.preprocessing.apply(image)
         with torch.inference_mode():
             embedding = model.reference(torch.from_numpy(pixels[None].copy()))[0].numpy()
-        save_file({"pixels": pixels.copy(), "embedding": embedding}, beside / GOLDEN_VECTOR)
+        save_file({"pixels": pixels.copy(), "embedding": embedding}, draft / GOLDEN_VECTOR)
         facts = {
             "format": FORMAT,
             "name": name,
@@ -69,18 +65,9 @@ def save_bundle(
             "metrics": dict(metrics or {}),
             "lineage": dict(lineage or {}),
             "threshold": threshold,
-            "files": {file: sha256_of(beside / file) for file in (WEIGHTS, GOLDEN_IMAGE, GOLDEN_VECTOR)},
+            "files": {file: sha256_of(draft / file) for file in (WEIGHTS, GOLDEN_IMAGE, GOLDEN_VECTOR)},
         }
-        (beside / MODEL_JSON).write_text(json.dumps(facts, indent=2) + "\n", "utf-8")
-        beside.chmod(0o755)
-        for path in beside.iterdir():
-            sync(path)
-        if directory.exists():
-            shutil.rmtree(directory)
-        beside.rename(directory)
-        sync(directory.parent)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        (draft / MODEL_JSON).write_text(json.dumps(facts, indent=2) + "\n", "utf-8")
     return Bundle.load(directory)
 
 

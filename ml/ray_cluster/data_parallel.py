@@ -22,12 +22,13 @@ import ray
 import torch
 from torch import Tensor, distributed
 
+from ml import cores
 from ml.data import datasets
 from ml.data.datasets import Dataset, Progress
 from ml.errors import LookalikeError
 from ml.model.bundle import Bundle
 from ml.ray_cluster.events import Board, listening, teller
-from ml.ray_cluster.session import cores, session
+from ml.ray_cluster.session import session
 from ml.ray_cluster.shared_cache import SharedCache, open_shelf
 from ml.training import checkpoints, train
 from ml.training.checkpoints import TrainingFailed
@@ -121,7 +122,7 @@ def train_distributed(
         shutil.rmtree(run.directory, ignore_errors=True)
     remarks = datasets.remarks(data)
     if not (run.directory / "model" / "model.json").exists():
-        with session(cpus=max(workers, cores())):
+        with session(cpus=max(workers, cores.available())):
             wanted = _gpus(workers, gpus)
             board = ray.remote(Board).options(num_cpus=0).remote()
             job = _Job(

@@ -14,6 +14,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 
+from ml import cores
 from ml.errors import LookalikeError
 
 NAMESPACE = "lookalike"
@@ -84,7 +85,7 @@ def _own(cpus: int | None, gpus: int | None) -> Iterator[None]:
         try:
             ray.init(
                 address="local",
-                num_cpus=cpus or cores(),
+                num_cpus=cpus or cores.available(),
                 num_gpus=gpus,
                 include_dashboard=False,
                 namespace=NAMESPACE,
@@ -155,13 +156,6 @@ def _heeding_environment(values: dict[str, str]) -> Iterator[None]:
             yield
     finally:
         read()
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 @contextlib.contextmanager

@@ -8,7 +8,6 @@ runs/<run>/          the training runs, with the models of trials that went to t
 import hashlib
 import json
 import math
-import os
 import statistics
 import time
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ml import files
 from ml.errors import LookalikeError
 
 FINISHED = ("done", "cut")
@@ -111,14 +111,8 @@ class Record:
     def save(self) -> None:
         """Replaces the file in one step."""
         content = {"plan": self.plan, "trials": [asdict(trial) for trial in self.trials.values()]}
-        draft = self.directory / f".{_FILE}.{os.getpid()}"
         try:
-            self.directory.mkdir(parents=True, exist_ok=True)
-            with draft.open("w", encoding="utf-8") as file:
-                json.dump(content, file, indent=1)
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(self.directory / _FILE)
+            files.write(self.directory / _FILE, json.dumps(content, indent=1))
         except OSError as error:
             raise LookalikeError(
                 f"{self.directory} cannot be written: {error.strerror}", hint="free some space, then --resume"

@@ -8,8 +8,6 @@ import base64
 import io
 import json
 import math
-import os
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,6 +20,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from ml import files
 from ml.errors import LookalikeError
 from ml.sweeps.record import Record, Setting, Trial
 
@@ -291,12 +290,7 @@ def _uri(figure: Figure) -> str:
 
 def _replace(file: Path, content: bytes) -> None:
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, draft = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(content)
-        Path(draft).chmod(0o644)
-        Path(draft).replace(file)
+        files.write(file, content)
     except OSError as error:
         raise LookalikeError(
             f"the report {file} cannot be written: {error.strerror}", hint="free some space; --resume draws it again"

@@ -1,7 +1,7 @@
 """The state of a training run on disk, so that a killed run goes on from its last epoch.
 
 checkpoints/epoch-0003/state.safetensors   weights, the loss's own, and the optimizer's moments
-checkpoints/epoch-0003/progress.json       epoch, figures so far, whose run it is, SHA-256 of the state
+checkpoints/epoch-0003/progress.json       epoch, figures so far, SHA-256 of the state
 
 Written beside, synced, renamed: a checkpoint is there whole or not at all. The last two are kept.
 """
@@ -10,7 +10,6 @@ import errno
 import hashlib
 import json
 import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +19,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from ml import files
 from ml.errors import LookalikeError
-from ml.storage import sync
 
 KEPT = 2
 _STATE, _PROGRESS, _HISTORY = "state.safetensors", "progress.json", "history.json"
@@ -74,23 +73,14 @@ def save(
         tensors |= {f"o.{number}.{name}": torch.as_tensor(value) for name, value in entries.items()}
     tensors = {key: value.cpu().contiguous().clone() for key, value in tensors.items()}
     target = directory / f"epoch-{epoch:04d}"
-    beside: Path | None = None
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-        beside = Path(tempfile.mkdtemp(prefix=".writing-", dir=directory))
-        save_file(tensors, beside / _STATE)
-        progress = {"epoch": epoch, "history": history, "sha256": _sha256(beside / _STATE)}
-        (beside / _PROGRESS).write_text(json.dumps(progress), "utf-8")
-        for path in beside.iterdir():
-            sync(path)
-        shutil.rmtree(target, ignore_errors=True)
-        beside.rename(target)
-        sync(directory)
+        with files.draft(target) as draft:
+            draft.mkdir()
+            save_file(tensors, draft / _STATE)
+            progress = {"epoch": epoch, "history": history, "sha256": _sha256(draft / _STATE)}
+            (draft / _PROGRESS).write_text(json.dumps(progress), "utf-8")
     except Exception as error:  # safetensors has its own family for a full disk
         raise TrainingFailed(_reason(error, directory), hint="free some space and go on with --resume") from error
-    finally:
-        if beside is not None:
-            shutil.rmtree(beside, ignore_errors=True)
     for old in _folders(directory)[:-KEPT]:
         shutil.rmtree(old, ignore_errors=True)
     return Checkpoint(epoch, history, target)
@@ -110,7 +100,7 @@ def latest(directory: Path) -> Checkpoint | None:
 
 def write_history(run_dir: Path, history: Sequence[Mapping[str, Any]]) -> None:
     """Keeps what a finished run reported, for its report's curves."""
-    (run_dir / _HISTORY).write_text(json.dumps(list(history), indent=1) + "\n", "utf-8")
+    files.write(run_dir / _HISTORY, json.dumps(list(history), indent=1) + "\n")
 
 
 def read_history(run_dir: Path) -> list[dict[str, Any]]:

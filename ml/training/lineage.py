@@ -1,6 +1,5 @@
 """Where a model comes from: data, settings, code and machine, as plain JSON that is stored with it."""
 
-import os
 import platform
 import subprocess
 from importlib import metadata
@@ -9,6 +8,7 @@ from typing import Any
 
 import torch
 
+from ml import cores
 from ml.data.datasets import Dataset
 
 
@@ -26,7 +26,7 @@ def of(config: dict[str, Any], data: Dataset) -> dict[str, Any]:
         "seed": config.get("seed"),
         "code": {"version": _version("lookalike"), "commit": commit()},
         "libraries": {name: _version(name) for name in ("torch", "timm", "torchvision")},
-        "machine": {"cores": os.cpu_count(), "device": device_name(), "system": platform.system()},
+        "machine": {"cores": cores.available(), "device": device_name(), "system": platform.system()},
     }
 
 

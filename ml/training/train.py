@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ml import files
 from ml.data import datasets
 from ml.data.datasets import Dataset, Progress
 from ml.errors import LookalikeError
@@ -180,8 +181,7 @@ def _save(fitted: "fit.Fitted", directory: Path, name: str, metrics: dict[str, A
 def _write_config(directory: Path, config: TrainConfig, data: Dataset) -> None:
     facts = {"config": config.to_json(), "data": {"name": data.name, "fingerprint": data.fingerprint}}
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-        (directory / "config.json").write_text(json.dumps(facts, indent=2) + "\n", "utf-8")
+        files.write(directory / "config.json", json.dumps(facts, indent=2) + "\n")
     except OSError as error:
         raise TrainingFailed(f"{directory} cannot be written: {error.strerror}", hint="free some space") from error
 

@@ -11,6 +11,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from ml import cores
 from ml.model import embedder as embedders
 from ml.model.embedder import Embedder
 from ml.model.registry import Registry
@@ -45,8 +46,8 @@ class Serving:
         self.gallery = Gallery(self.storage, self.limits)
         self.registry = Registry(settings.models_url)
         self.batcher = Batcher()
-        self.decode_step = 2 * (os.cpu_count() or 2)  # images decoded side by side before they are embedded
-        self.decoders = ThreadPoolExecutor(os.cpu_count(), "decode", initializer=_yield_to_searches)
+        self.decode_step = 2 * cores.available()  # images decoded side by side before they are embedded
+        self.decoders = ThreadPoolExecutor(cores.available(), "decode", initializer=_yield_to_searches)
         self._embedders: dict[str, Embedder] = {}
         self._loading = threading.Lock()
         self.changed = threading.Event()  # set when what this worker serves is no longer what it last said

@@ -10,7 +10,6 @@ the interpreter for 30 to 300 ms, so it is called once in thousands of points on
 
 import contextlib
 import json
-import os
 import shutil
 import threading
 import time
@@ -21,7 +20,7 @@ from typing import Any
 
 import qdrant_edge as edge
 
-from ml.storage import sync
+from ml import files
 
 _LONGEST_LOG = 20_000  # points; replaying them takes a second or two
 _REPLAYED = 100  # points a step: an engine call keeps the interpreter, and no search shall wait 100 ms
@@ -140,7 +139,7 @@ def _sync_tree(folder: Path) -> None:
     """Waits until a folder and all below it are on disk, without keeping the interpreter."""
     for path in (folder, *folder.rglob("*")):
         with contextlib.suppress(FileNotFoundError):  # the engine removes what it needs no more
-            sync(path)
+            files.sync(path)
 
 
 def _replay(source: Any, target: Any, ids: list[str]) -> None:
@@ -156,12 +155,7 @@ def _replay(source: Any, target: Any, ids: list[str]) -> None:
 
 
 def _name_current(path: Path, generation: int) -> None:
-    draft = path / ".current"
-    with draft.open("w") as file:
-        file.write(str(generation))
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path / "current")
+    files.write(path / "current", str(generation))
 
 
 def hex_id(point_id: Any) -> str:

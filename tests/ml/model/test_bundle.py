@@ -152,6 +152,20 @@ def test_a_failed_save_leaves_nothing_behind(saved, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_failed_save_leaves_the_model_that_stood_there(saved, tmp_path, monkeypatch):
+    model = from_bundle(Bundle.load(saved))
+    save_bundle(model, tmp_path / "model", name="one")
+
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("ml.files.sync", full)  # the last step before the new one takes its place
+    with pytest.raises(OSError, match="No space left"):
+        save_bundle(model, tmp_path / "model", name="two")
+    assert Bundle.load(tmp_path / "model").name == "one"
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 300), st.integers(1, 300), st.sampled_from(["crop", "squash", "pad"]), st.integers(32, 48))
 def test_any_image_becomes_the_square_that_the_model_sees(width, height, fit, resize_px):

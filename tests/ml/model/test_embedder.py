@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -186,10 +185,6 @@ def test_a_model_that_gives_other_vectors_than_when_saved_is_refused(default_bun
     monkeypatch.setattr(Bundle, "golden", lambda _: (pixels, pixels, np.roll(vector, 1)))
     with pytest.raises(BadBundle, match="gives another vector for its golden image"):
         embedder.load(default_bundle.directory, device="cpu", cache_dir=cache)
-
-
-def test_cores_are_those_that_the_process_may_use():
-    assert 1 <= openvino_backend.available_cores() <= (os.cpu_count() or 1)
 
 
 @pytest.mark.photos

@@ -1,0 +1,117 @@
+"""Files and folders that appear whole or not at all: written as a draft, synced to disk, renamed into place."""
+
+import contextlib
+import ctypes
+import errno
+import os
+import shutil
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def draft(target: Path, *, keep_existing: bool = False) -> Iterator[Path]:
+    """A path beside `target`: the file or folder that the block makes there becomes `target`, in one step.
+
+    A reader finds what was there before, or all of the new; a power cut changes nothing about that. If the block
+    raises, `target` is as it was. Missing parents are made. The draft's name is hidden; one that a killed process left
+    is in nobody's way.
+
+    Args:
+        target: to write or replace; a folder replaces a folder, a file a file.
+        keep_existing: of a folder: when another process was faster, its result stays.
+
+    Raises:
+        OSError: the disk is full or cannot be written.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    path = target.parent / f".draft-{uuid.uuid4().hex}"
+    try:
+        yield path
+        _sync_tree(path)
+        if not path.is_dir():
+            path.replace(target)
+        elif keep_existing:
+            _rename_if_first(path, target)
+        else:
+            _replace_folder(path, target)
+        sync(target.parent)
+    finally:
+        _remove(path)
+
+
+def write(target: Path, content: bytes | str, *, mode: int = 0o666) -> None:
+    """Writes or replaces one file, as `draft` does; text as UTF-8. The umask applies to `mode`."""
+    data = content.encode() if isinstance(content, str) else content
+    with draft(target) as path:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+
+
+def sync(path: Path) -> None:
+    """Waits until a file's content, or a folder's list of names, is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sync_tree(path: Path) -> None:
+    sync(path)
+    if path.is_dir():
+        for inner in path.rglob("*"):
+            sync(inner)
+
+
+def _rename_if_first(path: Path, target: Path) -> None:
+    try:
+        path.rename(target)
+    except OSError:
+        if not target.is_dir():
+            raise
+
+
+def _replace_folder(path: Path, target: Path) -> None:
+    try:
+        path.rename(target)  # where nothing is, or an empty folder
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        if _exchange(path, target):
+            return  # the old folder is the draft now, and goes with it
+        # This file system cannot exchange: for a moment there is no folder, and a failure puts the old one back.
+        old = path.with_name(f"{path.name}-old")
+        target.rename(old)
+        try:
+            path.rename(target)
+        except OSError:
+            old.rename(target)
+            raise
+        _remove(old)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Swaps two names in one step; False where the system or the file system has no such call.
+
+    Python offers none: it is renameat2 with RENAME_EXCHANGE on Linux, renamex_np with RENAME_SWAP on macOS.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    here, there, exchange = os.fsencode(one.absolute()), os.fsencode(other.absolute()), 2
+    if sys.platform == "darwin" and hasattr(libc, "renamex_np"):
+        status = libc.renamex_np(here, there, ctypes.c_uint(exchange))
+    elif hasattr(libc, "renameat2"):
+        status = libc.renameat2(-100, here, -100, there, ctypes.c_uint(exchange))  # -100: AT_FDCWD
+    else:
+        return False
+    return bool(status == 0)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
