@@ -4,6 +4,7 @@ Decoding a photo costs more than a training step on it, so every image is decode
 where that takes at most half of what is free, else in a file that the operating system caches.
 """
 
+import os
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
