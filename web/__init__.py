@@ -3,6 +3,7 @@
     access/     who may ask: tokens, sign-in, cross-site requests, response headers
     api/        /api/v1, described by /api/v1/openapi.json
     pages/      search, gallery, adding photos, jobs, status
+    bodies.py   how much a request may send, per route
     probes.py   /health/live, /health/ready and /metrics, for whoever supervises the process
     telemetry.py one id, one log line and one measurement for each request
     problems.py every error as problem+json (API) or as a page
@@ -16,17 +17,13 @@ from typing import TYPE_CHECKING
 
 from apiflask import APIFlask
 
-from web import access, api, pages, probes, problems, telemetry
+from web import access, api, bodies, pages, probes, problems, telemetry
 from workers import settings as settings_of
 from workers.client import configure_logging
 from workers.settings import Settings
 
 if TYPE_CHECKING:
     from workers.client import Client
-
-# One request carries at most this many images of the largest accepted size. Beyond 500 kB each they lie in temporary
-# files while the request lasts, not in memory.
-IMAGES_PER_REQUEST_AT_FULL_SIZE = 8
 
 
 def create_app(settings: Settings | None = None, client: Client | None = None) -> APIFlask:
@@ -47,18 +44,15 @@ def create_app(settings: Settings | None = None, client: Client | None = None) -
         docs_path=None,  # The ready-made viewers load scripts from elsewhere; our Content-Security-Policy forbids it.
         json_errors=False,
     )
-    largest_image = settings.max_upload_mb * 2**20
     app.config.update(
         LOOKALIKE=settings,
-        MAX_IMAGE_BYTES=largest_image,
-        MAX_CONTENT_LENGTH=IMAGES_PER_REQUEST_AT_FULL_SIZE * largest_image + 2**20,
-        MAX_FORM_PARTS=1_000,
-        MAX_FORM_MEMORY_SIZE=256 * 1024,
+        MAX_IMAGE_BYTES=settings.max_upload_mb * 2**20,
         SEND_FILE_MAX_AGE_DEFAULT=None,  # Static files are asked for with their ETag: an update shows at once.
     )
     app.extensions["lookalike"] = client or _connect(settings)
     telemetry.init_app(app)
     problems.init_app(app)
+    bodies.init_app(app)
     access.init_app(app, settings)
     app.register_blueprint(probes.blueprint)
     api.init_app(app)

@@ -4,6 +4,7 @@ import re
 from typing import cast
 
 from flask import current_app
+from werkzeug.exceptions import UnprocessableEntity
 
 from workers.client import Client, NotFound
 
@@ -13,6 +14,17 @@ _IMAGE_ID = re.compile(r"[0-9a-f]{32}")
 def client() -> Client:
     """The queue's client side, of the application that answers this request."""
     return cast(Client, current_app.extensions["lookalike"])
+
+
+def page_start(text: str | None) -> str | None:
+    """The id behind which a page of the gallery starts, when it has the form of one; None for the first page.
+
+    Raises:
+        UnprocessableEntity: it has not.
+    """
+    if text and not _IMAGE_ID.fullmatch(text):
+        raise UnprocessableEntity("after must be an id: 32 hexadecimal digits, as `next` of the page before")
+    return text or None
 
 
 def image_id(text: str) -> str:

@@ -12,6 +12,7 @@ from flask_wtf.csrf import CSRFError
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge, SecurityError
 from werkzeug.http import HTTP_STATUS_CODES
 
+from web.bodies import SMALL
 from workers.client import (
     Busy,
     LookalikeError,
@@ -106,7 +107,7 @@ def _http(error: HTTPException) -> Response:
     detail, hint, title = (error.description or "").rstrip("."), "", ""
     if isinstance(error, RequestEntityTooLarge):
         is_ours = error.description != RequestEntityTooLarge.description
-        detail = detail if is_ours else "the request is larger than this portal accepts"
+        detail = detail if is_ours else "the request is larger than this route accepts"
         hint = too_large_hint()
     elif isinstance(error, SecurityError):
         detail = "this portal answers to the names of this machine alone: localhost and 127.0.0.1"
@@ -126,6 +127,9 @@ def _http(error: HTTPException) -> Response:
 
 def too_large_hint() -> str:
     """What to do about a 413."""
+    limit = request.max_content_length or 0
+    if limit <= SMALL:
+        return f"its body may have {limit // 1024} kB"
     megabytes = current_app.config["MAX_IMAGE_BYTES"] // 2**20
     return f"an image may have {megabytes} MB; send fewer or smaller images at once"
 

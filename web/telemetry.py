@@ -15,6 +15,9 @@ from workers.client import logged_as, observe_request
 
 log = logging.getLogger(__name__)
 
+# What a client sends as a method is its own invention, and each label makes series that stay.
+_METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
+
 _ACCEPTABLE_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
 
 
@@ -37,7 +40,8 @@ def _note(response: Response) -> Response:
         return response
     seconds = time.perf_counter() - g.began
     route = request.url_rule.rule if request.url_rule else "none"
-    observe_request(route, request.method, response.status_code, seconds)
+    method = request.method if request.method in _METHODS else "other"
+    observe_request(route, method, response.status_code, seconds)
     response.headers["X-Request-ID"] = g.request_id
     level = logging.DEBUG if request.endpoint == "static" or route.startswith("/health/") else logging.INFO
     # The path only: what people search for is theirs.

@@ -7,6 +7,7 @@ import logging
 import sys
 
 import redis
+from celery.signals import setup_logging
 
 from ml.errors import LookalikeError
 from workers import logs, metrics
@@ -34,6 +35,7 @@ def run(settings: Settings) -> int:
     from workers.tasks.handlers import Context, register
 
     logs.configure(settings)
+    setup_logging.connect(_leave_logging_alone)
     # A search hands the interpreter on a dozen times. With Python's 5 ms each of these waits for indexing's threads.
     sys.setswitchinterval(0.0005)
     if not settings.redis_url:
@@ -62,6 +64,7 @@ def run(settings: Settings) -> int:
             queues=list(settings.queues),
             hostname=f"lookalike@{presence.worker}",
             loglevel=settings.log_level.upper(),
+            quiet=True,  # no banner: it is no line of a log
             without_gossip=True,
             without_mingle=True,
             without_heartbeat=True,
@@ -71,6 +74,10 @@ def run(settings: Settings) -> int:
     finally:
         presence.close()
         serving.close()
+
+
+def _leave_logging_alone(**_: object) -> None:
+    """Being connected is what tells Celery that logging is set up: its lines are like all others."""
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from flask.blueprints import BlueprintSetupState
 from flask.typing import ResponseReturnValue
 
 from web.access.principals import Authenticator, public
+from web.bodies import SIGN_IN, body_limit
 
 blueprint = Blueprint("sign_in", __name__)
 
@@ -51,6 +52,7 @@ def page() -> ResponseReturnValue:
 
 
 @blueprint.post("/sign-in")
+@body_limit(SIGN_IN)
 @public
 def sign_in() -> ResponseReturnValue:
     """Checks the token. The answer to a wrong one is the form again, saying so."""

@@ -11,6 +11,7 @@ from apiflask import APIBlueprint, APIFlask
 
 from web.access import csrf
 from web.api import document, images, search, system
+from web.bodies import check_json
 
 PREFIX = "/api/v1"
 
@@ -18,6 +19,7 @@ PREFIX = "/api/v1"
 def init_app(app: APIFlask) -> None:
     """Registers the routes and the document at /api/v1/openapi.json."""
     v1 = APIBlueprint("api", __name__, url_prefix=PREFIX)
+    v1.before_request(check_json)
     for part in (search.blueprint, images.blueprint, system.blueprint):
         csrf.exempt(part)  # Programs have no form token; web.access.cross_site guards these routes.
         v1.register_blueprint(part)

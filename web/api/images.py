@@ -1,8 +1,6 @@
 """/images: the gallery. Originals are stored before the answer is given; they become searchable by a job."""
 
-import re
 from io import BytesIO
-from pathlib import PurePosixPath
 from typing import Any
 
 from apiflask import APIBlueprint
@@ -10,13 +8,14 @@ from apiflask.schemas import FileSchema
 from flask import Response, current_app, request, send_file
 
 from web.api import uploads
+from web.api.downloads import download_name, media_type
 from web.api.schemas import Image, ImagePage, ImageQuery, LabelChange, Upload, UploadForm
 from web.backend import client, image_id
+from web.bodies import MANY_IMAGES, accepts_images
 from web.problems import problem, too_large_hint
 
 blueprint = APIBlueprint("images", __name__)
 
-_MIMETYPES = {"JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIC", "HEIF"}
 FOR_EVER = "private, max-age=31536000, immutable"  # An id names its bytes, so what it shows never changes.
 
 
@@ -30,6 +29,7 @@ _UPLOAD_ANSWERS: Any = {
 
 
 @blueprint.post("/images")
+@accepts_images(MANY_IMAGES)
 @blueprint.input(UploadForm, location="files", arg_name="form")
 @blueprint.output(Upload, status_code=201, description="Stored and searchable, except for the files that say otherwise")
 @blueprint.doc(
@@ -122,23 +122,16 @@ def get_original(id: str) -> Any:
     Every byte of it, metadata such as the place it was taken at included.
     """
     image = client().image(image_id(id))
-    is_known = image.format.upper() in _MIMETYPES
     response = send_file(
         BytesIO(client().original(image.id)),
-        mimetype=f"image/{image.format.lower()}" if is_known else "application/octet-stream",
+        mimetype=media_type(image.format),
         as_attachment=True,
-        download_name=_download_name(image.name, image.id),
+        download_name=download_name(image.name, image.format, image.id),
     )
     response.set_etag(image.id)
     response.headers["Cache-Control"] = FOR_EVER
     response.headers["Content-Security-Policy"] = "sandbox; default-src 'none'"
     return response
-
-
-def _download_name(name: str, id: str) -> str:
-    """The name it came with, without what a file system or a header could stumble over."""
-    name = re.sub(r"[\x00-\x1f\x7f/\\:*?\"<>|]", "_", PurePosixPath(name.replace("\\", "/")).name)
-    return name[-120:] or id
 
 
 @blueprint.patch("/images/<id>")

@@ -7,11 +7,14 @@ from typing import Any
 
 from apiflask import Schema
 from apiflask.fields import URL, Boolean, Dict, Field, File, Float, Integer, List, Nested, String
-from apiflask.validators import Length, OneOf, Range
+from apiflask.validators import Length, OneOf, Range, Regexp
+from marshmallow import ValidationError
+
+from web.api.uploads import LONGEST_LABEL, is_plain_text
 
 _File: Any = File  # its package has no types
 
-LABEL_LENGTH = Length(max=200)
+LABEL_LENGTH = Length(max=LONGEST_LABEL)
 MAX_K = 200
 
 ID_EXAMPLE = "9f86d081884c7d659a2feaa0c55ad015"
@@ -32,6 +35,14 @@ KINDS = (
     "migrate",
 )
 QUEUES = ("search", "index", "maintenance")
+
+
+def _plain(text: str | None) -> None:
+    if text is not None and not is_plain_text(text.strip()):
+        raise ValidationError("Must be one line of text.")
+
+
+A_LABEL = (LABEL_LENGTH, _plain)  # to be given to images
 
 
 def _note(description: str, example: object = None) -> dict[str, object]:
@@ -96,7 +107,7 @@ class SearchResult(Answer):
 
 class UploadForm(Schema):
     images = List(_File(), required=True, metadata=_note("the photos to keep, one part each"))
-    label = String(load_default=None, validate=LABEL_LENGTH, metadata=_note("label for all of them", "mug"))
+    label = String(load_default=None, validate=A_LABEL, metadata=_note("label for all of them", "mug"))
     label_from = String(
         load_default="person",
         validate=OneOf(["person", "folder"]),
@@ -138,7 +149,7 @@ class Image(Answer):
 
 class ImageQuery(Schema):
     label = String(load_default=None, validate=LABEL_LENGTH, metadata=_note("only this label", "mug"))
-    after = String(load_default=None, metadata=_note("`next` of the page before"))
+    after = String(load_default=None, validate=Regexp(r"^[0-9a-f]{32}\Z"), metadata=_note("`next` of the page before"))
     limit = Integer(load_default=60, validate=Range(1, 500), metadata=_note("images on a page", 60))
 
 
@@ -152,9 +163,7 @@ class ImagePage(Answer):
 
 
 class LabelChange(Schema):
-    label = String(
-        required=True, allow_none=True, validate=LABEL_LENGTH, metadata=_note("null takes the label away", "mug")
-    )
+    label = String(required=True, allow_none=True, validate=A_LABEL, metadata=_note("null takes the label away", "mug"))
 
 
 class LabelCount(Answer):

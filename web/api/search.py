@@ -11,6 +11,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from web.api.schemas import SearchById, SearchByImage, SearchResult
 from web.api.uploads import tidy_label
 from web.backend import client, image_id
+from web.bodies import accepts_images
 from workers.client import UnreadableImage
 from workers.messages import SearchResult as SearchAnswer
 
@@ -18,6 +19,7 @@ blueprint = APIBlueprint("search", __name__)
 
 
 @blueprint.post("/search")
+@accepts_images(1)
 @blueprint.input(SearchByImage, location="files", arg_name="_documented", validation=False)
 @blueprint.output(SearchResult, description="The most similar images, best first")
 @blueprint.doc(

@@ -1,15 +1,19 @@
 """Keeping uploaded files: store each, start one job for all, tell the outcome file by file. Pages and API share it."""
 
 import contextlib
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from flask import url_for
 from werkzeug.datastructures import FileStorage
+from werkzeug.exceptions import UnprocessableEntity
 
 from workers.client import Client, Unavailable, UnreadableImage
 from workers.messages import Failure, JobStatus
+
+LONGEST_LABEL = 200
 
 
 @dataclass
@@ -107,3 +111,19 @@ def wait(client: Client, upload: Upload, timeout_s: float) -> JobStatus:
 def tidy_label(label: str | None) -> str | None:
     """The label without space around it; None when nothing is left."""
     return (label or "").strip() or None
+
+
+def is_plain_text(text: str) -> bool:
+    """Whether it can be shown on one line: no control characters, no half of a surrogate pair."""
+    return not any(unicodedata.category(character) in ("Cc", "Cs") for character in text)
+
+
+def typed_label(text: str) -> str | None:
+    """The label that a person typed into a form, to be given to photos.
+
+    Raises:
+        UnprocessableEntity: it is too long, or no text.
+    """
+    if len(text) > LONGEST_LABEL or not is_plain_text(text.strip()):
+        raise UnprocessableEntity(f"a label must be one line of at most {LONGEST_LABEL} characters")
+    return tidy_label(text)

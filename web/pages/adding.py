@@ -5,6 +5,7 @@ from flask.typing import ResponseReturnValue
 
 from web.api import uploads
 from web.backend import client
+from web.bodies import MANY_IMAGES, accepts_images
 
 blueprint = Blueprint("adding", __name__)
 
@@ -16,11 +17,12 @@ def page() -> ResponseReturnValue:
 
 
 @blueprint.post("/add")
+@accepts_images(MANY_IMAGES)
 def add() -> ResponseReturnValue:
     """The form without JavaScript: stores the photos and shows the job."""
     images = [image for image in request.files.getlist("images") if image.filename]
     max_bytes = current_app.config["MAX_IMAGE_BYTES"]
-    upload = uploads.keep(client(), images, request.form.get("label", "")[:200], max_bytes=max_bytes)
+    upload = uploads.keep(client(), images, uploads.typed_label(request.form.get("label", "")), max_bytes=max_bytes)
     if upload.job is None:
         return render_template("add.html", refused=upload.files, nothing_chosen=not images), 422
     return redirect(url_for("system.job", job_id=upload.job))

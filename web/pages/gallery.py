@@ -6,8 +6,8 @@ from flask import Blueprint, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import UnprocessableEntity
 
-from web.api.uploads import tidy_label
-from web.backend import client, image_id
+from web.api.uploads import tidy_label, typed_label
+from web.backend import client, image_id, page_start
 
 blueprint = Blueprint("gallery", __name__)
 
@@ -18,7 +18,7 @@ PAGE = 60
 def page() -> ResponseReturnValue:
     """Images, a page at a time, of one label or of all."""
     label = tidy_label(request.args.get("label"))
-    images, following = client().images(label=label, after=request.args.get("after") or None, limit=PAGE)
+    images, following = client().images(label=label, after=page_start(request.args.get("after")), limit=PAGE)
     labels = client().labels()
     of_label = {each.label: each.count for each in labels}
     total = of_label.get(label, 0) if label else client().status().images
@@ -39,7 +39,7 @@ def edit() -> ResponseReturnValue:
     if not ids:
         flash("No photo was chosen.")
     elif action == "label":
-        label = tidy_label(request.form.get("label", "")[:200])
+        label = typed_label(request.form.get("label", ""))
         client().label(ids, label)
         flash(f"{_photos(len(ids))} labelled {label}." if label else f"{_photos(len(ids))} without a label now.")
     elif action == "delete":

@@ -11,6 +11,7 @@ from web.api.schemas import MAX_K
 from web.api.search import with_image
 from web.api.uploads import tidy_label
 from web.backend import client, image_id
+from web.bodies import accepts_images
 from web.problems import RETRY_AFTER_S, status_of
 from workers.client import LookalikeError, Unavailable
 from workers.messages import GalleryImage, SearchResult
@@ -53,6 +54,7 @@ def page() -> ResponseReturnValue:
 
 
 @blueprint.post("/")
+@accepts_images(1)
 def page_with_image() -> ResponseReturnValue:
     """The form without JavaScript: the results of an uploaded photo, which is not kept."""
     options = Options.of(request.form)
