@@ -1,7 +1,7 @@
 """Every setting, read once, validated, in one dataclass.
 
 A value comes from the environment, else from `lookalike.toml` in the current folder (or the file that LOOKALIKE_CONFIG
-names), else from the default in the table below. The table is what `--help` and the reference page are made from.
+names), else from the default in the table below, which `lookalike --help` and the reference page are made from too.
 Secrets may also stand in files that the variable with `_FILE` at its end names, as containers hand them out.
 """
 
@@ -20,9 +20,40 @@ class BadSettings(LookalikeError):
     """A setting has a value that makes no sense."""
 
 
-def _setting(default: Any, env: str, help: str, *, secret: bool = False, in_file: bool = False) -> Any:
-    metadata = {"env": env, "help": help, "secret": secret, "file": f"{env}_FILE" if secret or in_file else ""}
-    return field(default=default, metadata=metadata)
+def _setting(
+    default: Any,
+    env: str,
+    help: str,
+    *,
+    empty: str = "",
+    choices: tuple[str, ...] = (),
+    url: str = "",
+    example: str = "",
+    secret: bool = False,
+    in_file: bool = False,
+) -> Any:
+    """A row of the table.
+
+    Args:
+        default: its type is that of the setting: str, int, Path or tuple of str; an int is at least min(1, default).
+        env: the environment variable.
+        help: one line for people; the rest of what is known here is added to it.
+        empty: what an empty value means.
+        choices: the only values, or the only items of a tuple, that are allowed.
+        url: regular expression that a value must begin with unless it is empty.
+        example: such a URL.
+        secret: never shown, and may stand in a file that `<env>_FILE` names.
+        in_file: may stand in such a file though it is no secret by itself.
+    """
+    help += f": {_alternatives(choices)}" if choices else ""
+    help += f", such as {example}" if example else ""
+    help += f"; empty: {empty}" if empty else ""
+    facts = {"env": env, "help": help, "choices": choices, "url": url, "example": example, "secret": secret}
+    return field(default=default, metadata=facts | {"file": f"{env}_FILE" if secret or in_file else ""})
+
+
+def _alternatives(choices: tuple[str, ...]) -> str:
+    return f"{', '.join(choices[:-1])} or {choices[-1]}"
 
 
 @dataclass(frozen=True)
@@ -31,9 +62,22 @@ class Settings:
 
     home: Path = _setting(Path("~/.lookalike"), "LOOKALIKE_HOME", "folder of everything that Lookalike keeps")
     redis_url: str = _setting(
-        "", "LOOKALIKE_REDIS_URL", "queue and job records; empty: an embedded Valkey server", in_file=True
+        "",
+        "LOOKALIKE_REDIS_URL",
+        "queue and job records",
+        empty="an embedded Valkey server",
+        url=r"(redis|rediss|redis\+socket|unix)://",
+        example="redis://localhost:6379/0",
+        in_file=True,
     )
-    qdrant_url: str = _setting("", "LOOKALIKE_QDRANT_URL", "vector database; empty: Qdrant Edge in the worker")
+    qdrant_url: str = _setting(
+        "",
+        "LOOKALIKE_QDRANT_URL",
+        "vector database",
+        empty="Qdrant Edge in the worker",
+        url="https?://",
+        example="http://localhost:6333",
+    )
     qdrant_shards: int = _setting(1, "LOOKALIKE_QDRANT_SHARDS", "shards of a new collection on a Qdrant server")
     qdrant_replicas: int = _setting(
         1, "LOOKALIKE_QDRANT_REPLICAS", "copies of every shard; a write counts when most of them have it"
@@ -41,28 +85,45 @@ class Settings:
     qdrant_vectors: str = _setting(
         "memory",
         "LOOKALIKE_QDRANT_VECTORS",
-        "where the server keeps float32 vectors of new collections: memory or disk",
+        "where the server keeps float32 vectors of new collections",
+        choices=("memory", "disk"),
     )
     qdrant_quantization: str = _setting(
         "none",
         "LOOKALIKE_QDRANT_QUANTIZATION",
-        "codes that new collections are searched by before the best are compared exactly: none, int8 or binary",
+        "codes that new collections are searched by before the best are compared exactly",
+        choices=("none", "int8", "binary"),
     )
     qdrant_api_key: str = _setting("", "LOOKALIKE_QDRANT_API_KEY", "key of the Qdrant server", secret=True)
-    storage: str = _setting("", "LOOKALIKE_STORAGE", "originals, metadata and models; empty: <home>/storage")
-    ray_address: str = _setting("", "RAY_ADDRESS", "Ray cluster to train on; empty: Ray on this machine")
+    storage: str = _setting(
+        "",
+        "LOOKALIKE_STORAGE",
+        "originals, metadata and models",
+        empty="<home>/storage",
+        url="[a-z0-9+]+://",
+        example="s3://bucket/prefix",
+    )
+    ray_address: str = _setting("", "RAY_ADDRESS", "Ray cluster to train on", empty="Ray on this machine")
     api_tokens: tuple[str, ...] = _setting(
         (), "LOOKALIKE_API_TOKENS", "comma-separated tokens that open the portal; required off loopback", secret=True
     )
-    device: str = _setting("auto", "LOOKALIKE_DEVICE", "where models run: auto, cuda or cpu")
+    device: str = _setting("auto", "LOOKALIKE_DEVICE", "where models run", choices=("auto", "cuda", "cpu"))
     queues: tuple[str, ...] = _setting(
-        ("search", "index", "maintenance"), "LOOKALIKE_QUEUES", "queues that a worker takes tasks from"
+        ("search", "index", "maintenance"),
+        "LOOKALIKE_QUEUES",
+        "queues that a worker takes tasks from",
+        choices=("search", "index", "maintenance"),
     )
     concurrency: int = _setting(16, "LOOKALIKE_CONCURRENCY", "tasks that a worker runs side by side")
     max_upload_mb: int = _setting(32, "LOOKALIKE_MAX_UPLOAD_MB", "largest accepted image, in megabytes")
     max_megapixels: int = _setting(100, "LOOKALIKE_MAX_MEGAPIXELS", "largest accepted image, in megapixels")
-    log_level: str = _setting("info", "LOOKALIKE_LOG_LEVEL", "debug, info, warning or error")
-    log_format: str = _setting("text", "LOOKALIKE_LOG_FORMAT", "text for people, json for machines")
+    log_level: str = _setting(
+        "info",
+        "LOOKALIKE_LOG_LEVEL",
+        "least severe lines that are logged",
+        choices=("debug", "info", "warning", "error"),
+    )
+    log_format: str = _setting("text", "LOOKALIKE_LOG_FORMAT", "form of the log", choices=("text", "json"))
     metrics_port: int = _setting(0, "LOOKALIKE_METRICS_PORT", "port on which a worker answers Prometheus; 0: none")
 
     def __post_init__(self) -> None:
@@ -158,43 +219,29 @@ def _parse(env: str, default: Any, raw: Any) -> Any:
         try:
             return int(raw)
         except ValueError:
-            raise BadSettings(f"{env} is {raw!r}, not a whole number", hint=f"for example {env}={default}") from None
+            raise BadSettings(
+                f"{env} must be a whole number, got {raw!r}", hint=f"for example {env}={default}"
+            ) from None
     return Path(raw) if isinstance(default, Path) else str(raw)
 
 
-_CHOICES = {
-    "device": ("auto", "cuda", "cpu"),
-    "qdrant_vectors": ("memory", "disk"),
-    "qdrant_quantization": ("none", "int8", "binary"),
-    "log_level": ("debug", "info", "warning", "error"),
-    "log_format": ("text", "json"),
-}
-
-
 def _validated(settings: Settings) -> Settings:
-    if settings.redis_url and not settings.redis_url.startswith(
-        ("redis://", "rediss://", "redis+socket://", "unix://")
-    ):
-        raise BadSettings(
-            "LOOKALIKE_REDIS_URL does not start with redis://", hint="for example redis://localhost:6379/0"
-        )
-    if settings.qdrant_url and not settings.qdrant_url.startswith(("http://", "https://")):
-        raise BadSettings("LOOKALIKE_QDRANT_URL does not start with http://", hint="for example http://localhost:6333")
-    for name, allowed in _CHOICES.items():
-        if getattr(settings, name) not in allowed:
-            (env,) = (f.metadata["env"] for f in fields(settings) if f.name == name)
-            choices = f"{', '.join(allowed[:-1])} or {allowed[-1]}"
-            raise BadSettings(f"{env} is {getattr(settings, name)!r}", hint=f"use {choices}")
-    if settings.storage and "://" not in settings.storage:
-        raise BadSettings(
-            "LOOKALIKE_STORAGE is no URL", hint="for example file:///data/lookalike or s3://bucket/prefix"
-        )
-    unknown = set(settings.queues) - {"search", "index", "maintenance"}
-    if unknown:
-        raise BadSettings(f"LOOKALIKE_QUEUES names {sorted(unknown)[0]!r}", hint="use search, index, maintenance")
+    """Checks what the table says of each value."""
     for f in fields(settings):
-        if isinstance(f.default, int) and getattr(settings, f.name) < min(1, f.default):
-            raise BadSettings(f"{f.metadata['env']} must be at least 1", hint=f"the default is {f.default}")
+        env, value, choices = f.metadata["env"], getattr(settings, f.name), f.metadata["choices"]
+        for item in value if isinstance(value, tuple) else (value,):
+            if choices and item not in choices:
+                raise BadSettings(
+                    f"{env} must be {_alternatives(choices)}, got {item!r}", hint=f"the default is {_text(f.default)}"
+                )
+        if f.metadata["url"] and value and not re.match(f.metadata["url"], value):
+            raise BadSettings(
+                f"{env} must be a URL such as {f.metadata['example']}", hint="see docs/reference/settings.md"
+            )
+        if isinstance(f.default, int) and value < min(1, f.default):
+            raise BadSettings(
+                f"{env} must be at least {min(1, f.default)}, got {value}", hint=f"the default is {f.default}"
+            )
     return settings
 
 

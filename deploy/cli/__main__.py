@@ -8,12 +8,14 @@ import difflib
 import importlib
 import sys
 from collections.abc import Sequence
+from dataclasses import fields
 from importlib import metadata
 
 import click
 
 from deploy.cli.console import Console
 from ml.errors import LookalikeError
+from workers.settings import Settings
 
 # name -> (module, one line for `lookalike --help`); the function in the module has the command's name.
 COMMANDS = {
@@ -72,6 +74,8 @@ class Program(click.Group):
         """From the table above: asking each command for its first line would import them all."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
+        with formatter.section("Settings, in the environment or in lookalike.toml"):
+            formatter.write_dl([(f.metadata["env"], f.metadata["help"]) for f in fields(Settings)])
 
 
 def _print_version(context: click.Context, _option: click.Parameter, value: bool) -> None:

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import click
@@ -13,6 +14,7 @@ import pytest
 from deploy.cli.__main__ import COMMANDS, program, run
 from deploy.cli.console import Console, bar, command, table
 from ml.errors import LookalikeError
+from workers.settings import Settings
 
 
 @pytest.fixture(autouse=True)
@@ -41,6 +43,12 @@ def test_every_command_has_help_with_an_example(name: str, capsys: pytest.Captur
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_program_s_help_says_of_a_command_what_its_own_help_says(name: str) -> None:
     assert COMMANDS[name][1].casefold() == (made(name).help or "").partition("\n")[0].casefold()
+
+
+def test_the_program_s_help_lists_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--help"], Console()) == 0
+    text = capsys.readouterr().out
+    assert [f.name for f in fields(Settings) if f"  {f.metadata['env']} " not in text] == []
 
 
 def test_the_program_starts_at_once(tmp_path: Path) -> None:
@@ -87,7 +95,7 @@ def test_a_bad_setting_is_named(capsys: pytest.CaptureFixture[str], monkeypatch:
     monkeypatch.setenv("LOOKALIKE_CONCURRENCY", "many")
     assert run(["status"], Console()) == 1
     assert capsys.readouterr().err == (
-        "error: LOOKALIKE_CONCURRENCY is 'many', not a whole number\nhint: for example LOOKALIKE_CONCURRENCY=16\n"
+        "error: LOOKALIKE_CONCURRENCY must be a whole number, got 'many'\nhint: for example LOOKALIKE_CONCURRENCY=16\n"
     )
 
 
