@@ -12,7 +12,7 @@ LookalikeError            anything that a person can do something about; the com
 ├── Unavailable           a part of the system that does not answer                 (workers.errors)
 ├── Busy                  something that can happen once at a time is happening     (workers.errors)
 ├── Refused               what makes no sense as things are now                     (workers.errors)
-├── NotFound              an image, job or label that does not exist               (workers.gallery, workers.queue.jobs)
+├── NotFound              an image, job or label that does not exist               (workers.errors)
 └── StoreBusy             an embedded store that another process owns               (workers.store)
 
 The message is a fact in one line, without a closing period; `hint` says what to do next. Both are fit to show to the

@@ -12,10 +12,11 @@ from celery.signals import setup_logging
 from ml.errors import LookalikeError
 from workers import logs, metrics
 from workers import settings as settings_module
-from workers.process.heartbeat import Presence
+from workers.process.heartbeat import Heartbeat
 from workers.process.serving import Serving
 from workers.queue.app import connect_redis, make_app
 from workers.queue.jobs import Jobs
+from workers.queue.liveness import forget_all_workers
 from workers.settings import BadSettings, Settings
 
 logger = logging.getLogger(__name__)
@@ -32,7 +33,9 @@ def main() -> int:
 
 def run(settings: Settings) -> int:
     """Opens the store, loads the model, then takes tasks until SIGTERM or SIGINT; finishes those it has begun."""
-    from workers.tasks.handlers import Context, register
+    from workers.tasks.context import Context
+    from workers.tasks.handlers import register
+    from workers.tasks.housekeeping import Housekeeping
 
     logs.configure(settings)
     setup_logging.connect(_leave_logging_alone)
@@ -46,13 +49,15 @@ def run(settings: Settings) -> int:
     except redis.RedisError as error:
         raise BadSettings(f"the queue does not answer: {error}", hint="check LOOKALIKE_REDIS_URL") from error
     serving = Serving(settings)
-    jobs = Jobs(server)
     app = make_app(settings)
-    presence = Presence(app, server, jobs, serving)
-    register(Context(app, server, jobs, serving, presence))
-    if settings.is_embedded_qdrant:
-        presence.forget_others()
-    presence.start()
+    heartbeat = Heartbeat(server, serving)
+    context = Context(app, server, Jobs(server), serving, heartbeat)
+    register(context)
+    if settings.is_embedded_qdrant:  # whoever owns the embedded store knows that there is no other worker
+        forget_all_workers(server)
+    heartbeat.start()
+    housekeeping = Housekeeping(context)
+    housekeeping.start()
     if settings.metrics_port:
         metrics.serve(settings.metrics_port, server)
     live = serving.active()
@@ -62,7 +67,7 @@ def run(settings: Settings) -> int:
             pool="threads",
             concurrency=settings.concurrency,
             queues=list(settings.queues),
-            hostname=f"lookalike@{presence.worker}",
+            hostname=f"lookalike@{context.worker}",
             loglevel=settings.log_level.upper(),
             quiet=True,  # no banner: it is no line of a log
             without_gossip=True,
@@ -72,7 +77,8 @@ def run(settings: Settings) -> int:
         worker.start()
         return int(worker.exitcode or 0)
     finally:
-        presence.close()
+        housekeeping.close()
+        heartbeat.close()
         serving.close()
 
 

@@ -1,4 +1,4 @@
-"""What the client's side raises when the system cannot do what it was asked for. The whole tree: ml/errors.py."""
+"""What both sides of the queue raise when a request cannot be served. The whole tree: ml/errors.py."""
 
 from ml.errors import LookalikeError
 
@@ -19,3 +19,7 @@ class Busy(LookalikeError):
 
 class Refused(LookalikeError):
     """What was asked for makes no sense as things are now."""
+
+
+class NotFound(LookalikeError):
+    """An image, job or label that does not exist."""

@@ -17,15 +17,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
-from ml.errors import LookalikeError
 from ml.images import Limits, UnreadableImage, probe
 from ml.storage import Storage, open_storage
+from workers.errors import NotFound
 from workers.messages import GalleryImage
 from workers.settings import Settings
-
-
-class NotFound(LookalikeError):
-    """An image, job or label that does not exist."""
 
 
 @dataclass(frozen=True)
@@ -156,11 +152,6 @@ class Gallery:
         """The ids of images, in order; only those whose first two digits are `prefix`, if given."""
         for key in self._storage.keys(f"metadata/{prefix}".rstrip("/")):
             yield PurePath(key).stem
-
-    def original_ids(self) -> Iterator[str]:
-        """The id of every original, of images and of left-overs."""
-        for key in self._storage.keys("originals"):
-            yield PurePath(key).name
 
     def _find(self, id: str) -> tuple[GalleryImage, bool] | None:
         if not _is_id(id):

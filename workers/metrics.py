@@ -3,7 +3,6 @@
 A worker serves them on LOOKALIKE_METRICS_PORT when it is set, the portal under /metrics.
 """
 
-import json
 import time
 from typing import Any
 
@@ -12,7 +11,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from workers.queue.app import QUEUES, canary_key, living
+from workers.queue.app import QUEUES
+from workers.queue.liveness import last_canary_at, living_workers
 
 REGISTRY = CollectorRegistry()
 
@@ -58,15 +58,15 @@ class SystemCollector(Collector):
     def collect(self) -> list[GaugeMetricFamily]:
         length = GaugeMetricFamily("lookalike_queue_length", "Tasks that wait", labels=["queue"])
         age = GaugeMetricFamily(
-            "lookalike_queue_age_seconds", "Age of the last probe that went through the queue", labels=["queue"]
+            "lookalike_queue_age_seconds", "Time since a canary last went through the queue", labels=["queue"]
         )
         for queue in QUEUES:
             length.add_metric([queue], self._redis.llen(queue))
-            probe = self._redis.get(canary_key(queue))
-            if probe is not None:
-                age.add_metric([queue], time.time() - json.loads(probe)["finished_at"])
+            canary_at = last_canary_at(self._redis, queue)
+            if canary_at is not None:
+                age.add_metric([queue], time.time() - canary_at)
         up = GaugeMetricFamily("lookalike_worker_up", "1 for each worker that lives", labels=["worker"])
-        for worker in living(self._redis):
+        for worker in living_workers(self._redis):
             up.add_metric([worker.id], 1)
         return [length, age, up]
 

@@ -23,13 +23,13 @@ def backup(console: Console, to: str) -> None:
     from deploy.local.connection import connect
     from workers import settings
     from workers.client import Client
-    from workers.client.backup import Moving
+    from workers.client.backup import Backup
 
     with connect(settings.load(), say=console.step) as connected:
         client, url = Client(connected), _url(to)
-        moving = Moving(client)
-        now = _follow(console, client, moving.backup(url), "copying")
-        moving.seal_backup(url, now)
+        backups = Backup(client)
+        now = _follow(console, client, backups.archive(url), "copying")
+        backups.finish_archive(url, now)
     console.result({"job": now.job, "to": url, **_counts(now)})
     console.show(f"backed up {_words(now)} to {to}")
 
@@ -44,13 +44,13 @@ def restore(console: Console, source: str) -> None:
     from deploy.local.connection import connect
     from workers import settings
     from workers.client import Client
-    from workers.client.backup import Moving
+    from workers.client.backup import Backup
 
     with connect(settings.load(), say=console.step) as connected:
         client, url = Client(connected), _url(source)
-        moving = Moving(client)
-        now = _follow(console, client, moving.restore(url), "restoring")
-        moving.finish_restore(url)
+        backups = Backup(client)
+        now = _follow(console, client, backups.restore(url), "restoring")
+        backups.finish_restore(url)
         repair = _follow(console, client, client.verify(repair=True), "checking")
     console.result({"job": now.job, "from": url, **_counts(now), "repaired": repair.added + repair.removed})
     console.show(f"restored {_words(now)} from {source}")
@@ -68,14 +68,14 @@ def migrate(console: Console, to_qdrant: str, to_storage: str) -> None:
     from deploy.local.connection import connect
     from workers import settings
     from workers.client import Client
-    from workers.client.backup import Moving
+    from workers.client.backup import Backup
 
     if not to_qdrant and not to_storage:
         raise click.UsageError("name a target: --to-qdrant, --to-storage, or both")
     with connect(settings.load(), say=console.step) as connected:
         client = Client(connected)
-        moving = Moving(client)
-        now = _follow(console, client, moving.migrate(to_storage and _url(to_storage), to_qdrant), "copying")
+        backups = Backup(client)
+        now = _follow(console, client, backups.migrate(to_storage and _url(to_storage), to_qdrant), "copying")
     console.result({"job": now.job, "to_qdrant": to_qdrant, "to_storage": to_storage, **_counts(now)})
     console.show(f"copied and compared {_words(now)}")
     for name, value in (("LOOKALIKE_QDRANT_URL", to_qdrant), ("LOOKALIKE_STORAGE", to_storage)):

@@ -14,7 +14,7 @@ from deploy.cli.find_files import Found, Walk
 from ml.errors import LookalikeError
 from ml.images import UnreadableImage
 from workers.client import Client
-from workers.client.index_job import Filling
+from workers.client.index_job import OpenJob
 from workers.gallery import Added
 from workers.messages import JobStatus
 
@@ -55,25 +55,25 @@ def index(
         folder = found.label if label_from_parent else None
         return client.add(found.path, path=found.shown_path, label=label or folder, by_person=label is not None)
 
-    with client.indexing() as filling, ThreadPoolExecutor(_READERS, "reader") as readers:
+    with client.indexing() as open_job, ThreadPoolExecutor(_READERS, "reader") as readers:
         try:
-            _fill(client, filling, walk, lambda found: readers.submit(keep, found), progress)
+            _fill(client, open_job, walk, lambda found: readers.submit(keep, found), progress)
         except BaseException:  # Ctrl-C above all: what nobody has begun to read is not read
             readers.shutdown(wait=False, cancel_futures=True)
             raise
-    with client.stopping(filling.job):
-        for status in client.follow(filling.job):
+    with client.stopping(open_job.job):
+        for status in client.follow(open_job.job):
             progress(status.done, status.total)
     if status.state != "done":
         raise IndexingEnded(
-            f"the job {filling.job} was {status.state}", hint="run the same command again; it goes on from there"
+            f"the job {open_job.job} was {status.state}", hint="run the same command again; it goes on from there"
         )
     return status
 
 
 def _fill(
     client: Client,
-    filling: Filling,
+    open_job: OpenJob,
     walk: Iterable[Found],
     keep: Callable[[Found], "Future[Added]"],
     progress: Callable[[int, int | None], None],
@@ -84,21 +84,21 @@ def _fill(
     def take() -> None:
         found, added = pending.popleft()
         try:
-            filling.add(added.result().id)
+            open_job.append(added.result().id)
         except UnreadableImage as error:
-            filling.fail(found.shown_path, error.message)
+            open_job.fail(found.shown_path, error.message)
 
     for found in walk:
         known += 1
         if found.reason:
-            filling.fail(found.shown_path, found.reason)
+            open_job.fail(found.shown_path, found.reason)
             continue
         pending.append((found, keep(found)))
         if len(pending) >= _READ_AHEAD:
             take()
         if time.monotonic() - shown_at > 0.5:
             shown_at = time.monotonic()
-            progress(client.job(filling.job).done, known)
+            progress(client.job(open_job.job).done, known)
     while pending:
         take()
 

@@ -15,7 +15,8 @@ from prometheus_client import generate_latest
 from ml.images import decode, thumbnail
 from ml.model.registry import Active, ModelRecord, UnknownModel
 from workers.client import Refused, Unavailable
-from workers.gallery import Added, Gallery, NotFound
+from workers.errors import NotFound
+from workers.gallery import Added, Gallery
 from workers.messages import (
     Failure,
     GalleryImage,

@@ -1,8 +1,9 @@
 """Workers that die in tests, and are started again."""
 
-from workers.queue.jobs import Jobs, worker_key
+from workers.queue.jobs import Jobs
+from workers.queue.liveness import worker_key
 from workers.tasks import handlers
-from workers.tasks.handlers import Context
+from workers.tasks.context import Context
 
 
 class Killed(BaseException):
@@ -22,7 +23,7 @@ def run(context: Context, job: str) -> None:
         if context.jobs.status(job).is_finished:
             return
         for number in context.jobs.due(job, width=2):
-            chunk = context.jobs.claim(job, number, context.presence.worker)
+            chunk = context.jobs.claim(job, number, context.worker)
             assert chunk is not None
             try:
                 handlers._work(context, chunk)

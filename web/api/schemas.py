@@ -209,7 +209,7 @@ class Worker(Answer):
     collection = String()
     images = Integer()
     holds = List(String(), metadata=_note("collections that a change of the gallery reaches through it"))
-    age_s = Float(metadata=_note("since its last sign of life"))
+    age_s = Float(metadata=_note("since its last heartbeat"))
     started_at = Float()
     rss_mb = Float(metadata=_note("memory in use"))
 

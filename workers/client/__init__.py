@@ -9,8 +9,7 @@ from ml.images import UnreadableImage
 from ml.model.registry import UnknownModel
 from ml.storage import StorageFailed
 from workers.client.api import Client, observe_request
-from workers.errors import Busy, Overloaded, Refused, Unavailable
-from workers.gallery import NotFound
+from workers.errors import Busy, NotFound, Overloaded, Refused, Unavailable
 from workers.logs import configure as configure_logging
 from workers.logs import request as logged_as
 

@@ -8,17 +8,14 @@ import contextlib
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
-
-import kombu
-import redis
 
 from ml.errors import LookalikeError
 from ml.images import UnreadableImage
 from ml.model.registry import Active, ModelRecord, Registry
-from workers.client.index_job import Filling
-from workers.client.rpc import Asker
-from workers.client.status import status_of, without_password
+from workers.client.connection import QueueConnection
+from workers.client.index_job import OpenJob
+from workers.client.rpc import RpcClient
+from workers.client.status import system_status
 from workers.client.training import KINDS, Trainings
 from workers.errors import Busy, Refused, Unavailable
 from workers.gallery import Added, Gallery
@@ -33,8 +30,8 @@ from workers.messages import (
 )
 from workers.metrics import HTTP_SECONDS, exposition
 from workers.queue import query_photos
-from workers.queue.app import connect_redis, living, living_workers, make_app, nudge
-from workers.queue.jobs import PREFIXES, Jobs
+from workers.queue.jobs import PREFIXES
+from workers.queue.liveness import living_workers
 from workers.settings import Settings
 
 _FOLLOWED_S = 5.0  # workers follow a switch in a quarter of a second; one that hangs is not waited for
@@ -52,10 +49,9 @@ class Client:
         self.settings = settings
         self.gallery = Gallery.open(settings)
         self.registry = Registry(settings.models_url)
-        self._redis = connect_redis(settings)
-        self._app = make_app(settings)
-        self._asker = Asker(self._app, self._redis)
-        self.jobs = Jobs(self._redis)
+        self.connection = QueueConnection(settings)
+        self.jobs = self.connection.jobs
+        self._rpc = RpcClient(self.connection)
         self.trainings = Trainings(settings, self.jobs)
 
     # Searching and looking
@@ -80,21 +76,24 @@ class Client:
         """
         if image is not None and len(image) > self.settings.max_upload_mb * 2**20:
             raise UnreadableImage(f"is larger than {self.settings.max_upload_mb} MB")
-        question = {"photo": None, "id": id, "k": k, "label": label, "rerank": rerank}
+        request = {"photo": None, "id": id, "k": k, "label": label, "rerank": rerank}
         if image is None:
-            return SearchResult.from_json(self._ask("search", question, timeout_s))
-        with self.reporting(), query_photos.on_its_way(self._redis, image, timeout_s) as photo:
-            return SearchResult.from_json(self._ask("search", question | {"photo": photo}, timeout_s))
+            return SearchResult.from_json(self._rpc.call("search", request, timeout_s))
+        with (
+            self.connection.errors_reported(),
+            query_photos.uploaded(self.connection.redis, image, timeout_s) as photo,
+        ):
+            return SearchResult.from_json(self._rpc.call("search", request | {"photo": photo}, timeout_s))
 
     def labels(self) -> list[LabelCount]:
         """Labels of the active collection, most frequent first."""
-        return [LabelCount(label, count) for label, count in self._ask("labels", {}, 10.0).items()]
+        return [LabelCount(label, count) for label, count in self._rpc.call("labels", {}, 10.0).items()]
 
     def images(
         self, label: str | None = None, after: str | None = None, limit: int = 60
     ) -> tuple[list[GalleryImage], str | None]:
         """A page of the gallery, in order of ids, and what to give as `after` for the next one."""
-        page = self._ask("browse", {"label": label, "after": after, "limit": limit}, 10.0)
+        page = self._rpc.call("browse", {"label": label, "after": after, "limit": limit}, 10.0)
         return [GalleryImage.from_json(image) for image in page["images"]], page["next"]
 
     def image(self, id: str) -> GalleryImage:
@@ -116,29 +115,26 @@ class Client:
         return self.gallery.add(data, path=path, label=label, by_person=by_person)
 
     @contextlib.contextmanager
-    def indexing(self) -> Iterator[Filling]:
-        """A job to be filled piece by piece while workers are already at it; sealed at the end of the block.
+    def indexing(self) -> Iterator[OpenJob]:
+        """A job to be filled piece by piece while workers are already at it; closed at the end of the block.
 
         It is stopped when the block is left by an error.
         """
-        with self.reporting():
-            filling = Filling(self, self.jobs.create("index"))
-        with self.stopping(filling.job):
+        open_job = OpenJob(self.connection)
+        with self.stopping(open_job.job):
             try:
-                yield filling
+                yield open_job
             finally:
-                filling.flush()
-                with self.reporting():
-                    self.jobs.seal(filling.job)
+                open_job.close()
 
     def index(self, ids: Iterable[str], failures: Sequence[Failure] = ()) -> str:
         """Starts a job that makes kept images searchable. Returns its id."""
-        with self.indexing() as filling:
+        with self.indexing() as open_job:
             for id in ids:
-                filling.add(id)
+                open_job.append(id)
             for failure in failures:
-                filling.fail(failure.path, failure.reason)
-        return filling.job
+                open_job.fail(failure.path, failure.reason)
+        return open_job.job
 
     def label(self, ids: Sequence[str], label: str | None) -> JobStatus:
         """Gives images a label, and waits until searches show it. Raises NotFound before anything is changed."""
@@ -161,26 +157,16 @@ class Client:
 
         The finished job's `detail` counts `missing`, `extra` and `different` points; `repair` brings them in line.
         """
-        with self.reporting():
-            job = self.jobs.create("verify", {"repair": repair})
-            self.jobs.append(job, PREFIXES, counted=False, size=16)
-            self.jobs.seal(job)
-            self.push(job)
-        return job
+        return self.connection.start_job("verify", {"repair": repair}, PREFIXES, is_counted=False, chunk_size=16)
 
     def duplicates(self, threshold: float) -> str:
         """Starts a job that looks for images that are nearly the same. `pairs` gives what it found."""
-        with self.reporting():
-            job = self.jobs.create("duplicates", {"threshold": threshold})
-            self.jobs.append(job, PREFIXES, size=8)
-            self.jobs.seal(job)
-            self.push(job)
-        return job
+        return self.connection.start_job("duplicates", {"threshold": threshold}, PREFIXES, chunk_size=8)
 
     def pairs(self, job: str) -> list[Pair]:
         """What a job of `duplicates` found, the most alike first."""
-        found = [Pair.from_json(pair) for pair in self.jobs.collected(job)]
-        return sorted(found, key=lambda pair: (-pair.similarity, pair.path, pair.other_path))
+        pairs = [Pair.from_json(pair) for pair in self.jobs.collected(job)]
+        return sorted(pairs, key=lambda pair: (-pair.similarity, pair.path, pair.other_path))
 
     # Models
 
@@ -208,13 +194,13 @@ class Client:
         active = self.registry.active()
         if active and active.model == model and not force:
             raise Refused(f"model {model} is active already", hint="add --force to build its collection anew")
-        with self.reporting(), self._redis.lock("lookalike:publishing", timeout=10):
+        with self.connection.errors_reported(), self.connection.redis.lock("lookalike:publishing", timeout=10):
             running = [job for job in self.jobs.running() if job.startswith("publish-")]
             if running:
                 raise Busy(
                     f"another model is being published (job {running[0]})", hint="wait for it, or stop it: see --help"
                 )
-            job = self.jobs.create("publish", conducted=True)
+            job = self.jobs.create("publish", externally_driven=True)
             params = {"model": model, "collection": f"gallery-{model}-{job[-6:]}", "force": force}
             self.jobs.set_params(job, params)
             self.jobs.describe(job, params | {"phase": "prepare"})
@@ -242,20 +228,20 @@ class Client:
 
     def job(self, job: str) -> JobStatus:
         """How far a job is. Raises NotFound."""
-        with self.reporting():
+        with self.connection.errors_reported():
             return self.trainings.status(job) if job.startswith(KINDS) else self.jobs.status(job)
 
     def running(self) -> list[JobStatus]:
         """Jobs that have not ended, the longest running first."""
-        with self.reporting():
-            found = [self.job(job) for job in self.jobs.running()]
-        return sorted(found, key=lambda status: -status.seconds)
+        with self.connection.errors_reported():
+            statuses = [self.job(job) for job in self.jobs.running()]
+        return sorted(statuses, key=lambda status: -status.seconds)
 
     def ended(self, kinds: Sequence[str], limit: int = 5) -> list[JobStatus]:
         """The latest jobs of these kinds that have ended, newest first."""
-        with self.reporting():
-            found = [status for kind in kinds for status in self.jobs.latest(kind, limit) if status.is_finished]
-        return sorted(found, key=lambda status: -(status.ended_at or 0))[:limit]
+        with self.connection.errors_reported():
+            statuses = [status for kind in kinds for status in self.jobs.latest(kind, limit) if status.is_finished]
+        return sorted(statuses, key=lambda status: -(status.ended_at or 0))[:limit]
 
     def follow(self, job: str, timeout_s: float | None = None) -> Iterator[JobStatus]:
         """The status again and again, the last one finished. Enqueues what is due: no job depends on one worker.
@@ -263,18 +249,18 @@ class Client:
         Raises:
             Unavailable: no worker has been alive for a while, or the time is over.
         """
-        started = seen_alive = pushed = time.monotonic()
+        started = seen_alive = enqueued = time.monotonic()
         while True:
-            with self.reporting():
+            with self.connection.errors_reported():
                 status = self.jobs.status(job)
             yield status
             if status.is_finished:
                 return
             now = time.monotonic()
-            if now - pushed > 1.0:
-                with self.reporting():
-                    seen_alive = now if self.push(job) else seen_alive
-                pushed = now
+            if now - enqueued > 1.0:
+                with self.connection.errors_reported():
+                    seen_alive = now if self.connection.enqueue_due(job) else seen_alive
+                enqueued = now
             if now - seen_alive > 60:
                 raise Unavailable("no worker is running", hint="start one with: lookalike worker; the job goes on then")
             if timeout_s is not None and now - started > timeout_s:
@@ -298,55 +284,29 @@ class Client:
 
     def stop(self, job: str) -> None:
         """Ends a job; what it did stays. Raises NotFound."""
-        with self.reporting():
+        with self.connection.errors_reported():
             if not self.jobs.status(job).is_finished:
                 self.jobs.end(job, "stopped")
 
     def status(self) -> SystemStatus:
         """The whole system in one object. Raises nothing: what does not answer is among the problems."""
-        return status_of(self.settings, self._redis)
+        return system_status(self.connection)
 
     def metrics(self) -> bytes:
         """What Prometheus may know of this process and of the queue, in its text format.
 
         A queue that does not answer is left out: its absence is what alerts look for.
         """
-        return exposition(self._redis)
-
-    def push(self, job: str) -> int:
-        """Enqueues what is due of a job. Returns the number of living workers."""
-        workers = living_workers(self._redis)
-        nudge(self._app, self.jobs, job, workers)
-        return workers
-
-    @contextlib.contextmanager
-    def reporting(self) -> Iterator[None]:
-        """Turns a queue that does not answer into Unavailable."""
-        try:
-            yield
-        except (redis.RedisError, kombu.exceptions.OperationalError) as error:
-            where = without_password(self.settings.redis_url) or "an address that is not set"
-            raise Unavailable(
-                f"the queue at {where} does not answer", hint="start the system with: lookalike up"
-            ) from error
+        return exposition(self.connection.redis)
 
     def _await_followers(self, active: Active) -> None:
         """Returns when every living worker answers from what is active, or when one takes too long to."""
-        with self.reporting():
+        with self.connection.errors_reported():
             deadline = time.monotonic() + _FOLLOWED_S
-            while any(worker.collection != active.collection for worker in living(self._redis)):
+            while any(worker.collection != active.collection for worker in living_workers(self.connection.redis)):
                 if time.monotonic() > deadline:
                     return
                 time.sleep(0.02)
 
     def _reconcile(self, kind: str, ids: Sequence[str]) -> JobStatus:
-        with self.reporting():
-            job = self.jobs.create(kind)
-            self.jobs.append(job, list(dict.fromkeys(ids)))
-            self.jobs.seal(job)
-            self.push(job)
-        return self.wait(job)
-
-    def _ask(self, task: str, question: dict[str, Any], timeout_s: float) -> Any:
-        with self.reporting():
-            return self._asker.ask(task, question, timeout_s)
+        return self.wait(self.connection.start_job(kind, {}, list(dict.fromkeys(ids))))

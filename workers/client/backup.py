@@ -1,8 +1,7 @@
-"""Taking everything elsewhere, the client's side: backup, restore, and migration to servers.
+"""Backup, restore and migration, the client's side.
 
-See workers.tasks.transfer.
-
-Each is a job that workers do a 256th at a time; what comes before and after it is small and done here.
+Each is a job that workers do a 256th at a time (workers.tasks.transfer); what comes before and after it is small and
+done here.
 """
 
 import json
@@ -10,24 +9,23 @@ import time
 from collections.abc import Mapping
 
 from ml.storage import Storage, open_storage
-from workers.client import Client
-from workers.errors import Refused
-from workers.gallery import NotFound
+from workers.client.api import Client
+from workers.errors import NotFound, Refused
 from workers.messages import JobStatus
 from workers.queue.jobs import PREFIXES
 
 
-class Moving:
-    """Moves what a client's system keeps."""
+class Backup:
+    """Copies what a client's system keeps to another place, and back."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
         self._here = open_storage(client.settings.storage_url)
 
-    def backup(self, to: str) -> str:
+    def archive(self, to: str) -> str:
         """Starts a job that makes an archive at a URL hold what is here; again only what changed. Returns its id.
 
-        When it is done, `seal_backup` makes the archive one that can be restored.
+        When it is done, `finish_archive` makes the archive one that can be restored.
 
         Raises:
             Refused: nothing is here, but the archive holds something.
@@ -41,7 +39,7 @@ class Moving:
             )
         return self._start("backup", {"to": to})
 
-    def seal_backup(self, to: str, status: JobStatus) -> None:
+    def finish_archive(self, to: str, status: JobStatus) -> None:
         """Copies models and state, and writes the manifest, which says that the archive is whole."""
         archive = open_storage(to)
         _copy_models(self._here, archive)
@@ -81,12 +79,7 @@ class Moving:
         return self._start("migrate", {"to_storage": to_storage, "to_qdrant": to_qdrant})
 
     def _start(self, kind: str, params: Mapping[str, str]) -> str:
-        with self._client.reporting():
-            job = self._client.jobs.create(kind, params)
-            self._client.jobs.append(job, PREFIXES, size=4)
-            self._client.jobs.seal(job)
-            self._client.push(job)
-        return job
+        return self._client.connection.start_job(kind, params, PREFIXES, chunk_size=4)
 
 
 def _check_writable(url: str) -> None:

@@ -1,68 +1,77 @@
-"""Questions to whichever worker is free, and waiting for the answer: the asker's side of workers.queue.replies."""
+"""Request and reply over the queue: calls whichever worker is free, and waits for what it returns.
+
+The worker's side is in workers.tasks.handlers; both meet in workers.queue.replies.
+"""
 
 import time
 from typing import Any
-
-from celery import Celery
 
 from ml.errors import LookalikeError
 from ml.images import UnreadableImage
 from ml.storage import StorageFailed
 from workers import logs
-from workers.client.status import LONGEST_QUEUE
-from workers.errors import Overloaded, Unavailable
-from workers.gallery import NotFound
+from workers.client.connection import QueueConnection
+from workers.errors import NotFound, Overloaded, Unavailable
 from workers.queue import replies
-from workers.queue.app import living_workers
+from workers.queue.app import LONGEST_SEARCH_QUEUE
+from workers.queue.liveness import count_living_workers
 
 _PATIENCE_S = 10.0  # a worker may be starting; then its absence is reported
-_LOST_S = 5.0  # a question that no queue holds any more by then was lost with its worker
+_LOST_S = 5.0  # a request that no queue holds any more by then was lost with its worker
 
 _ERRORS: dict[str, type[LookalikeError]] = {
     cls.__name__: cls for cls in (UnreadableImage, NotFound, StorageFailed, Unavailable)
 }
 
 
-class Asker:
-    """Asks over one queue. Safe to use from many threads."""
+class RpcClient:
+    """Calls over one queue. Safe to use from many threads."""
 
-    def __init__(self, app: Celery, server: Any) -> None:
-        self._app, self._redis = app, server
+    def __init__(self, connection: QueueConnection) -> None:
+        self._connection = connection
+        self._redis = connection.redis
 
-    def ask(self, task: str, question: dict[str, Any], timeout_s: float) -> Any:
-        """The answer of some worker.
+    def call(self, task: str, request: dict[str, Any], timeout_s: float) -> Any:
+        """What some worker returns.
+
+        Args:
+            task: name of a task that takes (request, reply_to, sent_at) and changes nothing.
+            request: its arguments, plain JSON.
+            timeout_s: how long the caller waits.
 
         Raises:
-            Overloaded: too many questions are waiting.
-            Unavailable: no worker answers in time.
+            Overloaded: too many requests are waiting.
+            Unavailable: no worker answers in time, or the queue does not.
             LookalikeError: what the worker found wrong.
         """
-        if self._redis.llen("search") > LONGEST_QUEUE:
-            raise Overloaded("too many searches are waiting", hint="try again in a moment")
-        body = self._answer(task, question, timeout_s)
-        if error := body.get("error"):
+        with self._connection.errors_reported():
+            if self._redis.llen("search") > LONGEST_SEARCH_QUEUE:
+                raise Overloaded("too many searches are waiting", hint="try again in a moment")
+            reply = self._reply(task, request, timeout_s)
+        if error := reply.get("error"):
             raise _ERRORS.get(error["kind"], LookalikeError)(error["message"], hint=error["hint"])
-        return body["answer"]
+        return reply["result"]
 
-    def _answer(self, task: str, question: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+    def _reply(self, task: str, request: dict[str, Any], timeout_s: float) -> dict[str, Any]:
         address = replies.new_address()
-        self._send(task, question, address, timeout_s)
+        self._send(task, request, address, timeout_s)
         started = time.monotonic()
-        sent_again = False
-        while (left := timeout_s - (time.monotonic() - started)) > 0:
-            if body := replies.wait(self._redis, address, min(left, 2.0)):
-                return body
-            waited = time.monotonic() - started
-            if waited > _PATIENCE_S and not living_workers(self._redis):
+        was_sent_again = False
+        while (left_s := timeout_s - (time.monotonic() - started)) > 0:
+            if reply := replies.wait(self._redis, address, min(left_s, 2.0)):
+                return reply
+            waited_s = time.monotonic() - started
+            if waited_s > _PATIENCE_S and not count_living_workers(self._redis):
                 raise Unavailable("no worker is running", hint="start one with: lookalike worker")
-            # Questions change nothing, so one that got lost with its worker is simply asked again.
-            if waited > _LOST_S and not sent_again and not self._redis.llen("search"):
-                self._send(task, question, address, timeout_s)
-                sent_again = True
+            # Requests change nothing, so one that got lost with its worker is simply sent again.
+            if waited_s > _LOST_S and not was_sent_again and not self._redis.llen("search"):
+                self._send(task, request, address, timeout_s)
+                was_sent_again = True
         raise Unavailable(
             f"no answer within {timeout_s:.0f} s", hint="see `lookalike status`; add workers if queues are long"
         )
 
-    def _send(self, task: str, question: dict[str, Any], address: str, timeout_s: float) -> None:
+    def _send(self, task: str, request: dict[str, Any], address: str, timeout_s: float) -> None:
         headers = {"request": logs.request_id()}
-        self._app.send_task(task, (question, address, time.time()), queue="search", expires=timeout_s, headers=headers)
+        arguments = (request, address, time.time())
+        self._connection.app.send_task(task, arguments, queue="search", expires=timeout_s, headers=headers)

@@ -1,27 +1,27 @@
-"""Whether the system is well, in words: what `lookalike status`, the portal and probes show."""
+"""System status, in words: what `lookalike status`, the portal and readiness probes show."""
 
-import json
 import time
-from typing import Any
 
 import redis
 
+from workers.client.connection import QueueConnection, without_password
 from workers.messages import SystemStatus, WorkerStatus
-from workers.queue.app import QUEUES, canary_key, living
-from workers.settings import Settings
+from workers.queue.app import LONGEST_SEARCH_QUEUE, QUEUES
+from workers.queue.liveness import last_canary_at, living_workers
 
-LONGEST_QUEUE = 200  # searches waiting; more would only wait longer
-_SILENT_S = 45.0  # a queue's probe comes every ten seconds
+_SILENT_S = 45.0  # a canary goes through every queue every ten seconds
 
 
-def status_of(settings: Settings, server: Any) -> SystemStatus:
+def system_status(connection: QueueConnection) -> SystemStatus:
     """The whole system in one object. Raises nothing: what does not answer is among the problems."""
+    workers: tuple[WorkerStatus, ...] = ()
+    queues: dict[str, int] = {}
+    settings = connection.settings
     try:
-        workers = tuple(living(server))
-        queues = {queue: int(server.llen(queue)) for queue in QUEUES}
-        problems = _problems(server, workers, queues)
+        workers = tuple(living_workers(connection.redis))
+        queues = {queue: int(connection.redis.llen(queue)) for queue in QUEUES}
+        problems = _problems(connection, workers, queues)
     except redis.RedisError as error:
-        workers, queues = (), {}
         problems = [f"the queue at {without_password(settings.redis_url)} does not answer: {error}"]
     latest = workers[-1] if workers else None
     return SystemStatus(
@@ -36,7 +36,7 @@ def status_of(settings: Settings, server: Any) -> SystemStatus:
     )
 
 
-def _problems(server: Any, workers: tuple[WorkerStatus, ...], queues: dict[str, int]) -> list[str]:
+def _problems(connection: QueueConnection, workers: tuple[WorkerStatus, ...], queues: dict[str, int]) -> list[str]:
     problems = []
     if not workers:
         problems.append("no worker is running: start one with `lookalike worker`, or everything with `lookalike up`")
@@ -47,16 +47,10 @@ def _problems(server: Any, workers: tuple[WorkerStatus, ...], queues: dict[str, 
         if workers and queue not in served
     ]
     for queue in served:
-        probe = server.get(canary_key(queue))
-        silent_s = time.time() - json.loads(probe)["finished_at"] if probe else 0.0
+        canary_at = last_canary_at(connection.redis, queue)
+        silent_s = 0.0 if canary_at is None else time.time() - canary_at
         if silent_s > _SILENT_S:
             problems.append(f"no task of queue {queue} was finished for {silent_s:.0f} s: restart its workers")
-    if queues["search"] > LONGEST_QUEUE:
+    if queues["search"] > LONGEST_SEARCH_QUEUE:
         problems.append(f"{queues['search']} searches are waiting: add workers")
     return problems
-
-
-def without_password(url: str) -> str:
-    """An address that may be shown."""
-    head, at, tail = url.rpartition("@")
-    return f"{head.split('://')[0]}://…@{tail}" if at else url

@@ -27,8 +27,7 @@ from urllib.parse import urlsplit
 import redis
 
 from ml.errors import LookalikeError
-from workers.errors import Refused, Unavailable
-from workers.gallery import NotFound
+from workers.errors import NotFound, Refused, Unavailable
 from workers.messages import JobStatus
 from workers.queue.jobs import Jobs
 from workers.settings import Settings
@@ -70,7 +69,7 @@ class Trainings:
                 "this machine has no PyTorch to train with",
                 hint="start trainings where workers run, or set RAY_ADDRESS to a cluster that trains",
             )
-        job = self._jobs.create(kind, {"arguments": list(arguments)}, conducted=True)
+        job = self._jobs.create(kind, {"arguments": list(arguments)}, externally_driven=True)
         self._jobs.describe(job, {"phase": "starting"})
         command = ["-m", "deploy.cli", kind, *arguments, "--json", "--job", job]
         try:

@@ -4,8 +4,6 @@ Three queues: `search` (someone waits), `index` (throughput) and `maintenance` (
 Messages are JSON. The broker is not the record: see workers.queue.jobs.
 """
 
-import json
-import time
 from typing import Any
 
 import redis
@@ -13,8 +11,7 @@ from celery import Celery
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
-from workers.messages import WorkerStatus
-from workers.queue.jobs import Jobs, worker_key
+from workers.queue.jobs import Jobs
 from workers.settings import Settings
 
 # Counted from delivery. With these three a task whose worker died by `kill -9` is back within 30 s: measured 17 to 24.
@@ -23,14 +20,15 @@ _TRANSPORT = {
     "unacked_restore_interval": 2,
     "unacked_restore_throttle": 1,
     "queue_order_strategy": "priority",
-    "priority_steps": [0],  # one list a queue: no round trips for priorities that nobody uses
+    "priority_steps": [0],  # one list per queue: no round trips for priorities that nobody uses
     "socket_keepalive": True,
     "socket_connect_timeout": 5,
     "health_check_interval": 10,
 }
 
 QUEUES = ("search", "index", "maintenance")
-CHUNKS_A_WORKER = 2  # one is decoded while another is embedded; its other threads stay free for searches
+LONGEST_SEARCH_QUEUE = 200  # waiting searches; more would only wait longer
+CHUNKS_PER_WORKER = 2  # one is decoded while another is embedded; its other threads stay free for searches
 QUEUE_OF_JOB = {"label": "maintenance", "delete": "maintenance"}  # the others: index
 
 
@@ -73,31 +71,10 @@ def connect_redis(settings: Settings) -> Any:
     )
 
 
-def nudge(app: Celery, jobs: Jobs, job: str, workers: int, keep: int = 0) -> list[int]:
+def enqueue_due_chunks(app: Celery, jobs: Jobs, job: str, workers: int, keep: int = 0) -> list[int]:
     """Enqueues what is due of a job, a few chunks for each worker. The first `keep` are returned instead."""
     queue = QUEUE_OF_JOB.get(job.split("-")[0], "index")
-    due = jobs.due(job, width=CHUNKS_A_WORKER * max(1, workers))
+    due = jobs.due(job, width=CHUNKS_PER_WORKER * max(1, workers))
     for number in due[keep:]:
         app.send_task("work_on_chunk", (job, number), queue=queue)
     return due[:keep]
-
-
-def canary_key(queue: str) -> str:
-    """Where the last probe that went through a queue says when that was."""
-    return f"lookalike:canary:{queue}"
-
-
-def living_workers(server: Any, within_s: float = 10.0) -> int:
-    """How many workers gave a sign of life lately."""
-    return int(server.zcount("lookalike:workers", time.time() - within_s, "+inf"))
-
-
-def living(server: Any) -> list[WorkerStatus]:
-    """Every worker that gave a sign of life lately, as it described itself; the latest sign last."""
-    beats = dict(server.zrange("lookalike:workers", 0, -1, withscores=True))
-    records = server.mget([worker_key(name) for name in beats]) if beats else []
-    return [
-        WorkerStatus.from_json(json.loads(record) | {"age_s": round(time.time() - beat, 1)})
-        for record, beat in zip(records, beats.values(), strict=True)
-        if record is not None
-    ]

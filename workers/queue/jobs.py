@@ -22,13 +22,14 @@ import contextlib
 import json
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from workers.gallery import NotFound
+from workers.errors import NotFound
 from workers.messages import Failure, JobStatus, Message
 from workers.queue.job_scripts import APPEND, CLAIM, FINISH, NEXT, RELEASE, SEAL, SPLIT
+from workers.queue.liveness import worker_key
 
 CHUNK = 64  # images: under a second of work with the default model on two cores
 MAX_ATTEMPTS = 3  # claims of one chunk; then its items are tried one by one, then put aside
@@ -55,11 +56,6 @@ class Chunk:
     intended: Mapping[str, str] = field(default_factory=dict)
 
 
-def worker_key(worker: str) -> str:
-    """The key whose presence says that a worker lives."""
-    return f"lookalike:worker:{worker}"
-
-
 class Jobs:
     """Job records in one Redis. Safe to use from many threads and processes."""
 
@@ -73,14 +69,17 @@ class Jobs:
         self._release = server.register_script(RELEASE)
         self._split = server.register_script(SPLIT)
 
-    def create(self, kind: str, params: Mapping[str, Any] | None = None, *, conducted: bool = False) -> str:
-        """Opens a record, to be filled by `append` and closed by `seal`; one that is conducted only by `end`."""
+    def create(self, kind: str, params: Mapping[str, Any] | None = None, *, externally_driven: bool = False) -> str:
+        """Opens a record, to be filled by `append` and closed by `seal`.
+
+        One that is driven externally never ends with its last chunk: whoever drives it calls `end`.
+        """
         job = f"{kind}-{uuid.uuid4().hex[:12]}"
         now = time.time()
         record = {"kind": kind, "state": "running", "params": json.dumps(dict(params or {})), "created_at": now}
         record |= dict.fromkeys(("total", "done", "next", "sealed", *COUNTERS), 0) | {"touched_at": now}
-        if conducted:
-            record["sealed"] = "conducted"
+        if externally_driven:
+            record["sealed"] = "externally"
         with self._redis.pipeline() as pipe:
             pipe.hset(_key(job), mapping=record)
             pipe.sadd("lookalike:jobs", job)
@@ -250,13 +249,6 @@ class Jobs:
     def silent_s(self, job: str) -> float:
         """Seconds since the last `touch`."""
         return time.time() - float(self._redis.hget(_key(job), "touched_at") or 0)
-
-    def watch(self, job: str, interval_s: float = 0.1) -> Iterator[JobStatus]:
-        """The status again and again, the last one finished."""
-        while not (status := self.status(job)).is_finished:
-            yield status
-            time.sleep(interval_s)
-        yield status
 
 
 _RECORD_FIELDS = {

@@ -1,4 +1,4 @@
-"""Answers on their way back to whoever asked: one short-lived list in Redis a question.
+"""Replies to requests: one short-lived list in Redis per request.
 
 Celery's own results go through one shared subscription that threads of a portal must not wait on together; a blocking
 pop of a list of one's own needs no sharing.
@@ -14,13 +14,13 @@ _KEPT_S = 60
 
 
 def new_address() -> str:
-    """Where an answer is to be sent."""
+    """Where a reply is to be sent."""
     return f"lookalike:reply:{uuid.uuid4().hex}"
 
 
-def send(server: Any, address: str, answer: Any = None, error: LookalikeError | None = None) -> None:
-    """Answers a question, once or again."""
-    body: dict[str, Any] = {"answer": answer}
+def send(server: Any, address: str, result: Any = None, error: LookalikeError | None = None) -> None:
+    """Replies to a request, once or again."""
+    body: dict[str, Any] = {"result": result}
     if error is not None:
         body = {"error": {"kind": type(error).__name__, "message": error.message, "hint": error.hint}}
     with server.pipeline() as pipe:
@@ -30,6 +30,9 @@ def send(server: Any, address: str, answer: Any = None, error: LookalikeError | 
 
 
 def wait(server: Any, address: str, timeout_s: float) -> dict[str, Any] | None:
-    """The answer, or None when none came in time."""
+    """The reply, `result` or `error`; None when none came in time."""
     popped = server.blpop([address], timeout=max(0.05, timeout_s))
-    return None if popped is None else json.loads(popped[1])
+    if popped is None:
+        return None
+    reply: dict[str, Any] = json.loads(popped[1])
+    return reply

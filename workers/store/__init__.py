@@ -5,6 +5,7 @@ pass the same tests (tests/workers/test_store.py). A point is an image's id, its
 a search shows and filters by, copied from the gallery's metadata.
 """
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -112,6 +113,14 @@ class Store(Protocol):
         """Names the collection that answers searches, for programs that read the vector database beside us."""
 
     def close(self) -> None: ...
+
+
+def points_with_prefix(store: Store, collection: str, prefix: str) -> dict[str, Stored]:
+    """id -> point, of those whose id starts with these two hex digits: a 256th of a collection."""
+    first = int(prefix + 30 * "0", 16)
+    after = f"{first - 1:032x}" if first else None
+    points = itertools.takewhile(lambda point: point.id.startswith(prefix), store.points(collection, after=after))
+    return {point.id: point for point in points}
 
 
 def page_sizes(limit: int | None) -> Iterator[int]:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from workers.messages import Pair
 from workers.process.serving import Serving
 from workers.queue.jobs import Chunk
-from workers.tasks.verify import points_with_prefix
+from workers.store import points_with_prefix
 
 _NEIGHBOURS = 20  # of each image that are looked at
 

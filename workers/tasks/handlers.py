@@ -1,28 +1,26 @@
 """The workers' side of the queue. Tasks are thin: they unpack, call the module that knows, and answer."""
 
 import functools
-import json
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
-from celery import Celery, Task
+from celery import Task
 from celery.worker import state
 
 from ml.errors import LookalikeError
 from workers import logs
-from workers.gallery import NotFound
+from workers.errors import NotFound
 from workers.messages import Failure
 from workers.metrics import FAILURES, IMAGES, TASK_SECONDS
-from workers.process.heartbeat import Presence
-from workers.process.serving import Serving
 from workers.queue import query_photos, replies
-from workers.queue.app import CHUNKS_A_WORKER, canary_key, living, living_workers, nudge
-from workers.queue.jobs import COUNTERS, MAX_ATTEMPTS, Chunk, Jobs
+from workers.queue.app import CHUNKS_PER_WORKER, enqueue_due_chunks
+from workers.queue.jobs import COUNTERS, MAX_ATTEMPTS, Chunk
+from workers.queue.liveness import count_living_workers, living_workers, record_canary
 from workers.tasks import duplicates
 from workers.tasks.browse import page_of
+from workers.tasks.context import Context
 from workers.tasks.publish import advance
 from workers.tasks.reconcile import Outcome, reconcile
 from workers.tasks.search import search
@@ -34,17 +32,6 @@ logger = logging.getLogger(__name__)
 _TURN_S = 30.0  # of one message; meanwhile the broker delivers it again, which changes nothing: see claim
 
 
-@dataclass(frozen=True)
-class Context:
-    """What the tasks of one worker process share."""
-
-    app: Celery
-    redis: Any
-    jobs: Jobs
-    serving: Serving
-    presence: Presence
-
-
 def register(context: Context) -> None:
     """Makes this process able to run the tasks."""
     app = context.app
@@ -54,37 +41,37 @@ def register(context: Context) -> None:
     @task(name="canary")
     def canary(queue: str, sent_at: float) -> None:
         """Shows that tasks of a queue get done."""
-        now = time.time()
-        TASK_SECONDS.labels("canary", "wait").observe(max(0.0, now - sent_at))
-        context.redis.set(canary_key(queue), json.dumps({"finished_at": now, "waited_s": now - sent_at}))
+        waited_s = time.time() - sent_at
+        TASK_SECONDS.labels("canary", "wait").observe(max(0.0, waited_s))
+        record_canary(context.redis, queue, waited_s)
 
     @task(name="search", bind=True)
-    def search_task(self: Task, question: dict[str, Any], reply_to: str, sent_at: float) -> None:
+    def search_task(self: Task, request: dict[str, Any], reply_to: str, sent_at: float) -> None:
         """Ranks the gallery for one photo or image."""
         waited_ms = round(1000 * max(0.0, time.time() - sent_at), 2)
 
-        def find() -> dict[str, Any]:
-            photo = question.pop("photo")
+        def ranked() -> dict[str, Any]:
+            photo = request.pop("photo")
             with context.serving.batcher.searching():
                 image = None if photo is None else query_photos.fetch(context.redis, photo)
-                answer = search(context.serving, image=image, **question).to_json()
-            timings = {"wait": waited_ms, **answer["timings_ms"]}
+                result = search(context.serving, image=image, **request).to_json()
+            timings = {"wait": waited_ms, **result["timings_ms"]}
             for stage, spent_ms in timings.items():
                 TASK_SECONDS.labels("search", stage).observe(spent_ms / 1000)
-            return answer | {"timings_ms": timings}
+            return result | {"timings_ms": timings}
 
         with logs.request(getattr(self.request, "request", None)):
-            _answer(context, reply_to, find)
+            _reply(context, reply_to, ranked)
 
     @task(name="browse")
-    def browse_task(question: dict[str, Any], reply_to: str, sent_at: float) -> None:
+    def browse_task(request: dict[str, Any], reply_to: str, sent_at: float) -> None:
         """Lists images of the gallery."""
-        _answer(context, reply_to, lambda: page_of(context.serving, **question))
+        _reply(context, reply_to, lambda: page_of(context.serving, **request))
 
     @task(name="labels")
-    def labels_task(question: dict[str, Any], reply_to: str, sent_at: float) -> None:
+    def labels_task(request: dict[str, Any], reply_to: str, sent_at: float) -> None:
         """Counts images by label."""
-        _answer(context, reply_to, lambda: context.serving.store.labels(context.serving.active().collection))
+        _reply(context, reply_to, lambda: context.serving.store.labels(context.serving.active().collection))
 
     @task(name="work_on_chunk")
     def work_on_chunk(job: str, number: int) -> None:
@@ -95,7 +82,7 @@ def register(context: Context) -> None:
         """
         until = time.monotonic() + _TURN_S
         numbers = [number]
-        while numbers and (chunk := context.jobs.claim(job, numbers[0], context.presence.worker)) is not None:
+        while numbers and (chunk := context.jobs.claim(job, numbers[0], context.worker)) is not None:
             began = time.monotonic()
             at_work.add((job, chunk.number))
             try:
@@ -104,28 +91,29 @@ def register(context: Context) -> None:
                 at_work.discard((job, chunk.number))
             now = time.monotonic()
             has_time = now + (now - began) < until and state.should_stop is None
-            has_room = has_time and len(at_work) < CHUNKS_A_WORKER
-            numbers = nudge(app, context.jobs, job, living_workers(context.redis), keep=int(has_room))
+            has_room = has_time and len(at_work) < CHUNKS_PER_WORKER
+            workers = count_living_workers(context.redis)
+            numbers = enqueue_due_chunks(app, context.jobs, job, workers, keep=int(has_room))
 
-    @task(name="conduct")
-    def conduct(job: str) -> None:
+    @task(name="advance_publish")
+    def advance_publish(job: str) -> None:
         """Takes the next step of a publish job."""
-        lock = context.redis.lock(f"lookalike:conducting:{job}", timeout=120, blocking=False)
+        lock = context.redis.lock(f"lookalike:advancing:{job}", timeout=120, blocking=False)
         if not lock.acquire():
             return
         try:
             if job in context.jobs.running():
-                advance(context.serving, context.jobs, living(context.redis), job)
+                advance(context.serving, context.jobs, living_workers(context.redis), job)
         finally:
             lock.release()
 
 
-def _answer(context: Context, reply_to: str, find: Callable[[], Any]) -> None:
+def _reply(context: Context, reply_to: str, compute: Callable[[], Any]) -> None:
     try:
-        replies.send(context.redis, reply_to, find())
+        replies.send(context.redis, reply_to, compute())
     except LookalikeError as error:
         FAILURES.labels(type(error).__name__).inc()
-        logger.info("no answer: %s", error.message)
+        logger.info("request failed: %s", error.message)
         replies.send(context.redis, reply_to, error=error)
     except Exception as error:
         FAILURES.labels(type(error).__name__).inc()
@@ -163,7 +151,7 @@ def _work(context: Context, chunk: Chunk) -> None:
                 intend=lambda results: context.jobs.intend(chunk, results),
             )
             outcome.counts |= {"done": len(chunk.items), "failed": len(outcome.failures)}
-        context.presence.beat()
+        context.heartbeat.beat()
     except LookalikeError as error:  # storage or store are away: nobody's fault, so it does not count
         logger.warning("chunk %d of %s waits: %s", chunk.number, chunk.job, error.message)
         FAILURES.labels(type(error).__name__).inc()

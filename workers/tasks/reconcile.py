@@ -13,7 +13,7 @@ from types import MappingProxyType
 import numpy as np
 
 from ml.images import UnreadableImage, decode, thumbnail
-from workers.gallery import NotFound
+from workers.errors import NotFound
 from workers.messages import Failure, GalleryImage
 from workers.process.serving import Live, Serving
 from workers.store import Payload, Point

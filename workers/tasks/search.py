@@ -5,7 +5,7 @@ import time
 import numpy as np
 
 from ml.images import decode
-from workers.gallery import NotFound
+from workers.errors import NotFound
 from workers.messages import Result, SearchResult
 from workers.process.serving import Live, Serving
 from workers.store import Hit

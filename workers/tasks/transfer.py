@@ -13,9 +13,8 @@ from ml.errors import LookalikeError
 from ml.storage import Storage, open_storage
 from workers.process.serving import Serving
 from workers.queue.jobs import Chunk
-from workers.store import Point, Store
+from workers.store import Point, Store, points_with_prefix
 from workers.store.archive import Archive
-from workers.tasks.verify import points_with_prefix
 
 _FOLDERS = ("originals", "thumbnails", "metadata")  # metadata last: with it an image exists
 _PAGE = 200

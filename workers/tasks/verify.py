@@ -1,10 +1,8 @@
 """Compares the gallery with a collection, a 256th at a time: images whose ids start with the same two digits."""
 
-import itertools
-
 from workers.process.serving import Serving
 from workers.queue.jobs import Chunk
-from workers.store import Payload, Store, Stored
+from workers.store import Payload, points_with_prefix
 
 
 def compare(serving: Serving, chunk: Chunk) -> tuple[dict[str, int], list[str]]:
@@ -36,11 +34,3 @@ def compare(serving: Serving, chunk: Chunk) -> tuple[dict[str, int], list[str]]:
     if "collection" in chunk.params:  # its total counts what is embedded
         counts["total"] = counts["done"] = 0
     return counts, ids
-
-
-def points_with_prefix(store: Store, collection: str, prefix: str) -> dict[str, Stored]:
-    """id -> point, of those whose id starts with two digits."""
-    first = int(prefix + 30 * "0", 16)
-    after = f"{first - 1:032x}" if first else None
-    found = itertools.takewhile(lambda point: point.id.startswith(prefix), store.points(collection, after=after))
-    return {point.id: point for point in found}

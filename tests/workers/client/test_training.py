@@ -52,7 +52,7 @@ def test_stopping_a_run_ends_its_process(current, jobs, demo_photos):
 
 
 def test_a_block_that_ends_well_ends_the_record_so(current, jobs):
-    job = jobs.create("train", conducted=True)
+    job = jobs.create("train", externally_driven=True)
     with reporting_to(current, job) as tell:
         tell({"phase": "training", "done": 3, "total": 12, "map@r": 0.5})
         status = jobs.status(job)
@@ -61,7 +61,7 @@ def test_a_block_that_ends_well_ends_the_record_so(current, jobs):
 
 
 def test_a_block_that_fails_says_why(current, jobs):
-    job = jobs.create("train", conducted=True)
+    job = jobs.create("train", externally_driven=True)
     with pytest.raises(LookalikeError), reporting_to(current, job):
         raise LookalikeError("the disk is full")
     assert jobs.status(job).state == "failed"
@@ -69,7 +69,7 @@ def test_a_block_that_fails_says_why(current, jobs):
 
 
 def test_a_run_without_a_sign_of_life_counts_as_dead(current, jobs, queue):
-    job = jobs.create("sweep", conducted=True)
+    job = jobs.create("sweep", externally_driven=True)
     queue.hset(f"lookalike:job:{job}", "touched_at", time.time() - SILENT_S - 1)
     status = Trainings(current, jobs).status(job)
     assert status.state == "failed"
@@ -139,7 +139,7 @@ current = settings.load({{"LOOKALIKE_HOME": {str(tmp_path)!r}, "LOOKALIKE_REDIS_
 training.Jobs.touch = lambda *_: (_ for _ in ()).throw(training.redis.ConnectionError("away")) if touched else None
 touched = []
 from workers.queue.app import connect_redis
-job = training.Jobs(connect_redis(current)).create("train", conducted=True)
+job = training.Jobs(connect_redis(current)).create("train", externally_driven=True)
 with training.reporting_to(current, job) as tell:
     touched.append(True)
     time.sleep(60)

@@ -7,9 +7,10 @@ import time
 import pytest
 import redis
 
-from workers.gallery import NotFound
+from workers.errors import NotFound
 from workers.messages import Failure
-from workers.queue.jobs import CHUNK, Jobs, worker_key
+from workers.queue.jobs import CHUNK, Jobs
+from workers.queue.liveness import worker_key
 
 
 @pytest.fixture

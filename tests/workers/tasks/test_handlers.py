@@ -11,10 +11,11 @@ from celery import Celery
 
 from ml.errors import LookalikeError
 from tests.workers.dying import Killed, run, start
-from workers.gallery import NotFound
-from workers.queue.jobs import CHUNK, MAX_ATTEMPTS, Jobs, worker_key
+from workers.errors import NotFound
+from workers.queue.jobs import CHUNK, MAX_ATTEMPTS, Jobs
+from workers.queue.liveness import worker_key
 from workers.tasks import handlers
-from workers.tasks.handlers import Context
+from workers.tasks.context import Context
 from workers.tasks.reconcile import Outcome
 
 POISON = f"{13:032x}"
@@ -29,8 +30,8 @@ def context(queue: redis.Redis) -> Context:
 
     gallery = SimpleNamespace(image=image, forget=lambda id: None, sweep=lambda id: None)
     serving: Any = SimpleNamespace(gallery=gallery)
-    presence: Any = SimpleNamespace(worker="w", beat=lambda: None)
-    return Context(Celery(set_as_current=False), queue, Jobs(queue), serving, presence)
+    heartbeat: Any = SimpleNamespace(worker="w", beat=lambda: None)
+    return Context(Celery(set_as_current=False), queue, Jobs(queue), serving, heartbeat)
 
 
 def test_an_image_that_kills_its_worker_is_put_aside(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,10 +20,11 @@ from workers.gallery import Gallery
 from workers.messages import JobStatus
 from workers.process.batching import Batcher
 from workers.process.serving import Live
-from workers.queue.jobs import MAX_ATTEMPTS, Jobs, worker_key
+from workers.queue.jobs import MAX_ATTEMPTS, Jobs
+from workers.queue.liveness import worker_key
 from workers.store import Payload, Point
 from workers.store.edge import EdgeStore
-from workers.tasks.handlers import Context
+from workers.tasks.context import Context
 
 
 class Mortal:
@@ -80,9 +81,9 @@ def context(queue: redis.Redis, tmp_path: Path) -> Iterator[Context]:
             targets=lambda: (live,),
             retained=tuple,
         )
-        presence: Any = SimpleNamespace(worker="w", beat=lambda: None)
+        heartbeat: Any = SimpleNamespace(worker="w", beat=lambda: None)
         queue.set(worker_key("w"), "{}")
-        yield Context(Celery(set_as_current=False), queue, Jobs(queue), serving, presence)
+        yield Context(Celery(set_as_current=False), queue, Jobs(queue), serving, heartbeat)
     batcher.close()
     store.close()
 

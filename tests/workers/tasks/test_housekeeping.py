@@ -1,0 +1,104 @@
+"""What housekeeping does for jobs whose client, filler or worker is gone."""
+
+import time
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import redis
+
+from ml.model.registry import Building
+from workers.queue.app import QUEUES
+from workers.queue.jobs import CHUNK, Jobs
+from workers.tasks import housekeeping
+from workers.tasks.context import Context
+from workers.tasks.housekeeping import Housekeeping
+
+
+class Sent:
+    """A Celery application of which only what is sent matters."""
+
+    def __init__(self) -> None:
+        self.tasks: list[tuple[str, tuple[Any, ...], str]] = []
+
+    def send_task(self, name: str, arguments: tuple[Any, ...], *, queue: str, **_: Any) -> None:
+        self.tasks.append((name, arguments, queue))
+
+    def named(self, name: str) -> list[tuple[Any, ...]]:
+        return [arguments for sent, arguments, _ in self.tasks if sent == name]
+
+
+@pytest.fixture
+def sent() -> Sent:
+    return Sent()
+
+
+@pytest.fixture
+def context(queue: redis.Redis, sent: Sent) -> Context:
+    serving: Any = SimpleNamespace(registry=SimpleNamespace(building=list))
+    heartbeat: Any = SimpleNamespace(worker="w")
+    app: Any = sent
+    return Context(app, queue, Jobs(queue), serving, heartbeat)
+
+
+@pytest.fixture
+def keep_house(context: Context) -> Any:
+    keeper = Housekeeping(context)
+
+    def keep_house() -> None:
+        context.redis.delete("lookalike:housekeeping")  # as its lock expires
+        keeper.run_once()
+
+    return keep_house
+
+
+def test_chunks_that_nobody_was_told_of_are_enqueued(context: Context, sent: Sent, keep_house: Any) -> None:
+    job = context.jobs.create("index")
+    context.jobs.append(job, [f"{n:032x}" for n in range(CHUNK + 1)])
+    keep_house()
+    assert sent.named("work_on_chunk") == [(job, 1), (job, 2)]
+    keep_house()
+    assert len(sent.named("work_on_chunk")) == 2, "they are under way"
+
+
+def test_a_job_whose_filler_is_silent_is_sealed(context: Context, keep_house: Any) -> None:
+    job = context.jobs.create("index")
+    keep_house()
+    assert context.jobs.status(job).state == "running"
+    context.redis.hset(f"lookalike:job:{job}", "touched_at", time.time() - 61)
+    keep_house()
+    assert context.jobs.status(job).state == "done"
+
+
+def test_a_publish_job_is_advanced_when_it_waits_for_no_chunk(context: Context, sent: Sent, keep_house: Any) -> None:
+    waiting = context.jobs.create("publish", externally_driven=True)
+    working = context.jobs.create("publish", externally_driven=True)
+    context.jobs.append(working, ["prefix:00"])
+    keep_house()
+    assert sent.named("advance_publish") == [(waiting,)]
+
+
+def test_a_canary_goes_through_every_queue_now_and_then(sent: Sent, keep_house: Any) -> None:
+    keep_house()
+    keep_house()
+    assert [queue for name, _, queue in sent.tasks if name == "canary"] == list(QUEUES)
+
+
+def test_what_a_stopped_publish_was_building_is_abandoned(
+    context: Context, keep_house: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    going_on = context.jobs.create("publish", externally_driven=True)
+    stopped = context.jobs.create("publish", externally_driven=True)
+    context.jobs.end(stopped, "stopped")
+    entries = [Building("m", "a", going_on), Building("m", "b", stopped)]
+    context.serving.registry.building = lambda: entries
+    abandoned: list[str] = []
+    monkeypatch.setattr(housekeeping, "abandon", lambda serving, job: abandoned.append(job))
+    keep_house()
+    assert abandoned == [stopped]
+
+
+def test_one_worker_at_a_time_keeps_house(context: Context, sent: Sent) -> None:
+    context.redis.set("lookalike:housekeeping", "another")
+    Housekeeping(context).run_once()
+    assert sent.tasks == []

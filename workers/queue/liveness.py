@@ -1,0 +1,81 @@
+"""Which workers live and which queues move, as Redis holds it.
+
+Two signs, because one does not tell enough. A *heartbeat* says that a worker process runs, and what it serves. A
+*canary* is a small task that is sent through a queue; when it was finished last says that tasks of that queue get
+done: a worker can be alive and consume nothing (celery issue 10205).
+
+    lookalike:worker:<id>       a messages.WorkerStatus; expires when no heartbeat renews it
+    lookalike:workers           ids by the time of their last heartbeat
+    lookalike:canary:<queue>    when the last canary was finished, and how long it had waited
+
+Heartbeats are written by workers.process.heartbeat, canaries sent by workers.tasks.housekeeping. Both are read by
+the liveness probe (workers.process.liveness_probe), the system status (workers.client.status) and workers.metrics.
+"""
+
+import json
+import time
+from typing import Any
+
+from workers.messages import WorkerStatus
+
+HEARTBEAT_EXPIRES_S = 8  # without one a worker counts as dead, and its claims are given to others
+_WORKERS = "lookalike:workers"
+_FORGOTTEN_S = 3600.0
+
+
+def worker_key(worker: str) -> str:
+    """The key whose presence says that a worker lives; Lua scripts look at it, too."""
+    return f"lookalike:worker:{worker}"
+
+
+def record_heartbeat(server: Any, status: WorkerStatus) -> None:
+    """Says that a worker lives, and what it serves."""
+    now = time.time()
+    with server.pipeline() as pipe:
+        pipe.set(worker_key(status.id), json.dumps(status.to_json()), ex=HEARTBEAT_EXPIRES_S)
+        pipe.zadd(_WORKERS, {status.id: now})
+        pipe.zremrangebyscore(_WORKERS, "-inf", now - _FORGOTTEN_S)
+        pipe.execute()
+
+
+def forget_worker(server: Any, worker: str) -> None:
+    """Declares a worker dead: what it claimed is due at once."""
+    server.delete(worker_key(worker))
+    server.zrem(_WORKERS, worker)
+
+
+def forget_all_workers(server: Any) -> None:
+    """Declares every worker dead, for whoever knows that there is none."""
+    for worker in server.zrange(_WORKERS, 0, -1):
+        forget_worker(server, worker)
+
+
+def living_workers(server: Any) -> list[WorkerStatus]:
+    """Every worker whose heartbeat has not expired, as it described itself; the latest heartbeat last."""
+    heartbeats = dict(server.zrange(_WORKERS, 0, -1, withscores=True))
+    records = server.mget([worker_key(worker) for worker in heartbeats]) if heartbeats else []
+    return [
+        WorkerStatus.from_json(json.loads(record) | {"age_s": round(time.time() - heard_at, 1)})
+        for record, heard_at in zip(records, heartbeats.values(), strict=True)
+        if record is not None
+    ]
+
+
+def count_living_workers(server: Any, within_s: float = 10.0) -> int:
+    """How many workers had a heartbeat lately: one round trip, for whoever asks often."""
+    return int(server.zcount(_WORKERS, time.time() - within_s, "+inf"))
+
+
+def record_canary(server: Any, queue: str, waited_s: float) -> None:
+    """Says that a canary has just gone through a queue."""
+    server.set(_canary_key(queue), json.dumps({"finished_at": time.time(), "waited_s": waited_s}))
+
+
+def last_canary_at(server: Any, queue: str) -> float | None:
+    """When a canary last went through a queue, in seconds since 1970; None when none ever did."""
+    record = server.get(_canary_key(queue))
+    return None if record is None else float(json.loads(record)["finished_at"])
+
+
+def _canary_key(queue: str) -> str:
+    return f"lookalike:canary:{queue}"

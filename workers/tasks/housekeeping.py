@@ -1,0 +1,73 @@
+"""Housekeeping: what somebody must do now and then so that no job waits for its client or for a worker that died.
+
+Every worker process runs it; a lock in Redis lets one of them at a time do it. It enqueues what is due of every running
+job, takes publish jobs a step further, sends canaries through the queues, and drops collections that a publish which
+was stopped has left behind.
+"""
+
+import logging
+import threading
+import time
+
+import redis
+
+from workers.queue.app import QUEUES, enqueue_due_chunks
+from workers.queue.liveness import count_living_workers
+from workers.tasks.context import Context
+from workers.tasks.publish import abandon
+
+logger = logging.getLogger(__name__)
+
+INTERVAL_S = 2.0
+CANARY_INTERVAL_S = 10.0
+
+
+class Housekeeping:
+    """A thread that keeps house until it is closed."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._canaries_at = 0.0
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="housekeeping", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self) -> None:
+        self._closed.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._closed.wait(INTERVAL_S):
+            try:
+                self.run_once()
+            except redis.RedisError as error:
+                logger.warning("Redis does not answer: %s", error)
+            except Exception:  # storage or store may be away for a while: the next round tries again
+                logger.exception("housekeeping failed")
+
+    def run_once(self) -> None:
+        """Does what is due, unless another worker has just done it."""
+        app, server, jobs, serving = (
+            self._context.app,
+            self._context.redis,
+            self._context.jobs,
+            self._context.serving,
+        )
+        if not server.set("lookalike:housekeeping", self._context.worker, nx=True, px=int(INTERVAL_S * 900)):
+            return
+        workers = count_living_workers(server)
+        running = jobs.running()
+        for job in running:
+            jobs.seal_abandoned(job)
+            enqueue_due_chunks(app, jobs, job, workers)
+            if job.startswith("publish-") and not jobs.pending(job):
+                app.send_task("advance_publish", (job,), queue="maintenance", expires=INTERVAL_S * 2)
+        if time.time() - self._canaries_at > CANARY_INTERVAL_S:
+            self._canaries_at = time.time()
+            for queue in QUEUES:
+                app.send_task("canary", (queue, time.time()), queue=queue, expires=60)
+        for entry in serving.registry.building():
+            if entry.job not in running:
+                abandon(serving, entry.job)
