@@ -3,10 +3,12 @@
 import contextlib
 import dataclasses
 import json
+import random
 import re
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -126,6 +128,30 @@ def test_openvino_lets_go_of_what_is_interrupted(default_embedder, photos):
         default_embedder.interrupt()
         with pytest.raises(Interrupted):
             found.result()
+
+
+def test_calls_of_any_size_are_right_after_ones_that_were_interrupted(default_embedder, photos):
+    """Vectors of other images, or too many of them, were the answer when a cancelled call left stale shapes behind."""
+    pixels = np.stack([default_embedder.preprocessing.apply(photo) for photo in photos[:4]])
+    expected = default_embedder.embed_arrays(pixels)
+    dice, ended = random.Random(0), threading.Event()
+
+    def interrupt() -> None:
+        while not ended.wait(0.02 * dice.random()):
+            default_embedder.interrupt()
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    try:
+        for attempt in range(300):
+            size = 1 + attempt % 4
+            with contextlib.suppress(Interrupted):
+                vectors = default_embedder.embed_arrays(pixels[:size])
+                np.testing.assert_allclose(vectors, expected[:size], atol=1e-3)
+    finally:
+        ended.set()
+        thread.join()
+    np.testing.assert_allclose(default_embedder.embed_arrays(pixels[:3]), expected[:3], atol=1e-3)
 
 
 def test_low_precision_is_taken_only_when_it_agrees(default_embedder, default_bundle, cache, monkeypatch):
