@@ -13,6 +13,7 @@ LookalikeError            anything that a person can do something about; the com
 ├── Busy                  something that can happen once at a time is happening     (workers.errors)
 ├── Refused               what makes no sense as things are now                     (workers.errors)
 ├── NotFound              an image, job or label that does not exist               (workers.errors)
+├── JobEnded              work for a job that has been stopped or has failed       (workers.errors)
 └── StoreBusy             an embedded store that another process owns               (workers.store)
 
 The message is a fact in one line, without a closing period; `hint` says what to do next. Both are fit to show to the
@@ -26,12 +27,18 @@ class LookalikeError(Exception):
     Args:
         message: what is the case, one line.
         hint: what to do next, one line; empty when the message says it.
+        passes: whether waiting may be enough: a server that restarts, a full disk. What does not pass ends the work
+            that meets it at once. None: as the class says.
     """
 
-    def __init__(self, message: str, *, hint: str = "") -> None:
+    passes = False
+
+    def __init__(self, message: str, *, hint: str = "", passes: bool | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
+        if passes is not None:
+            self.passes = passes
 
     def __str__(self) -> str:
         return f"{self.message}\nhint: {self.hint}" if self.hint else self.message

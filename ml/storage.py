@@ -5,6 +5,7 @@ survives a power cut. Every other URL goes through fsspec, whose object stores r
 """
 
 import contextlib
+import errno
 import os
 import shutil
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from ml.errors import LookalikeError
 
 
 class StorageFailed(LookalikeError):
-    """The storage refuses: no such bucket, no permission, disk full."""
+    """The storage refuses: no such bucket, no permission, disk full. The last one passes, and so does being away."""
 
 
 class Storage(Protocol):
@@ -44,6 +45,9 @@ class Storage(Protocol):
     def local_path(self, key: str) -> Path | None:
         """Where the file lies on this machine; None for storage that is elsewhere."""
 
+    def sweep_drafts(self, older_than_s: float) -> int:
+        """Removes what writes that were cut short have left. Returns how many files."""
+
 
 def open_storage(url: str) -> Storage:
     """Storage at a URL: `file:///folder`, `s3://bucket/prefix`, or whatever else fsspec has a driver for.
@@ -53,6 +57,10 @@ def open_storage(url: str) -> Storage:
     if url.startswith("file://") or "://" not in url:
         return LocalStorage(Path(url.removeprefix("file://")))
     return ObjectStorage(url)
+
+
+# A disk that is full or a network file system that is away may be well again in a while; no permission stays.
+_PASSING = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.EAGAIN)
 
 
 class LocalStorage:
@@ -90,6 +98,9 @@ class LocalStorage:
     def local_path(self, key: str) -> Path | None:
         return self.root / key
 
+    def sweep_drafts(self, older_than_s: float) -> int:
+        return files.sweep_drafts(self.root, older_than_s)
+
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
         try:
@@ -98,7 +109,9 @@ class LocalStorage:
             raise
         except OSError as error:
             raise StorageFailed(
-                f"cannot write to {self.root}: {error.strerror or error}", hint="free space or correct the permissions"
+                f"cannot write to {self.root}: {error.strerror or error}",
+                hint="free space or correct the permissions",
+                passes=error.errno in _PASSING,
             ) from error
 
 
@@ -125,7 +138,9 @@ class ObjectStorage:
             try:
                 self._files.pipe_file(self._path(key), data)
             except FileNotFoundError as error:  # the bucket, not the file
-                raise StorageFailed(f"the storage {self.url} fails: {error}", hint="check its address") from error
+                raise StorageFailed(
+                    f"the storage {self.url} is not there: {error}", hint="check its address"
+                ) from error
 
     def adopt(self, key: str, source: Path) -> None:
         self.put(key, source.read_bytes())
@@ -151,6 +166,9 @@ class ObjectStorage:
     def local_path(self, key: str) -> Path | None:
         return None
 
+    def sweep_drafts(self, older_than_s: float) -> int:
+        return 0  # an object is whole or absent
+
     def _path(self, key: str) -> str:
         return f"{self._root.rstrip('/')}/{key}"
 
@@ -161,7 +179,14 @@ class ObjectStorage:
         except (FileNotFoundError, StorageFailed):
             raise
         except Exception as error:  # each driver has its own family
-            raise StorageFailed(f"the storage {self.url} fails: {error}", hint="check its address and keys") from error
+            raise self._failure(error) from error
+
+    def _failure(self, error: Exception) -> StorageFailed:
+        """Refused for good, or away for a while? Drivers turn answers into OSErrors, and name what they lack."""
+        is_refused = isinstance(error, PermissionError) or "Credentials" in type(error).__name__
+        if is_refused:
+            return StorageFailed(f"the storage {self.url} refused: {error}", hint="check the keys")
+        return StorageFailed(f"the storage {self.url} does not answer: {error}", hint="check its address", passes=True)
 
 
 def _files_below(folder: Path) -> Iterator[Path]:

@@ -35,7 +35,7 @@ def run(settings: Settings) -> int:
     """Opens the store, loads the model, then takes tasks until SIGTERM or SIGINT; finishes those it has begun."""
     from workers.tasks.context import Context
     from workers.tasks.handlers import register
-    from workers.tasks.housekeeping import Housekeeping
+    from workers.tasks.housekeeping import Housekeeping, reconcile_again
 
     logs.configure(settings)
     setup_logging.connect(_leave_logging_alone)
@@ -55,6 +55,7 @@ def run(settings: Settings) -> int:
     register(context)
     if settings.is_embedded_qdrant:  # whoever owns the embedded store knows that there is no other worker
         forget_all_workers(server)
+        reconcile_again(server)
     heartbeat.start()
     housekeeping = Housekeeping(context)
     housekeeping.start()

@@ -6,6 +6,8 @@ from ml.errors import LookalikeError
 class Unavailable(LookalikeError):
     """A part of the system does not answer."""
 
+    passes = True
+
 
 class Overloaded(Unavailable):
     """Too many searches are waiting already; try again in `retry_after_s`."""
@@ -19,6 +21,15 @@ class Busy(LookalikeError):
 
 class Refused(LookalikeError):
     """What was asked for makes no sense as things are now."""
+
+
+class JobEnded(LookalikeError):
+    """Work for a job that has ended: somebody stopped it, it failed, or its record is forgotten."""
+
+    def __init__(self, job: str, state: str) -> None:
+        how = {"stopped": "was stopped", "failed": "has failed", "done": "is closed"}.get(state, "is forgotten")
+        super().__init__(f"the job {job} {how}", hint="run the same command again; it goes on from there")
+        self.job, self.state = job, state
 
 
 class NotFound(LookalikeError):

@@ -3,7 +3,6 @@
 A worker serves them on LOOKALIKE_METRICS_PORT when it is set, the portal under /metrics.
 """
 
-import time
 from typing import Any
 
 import redis
@@ -12,7 +11,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from workers.queue.app import QUEUES
-from workers.queue.liveness import last_canary_at, living_workers
+from workers.queue.liveness import canary_age_s, living_workers
 
 REGISTRY = CollectorRegistry()
 
@@ -62,9 +61,9 @@ class SystemCollector(Collector):
         )
         for queue in QUEUES:
             length.add_metric([queue], self._redis.llen(queue))
-            canary_at = last_canary_at(self._redis, queue)
-            if canary_at is not None:
-                age.add_metric([queue], time.time() - canary_at)
+            silent_s = canary_age_s(self._redis, queue)
+            if silent_s is not None:
+                age.add_metric([queue], silent_s)
         up = GaugeMetricFamily("lookalike_worker_up", "1 for each worker that lives", labels=["worker"])
         for worker in living_workers(self._redis):
             up.add_metric([worker.id], 1)

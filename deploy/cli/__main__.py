@@ -32,6 +32,7 @@ COMMANDS = {
     "models": ("deploy.cli.models", "List the registered models, oldest first: figures, data, and which one answers."),
     "publish": ("deploy.cli.models", "Make a trained model the one that answers searches."),
     "rollback": ("deploy.cli.models", "Switch back to the model that answered before."),
+    "jobs": ("deploy.cli.jobs", "List the jobs that run or have ended lately, or stop one."),
     "verify": ("deploy.cli.status", "Compare storage with the collection, and repair the difference."),
     "backup": ("deploy.cli.backup", "Copy everything to an archive: originals, labels, vectors, models."),
     "restore": ("deploy.cli.backup", "Bring an archive's photos, vectors and models here."),

@@ -44,7 +44,12 @@ def index(console: Console, paths: tuple[Path, ...], label_from: str, label: str
         console.step("indexing")
         with console.progress("indexing") as progress:
             status = run(
-                Client(connected), walk, label=label, label_from_parent=label_from == "parent", progress=progress
+                Client(connected),
+                walk,
+                label=label,
+                label_from_parent=label_from == "parent",
+                progress=progress,
+                say=console.say,
             )
     console.result(report(status, walk.skipped))
     show(console, status, walk.skipped)

@@ -4,11 +4,13 @@ Interrupt it anywhere and run it again: what is kept is kept, and the job of the
 """
 
 import collections
+import contextlib
 import dataclasses
+import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 
 from deploy.cli.find_files import Found, Walk
 from ml.errors import LookalikeError
@@ -21,6 +23,9 @@ from workers.messages import JobStatus
 # Reading waits for the disk, hashing and fsync let go of the interpreter's lock; the worker needs the processors more.
 _READERS = 4
 _READ_AHEAD = 64
+Result = TypeVar("Result")
+
+LONGEST_WAIT_S = 300.0  # for a storage or a queue that is away
 
 
 class IndexingEnded(LookalikeError):
@@ -34,6 +39,7 @@ def index(
     label: str | None = None,
     label_from_parent: bool = True,
     progress: Callable[[int, int | None], None],
+    say: Callable[[str], None] = lambda line: None,
 ) -> JobStatus:
     """Keeps every image of a walk and makes it searchable.
 
@@ -43,6 +49,7 @@ def index(
         label: for every image, chosen by a person; it outranks the folder's name.
         label_from_parent: without `label`, the name of an image's folder becomes its label.
         progress: called with (images finished, images known so far).
+        say: told in a line what is waited for.
 
     Returns:
         The finished job. Files that could not be read are among its failures.
@@ -51,23 +58,27 @@ def index(
         LookalikeError: storage, queue or workers fail. What was kept stays kept.
     """
 
+    waiting = Patience(say)
+
     def keep(found: Found) -> Added:
         folder = found.label if label_from_parent else None
-        return client.add(found.path, path=found.shown_path, label=label or folder, by_person=label is not None)
+        return waiting.out(
+            lambda: client.add(found.path, path=found.shown_path, label=label or folder, by_person=label is not None)
+        )
 
     with client.indexing() as open_job, ThreadPoolExecutor(_READERS, "reader") as readers:
         try:
             _fill(client, open_job, walk, lambda found: readers.submit(keep, found), progress)
         except BaseException:  # Ctrl-C above all: what nobody has begun to read is not read
+            waiting.end()
             readers.shutdown(wait=False, cancel_futures=True)
             raise
     with client.stopping(open_job.job):
         for status in client.follow(open_job.job):
             progress(status.done, status.total)
     if status.state != "done":
-        raise IndexingEnded(
-            f"the job {open_job.job} was {status.state}", hint="run the same command again; it goes on from there"
-        )
+        reason = status.detail.get("reason", f"the job {open_job.job} was {status.state}")
+        raise IndexingEnded(reason, hint="run the same command again; it goes on from there")
     return status
 
 
@@ -88,19 +99,69 @@ def _fill(
         except UnreadableImage as error:
             open_job.fail(found.shown_path, error.message)
 
-    for found in walk:
-        known += 1
-        if found.reason:
-            open_job.fail(found.shown_path, found.reason)
-            continue
-        pending.append((found, keep(found)))
-        if len(pending) >= _READ_AHEAD:
+    try:
+        for found in walk:
+            known += 1
+            if found.reason:
+                open_job.fail(found.shown_path, found.reason)
+                continue
+            pending.append((found, keep(found)))
+            if len(pending) >= _READ_AHEAD:
+                take()
+            if time.monotonic() - shown_at > 0.5:
+                shown_at = time.monotonic()
+                progress(client.job(open_job.job).done, known)
+        while pending:
             take()
-        if time.monotonic() - shown_at > 0.5:
-            shown_at = time.monotonic()
-            progress(client.job(open_job.job).done, known)
-    while pending:
-        take()
+    except Exception:
+        _hand_over(open_job, pending)
+        raise
+
+
+def _hand_over(open_job: OpenJob, pending: Iterable[tuple[Found, "Future[Added]"]]) -> None:
+    """What is stored by now is handed to the job, though the command ends: nobody else knows of it."""
+    for _, added in pending:
+        if added.cancel():
+            continue
+        with contextlib.suppress(LookalikeError):
+            open_job.append(added.result().id)
+
+
+class Patience:
+    """Waits for what passes, such as a storage that restarts, together with all readers that meet it."""
+
+    def __init__(self, say: Callable[[str], None], longest_s: float = LONGEST_WAIT_S) -> None:
+        self._say, self._longest_s = say, longest_s
+        self._ended = threading.Event()
+        self._saying = threading.Lock()
+        self._said = ""
+
+    def out(self, action: Callable[[], Result]) -> Result:
+        """The action's result; tried again with growing pauses while its error passes, up to a limit."""
+        began, pause_s = time.monotonic(), 0.25
+        while True:
+            try:
+                result = action()
+            except LookalikeError as error:
+                if not error.passes or self._ended.is_set() or time.monotonic() - began > self._longest_s:
+                    raise
+                self._tell(f"waiting: {error.message}")
+                self._ended.wait(pause_s)
+                pause_s = min(2 * pause_s, 10.0)
+            else:
+                self._tell("")
+                return result
+
+    def end(self) -> None:
+        """Nobody waits any longer."""
+        self._ended.set()
+
+    def _tell(self, line: str) -> None:
+        with self._saying:
+            if bool(line) == bool(self._said):
+                return
+            self._say(line or "going on")
+            self._said = line
 
 
 def report(status: JobStatus, skipped: int) -> dict[str, Any]:

@@ -197,7 +197,7 @@ def test_a_folder_lists_keys_in_the_order_of_an_object_store(tmp_path_factory, k
 
 class TestObjectStorage:
     def test_a_bucket_that_is_not_there_is_an_error_with_its_address(self, bucket):
-        with pytest.raises(StorageFailed, match="the storage s3://no-such-bucket fails"):
+        with pytest.raises(StorageFailed, match="the storage s3://no-such-bucket is not there"):
             open_storage("s3://no-such-bucket").put("a", b"1")
 
     def test_an_address_of_no_known_kind_is_an_error(self):

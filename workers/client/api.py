@@ -118,14 +118,22 @@ class Client:
     def indexing(self) -> Iterator[OpenJob]:
         """A job to be filled piece by piece while workers are already at it; closed at the end of the block.
 
-        It is stopped when the block is left by an error.
+        It is stopped when the block is left by Ctrl-C. After any other error it goes on with what it was given: that is
+        stored, and nobody else knows of it.
         """
         open_job = OpenJob(self.connection)
-        with self.stopping(open_job.job):
-            try:
-                yield open_job
-            finally:
+        try:
+            yield open_job
+        except Exception:
+            with contextlib.suppress(LookalikeError):
                 open_job.close()
+            raise
+        except BaseException:
+            with contextlib.suppress(LookalikeError):
+                open_job.close()
+                self.stop(open_job.job)
+            raise
+        open_job.close()
 
     def index(self, ids: Iterable[str], failures: Sequence[Failure] = ()) -> str:
         """Starts a job that makes kept images searchable. Returns its id."""
@@ -242,6 +250,11 @@ class Client:
         with self.connection.errors_reported():
             statuses = [status for kind in kinds for status in self.jobs.latest(kind, limit) if status.is_finished]
         return sorted(statuses, key=lambda status: -(status.ended_at or 0))[:limit]
+
+    def ended_lately(self) -> list[JobStatus]:
+        """The latest jobs of every kind that have ended, newest first."""
+        with self.connection.errors_reported():
+            return self.ended(self.jobs.kinds(), limit=20)
 
     def follow(self, job: str, timeout_s: float | None = None) -> Iterator[JobStatus]:
         """The status again and again, the last one finished. Enqueues what is due: no job depends on one worker.

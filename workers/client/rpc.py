@@ -14,7 +14,7 @@ from workers.client.connection import QueueConnection
 from workers.errors import NotFound, Overloaded, Unavailable
 from workers.queue import replies
 from workers.queue.app import LONGEST_SEARCH_QUEUE
-from workers.queue.liveness import count_living_workers
+from workers.queue.liveness import count_living_workers, server_time
 
 _PATIENCE_S = 10.0  # a worker may be starting; then its absence is reported
 _LOST_S = 5.0  # a request that no queue holds any more by then was lost with its worker
@@ -35,7 +35,7 @@ class RpcClient:
         """What some worker returns.
 
         Args:
-            task: name of a task that takes (request, reply_to, sent_at) and changes nothing.
+            task: name of a task that takes (request, reply_to, sent_at, timeout_s) and changes nothing.
             request: its arguments, plain JSON.
             timeout_s: how long the caller waits.
 
@@ -73,5 +73,6 @@ class RpcClient:
 
     def _send(self, task: str, request: dict[str, Any], address: str, timeout_s: float) -> None:
         headers = {"request": logs.request_id()}
-        arguments = (request, address, time.time())
-        self._connection.app.send_task(task, arguments, queue="search", expires=timeout_s, headers=headers)
+        # No `expires` of Celery's: it is a time by this machine's clock.
+        arguments = (request, address, server_time(self._redis), timeout_s)
+        self._connection.app.send_task(task, arguments, queue="search", headers=headers)

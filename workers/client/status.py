@@ -1,13 +1,11 @@
 """System status, in words: what `lookalike status`, the portal and readiness probes show."""
 
-import time
-
 import redis
 
 from workers.client.connection import QueueConnection, without_password
 from workers.messages import SystemStatus, WorkerStatus
 from workers.queue.app import LONGEST_SEARCH_QUEUE, QUEUES
-from workers.queue.liveness import last_canary_at, living_workers
+from workers.queue.liveness import canary_age_s, living_workers
 
 _SILENT_S = 45.0  # a canary goes through every queue every ten seconds
 
@@ -47,8 +45,7 @@ def _problems(connection: QueueConnection, workers: tuple[WorkerStatus, ...], qu
         if workers and queue not in served
     ]
     for queue in served:
-        canary_at = last_canary_at(connection.redis, queue)
-        silent_s = 0.0 if canary_at is None else time.time() - canary_at
+        silent_s = canary_age_s(connection.redis, queue) or 0.0
         if silent_s > _SILENT_S:
             problems.append(f"no task of queue {queue} was finished for {silent_s:.0f} s: restart its workers")
     if queues["search"] > LONGEST_SEARCH_QUEUE:

@@ -10,7 +10,7 @@ import time
 
 from workers import settings as settings_module
 from workers.queue.app import connect_redis
-from workers.queue.liveness import last_canary_at, living_workers
+from workers.queue.liveness import canary_age_s, living_workers
 
 _LONGEST_SILENCE_S = 120.0
 
@@ -23,7 +23,8 @@ def problem() -> str:
         return "no worker on this host had a heartbeat lately"
     worker = workers[0]
     for queue in worker.queues:
-        silent_s = time.time() - max(last_canary_at(server, queue) or 0.0, worker.started_at)
+        age_s, canary_s = time.time() - worker.started_at, canary_age_s(server, queue)
+        silent_s = age_s if canary_s is None else min(age_s, canary_s)
         if silent_s > _LONGEST_SILENCE_S:
             return f"no task of queue {queue} was finished for {silent_s:.0f} s"
     return ""

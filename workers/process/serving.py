@@ -12,10 +12,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from ml import cores
+from ml.errors import LookalikeError
 from ml.model import embedder as embedders
 from ml.model.embedder import Embedder
-from ml.model.registry import Registry
-from ml.storage import open_storage
+from ml.model.registry import Building, Registry
+from ml.storage import Storage, open_storage
 from workers.gallery import Gallery, limits
 from workers.process.batching import Batcher
 from workers.settings import Settings
@@ -55,6 +56,7 @@ class Serving:
         self._building: tuple[Live, ...] = ()
         self._retained: tuple[str, ...] = ()
         self._announced = ""
+        self._unloadable: dict[str, str] = {}  # collection -> job of a publish whose model is damaged
         self.refresh()
         self._closed = threading.Event()
         self._poller = threading.Thread(target=self._poll, name="active-model", daemon=True)
@@ -88,7 +90,7 @@ class Serving:
         """Looks at what is active, being built and retained now, and follows it."""
         # Loaded first, so that the switch finds the model here: no search waits for it.
         before = self.targets()
-        building = tuple(self.live(entry.model, entry.collection) for entry in self.registry.building())
+        building = tuple(live for entry in self.registry.building() if (live := self._buildable(entry)) is not None)
         named = self.registry.active()
         if named is not None and (named.model, named.collection) != (self._active.model, self._active.collection):
             self._active = self.live(named.model, named.collection)
@@ -100,6 +102,22 @@ class Serving:
         if self.targets() != before:
             self.changed.set()
         self._announce(self._active.collection)
+
+    def _buildable(self, entry: Building) -> Live | None:
+        """What is being built; None when it cannot be loaded: that ends its publish, and keeps no search waiting."""
+        if self._unloadable.get(entry.collection) == entry.job:
+            return None
+        try:
+            return self.live(entry.model, entry.collection)
+        except LookalikeError as error:
+            if not error.passes:
+                self._unloadable[entry.collection] = entry.job
+            logger.warning("%s: model %s cannot be loaded: %s", entry.job, entry.model, error.message)
+            return None
+
+    def storages(self) -> tuple[Storage, ...]:
+        """Where the gallery and the models are kept."""
+        return (self.storage, open_storage(self.settings.models_url))
 
     def close(self) -> None:
         self._closed.set()

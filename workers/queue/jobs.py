@@ -4,8 +4,10 @@ A job is a record in Redis with its items in chunks. The broker only carries nud
 is not finished in time, or whose worker died, is due again, and whoever follows the job, whoever finishes a chunk and
 every worker's housekeeping enqueue what is due. A chunk is counted once, however often it ran; since a run notes what
 it is about to do, one that was cut short between doing and counting is counted by the next as if it had done both.
+Every key of a job expires a week after its end; every time in a record is the server's.
 
     lookalike:jobs                   ids of running jobs
+    lookalike:jobs:kinds             every kind that there has been
     lookalike:jobs:<kind>            ids of the latest jobs of a kind, newest first
     lookalike:job:<id>               state and counters
     lookalike:job:<id>:chunks        number -> items, of chunks that are not finished
@@ -14,29 +16,34 @@ it is about to do, one that was cut short between doing and counting is counted 
     lookalike:job:<id>:holders       number -> worker that claimed it
     lookalike:job:<id>:attempts      number -> claims so far
     lookalike:job:<id>:intents       number -> what its last run was about to do: item -> result
+    lookalike:job:<id>:waits         number -> times that it was put off, and since when the job waits
     lookalike:job:<id>:failures      the first 1,000 failures
     lookalike:job:<id>:findings      what the job found, if that is its purpose
 """
 
 import contextlib
 import json
-import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from workers.errors import NotFound
+from workers.errors import JobEnded, NotFound
 from workers.messages import Failure, JobStatus, Message
-from workers.queue.job_scripts import APPEND, CLAIM, FINISH, NEXT, RELEASE, SEAL, SPLIT
-from workers.queue.liveness import worker_key
+from workers.queue import job_scripts
+from workers.queue.job_scripts import KEPT_S
+from workers.queue.liveness import server_time, worker_key
 
 CHUNK = 64  # images: under a second of work with the default model on two cores
 MAX_ATTEMPTS = 3  # claims of one chunk; then its items are tried one by one, then put aside
 _QUEUED_S = 30.0  # a nudge that nobody took by then counts as lost
 _CLAIMED_S = 60.0  # a claim that nobody renewed by then counts as lost
 _LISTED = 20  # latest jobs of a kind
-_KEPT_S = 7 * 24 * 3600  # finished records stay this long
+_ABANDONED_S = 60.0  # a job whose filler was silent for so long ends with what it has
+_WAITS_S = (3.0, 60.0)  # first and longest pause before a chunk that waits for something is due again
+LONGEST_WAIT_S = 600.0  # a job that waited for so long without finishing a chunk has failed
+_RUNNING = "lookalike:jobs"
+_KINDS = "lookalike:jobs:kinds"
 PREFIXES = tuple(f"prefix:{n:02x}" for n in range(256))  # items that stand for all images whose ids start so
 COUNTERS = ("added", "unchanged", "updated", "removed", "failed")
 
@@ -61,13 +68,15 @@ class Jobs:
 
     def __init__(self, server: Any) -> None:
         self._redis = server
-        self._append = server.register_script(APPEND)
-        self._seal = server.register_script(SEAL)
-        self._next = server.register_script(NEXT)
-        self._claim = server.register_script(CLAIM)
-        self._finish = server.register_script(FINISH)
-        self._release = server.register_script(RELEASE)
-        self._split = server.register_script(SPLIT)
+        self._append = server.register_script(job_scripts.APPEND)
+        self._seal = server.register_script(job_scripts.SEAL)
+        self._next = server.register_script(job_scripts.NEXT)
+        self._claim = server.register_script(job_scripts.CLAIM)
+        self._renew = server.register_script(job_scripts.RENEW)
+        self._finish = server.register_script(job_scripts.FINISH)
+        self._release = server.register_script(job_scripts.RELEASE)
+        self._postpone = server.register_script(job_scripts.POSTPONE)
+        self._split = server.register_script(job_scripts.SPLIT)
 
     def create(self, kind: str, params: Mapping[str, Any] | None = None, *, externally_driven: bool = False) -> str:
         """Opens a record, to be filled by `append` and closed by `seal`.
@@ -75,25 +84,34 @@ class Jobs:
         One that is driven externally never ends with its last chunk: whoever drives it calls `end`.
         """
         job = f"{kind}-{uuid.uuid4().hex[:12]}"
-        now = time.time()
+        now = server_time(self._redis)
         record = {"kind": kind, "state": "running", "params": json.dumps(dict(params or {})), "created_at": now}
-        record |= dict.fromkeys(("total", "done", "next", "sealed", *COUNTERS), 0) | {"touched_at": now}
-        if externally_driven:
-            record["sealed"] = "externally"
+        record |= dict.fromkeys(("total", "done", "next", *COUNTERS), 0) | {"touched_at": now}
+        record["sealed"] = "externally" if externally_driven else "open"
         with self._redis.pipeline() as pipe:
             pipe.hset(_key(job), mapping=record)
-            pipe.sadd("lookalike:jobs", job)
-            pipe.lpush(f"lookalike:jobs:{kind}", job)
-            pipe.ltrim(f"lookalike:jobs:{kind}", 0, _LISTED - 1)
+            pipe.sadd(_RUNNING, job)
+            pipe.sadd(_KINDS, kind)
+            pipe.lpush(f"{_RUNNING}:{kind}", job)
+            pipe.ltrim(f"{_RUNNING}:{kind}", 0, _LISTED - 1)
             pipe.execute()
         return job
 
     def append(self, job: str, items: Sequence[str], *, counted: bool = True, size: int = CHUNK) -> None:
-        """Adds items, in chunks; `counted`: as part of the job's total."""
+        """Adds items, in chunks; `counted`: as part of the job's total.
+
+        A job that ended because its filler was silent is opened again.
+
+        Raises:
+            JobEnded: it was stopped, has failed or was closed.
+        """
         for start in range(0, len(items), size):
             chunk = list(items[start : start + size])
             weight = len(chunk) if counted else 0
-            self._append(_keys(job, "chunks", "waiting"), [json.dumps(chunk), weight, time.time()])
+            keys = [*_keys(job, "chunks", "waiting", "failures", "findings"), _RUNNING]
+            state = self._append(keys, [json.dumps(chunk), weight, job])
+            if state != "running":
+                raise JobEnded(job, state)
 
     def count(self, job: str, counts: Mapping[str, int], failures: Sequence[Failure] = ()) -> None:
         """Counts items that ended before they became part of a chunk: failed to be read, or known already."""
@@ -109,14 +127,15 @@ class Jobs:
 
     def seal(self, job: str) -> None:
         """Says that nothing more will be appended: the job ends with its last chunk."""
-        self._seal([*_keys(job, "chunks"), "lookalike:jobs"], [time.time(), job])
+        self._close(job, "sealed", 0.0)
 
     def status(self, job: str) -> JobStatus:
         """How far a job is. Raises NotFound."""
         with self._redis.pipeline() as pipe:
             pipe.hgetall(_key(job))
             pipe.lrange(f"{_key(job)}:failures", 0, -1)
-            fields, failures = pipe.execute()
+            pipe.time()
+            fields, failures, (seconds, microseconds) = pipe.execute()
         if not fields:
             raise NotFound(f"there is no job {job}", hint="finished jobs are kept for a week")
         ended_at = float(fields["finished_at"]) if fields.get("finished_at") else None
@@ -126,10 +145,10 @@ class Jobs:
             state=fields["state"],
             total=int(fields["total"]),
             done=int(fields["done"]),
-            seconds=round((ended_at or time.time()) - float(fields["created_at"]), 3),
+            seconds=round((ended_at or seconds + microseconds / 1e6) - float(fields["created_at"]), 3),
             ended_at=ended_at,
             failures=tuple(Failure.from_json(json.loads(failure)) for failure in failures),
-            detail=json.loads(fields.get("detail") or "{}") | _extra_counters(fields),
+            detail=json.loads(fields.get("detail") or "{}") | _extra_counters(fields) | _waits(fields),
             **{name: int(fields[name]) for name in COUNTERS},
         )
 
@@ -147,25 +166,29 @@ class Jobs:
 
     def running(self) -> list[str]:
         """Ids of jobs that have not ended."""
-        return sorted(self._redis.smembers("lookalike:jobs"))
+        return sorted(self._redis.smembers(_RUNNING))
 
     def latest(self, kind: str, limit: int) -> list[JobStatus]:
         """The latest few jobs of a kind, running ones included, newest first; without those that are forgotten."""
         found = []
-        for job in self._redis.lrange(f"lookalike:jobs:{kind}", 0, limit - 1):
+        for job in self._redis.lrange(f"{_RUNNING}:{kind}", 0, limit - 1):
             with contextlib.suppress(NotFound):
                 found.append(self.status(job))
         return found
 
+    def kinds(self) -> list[str]:
+        """Every kind that jobs have been created of."""
+        return sorted(self._redis.smembers(_KINDS))
+
     def due(self, job: str, width: int) -> list[int]:
         """Leases numbers of chunks to enqueue now, so that at most `width` are under way."""
         keys = _keys(job, "chunks", "waiting", "leases", "holders")
-        return [int(n) for n in self._next(keys, [time.time(), _QUEUED_S, width, worker_key("")])]
+        return [int(n) for n in self._next(keys, [_QUEUED_S, width, worker_key("")])]
 
     def claim(self, job: str, number: int, worker: str) -> Chunk | None:
         """Takes a chunk; None when it is finished, stopped, or in the hands of another living worker."""
         keys = _keys(job, "chunks", "leases", "holders", "attempts", "intents")
-        answer = self._claim(keys, [number, worker, time.time(), _CLAIMED_S, worker_key("")])
+        answer = self._claim(keys, [number, worker, _CLAIMED_S, worker_key("")])
         if answer is None:
             return None
         items, attempt, params, intended = answer
@@ -175,7 +198,7 @@ class Jobs:
 
     def renew(self, chunk: Chunk) -> None:
         """Says that a claimed chunk is still being worked on."""
-        self._redis.zadd(f"{_key(chunk.job)}:leases", {str(chunk.number): time.time() + _CLAIMED_S}, xx=True)
+        self._renew(_keys(chunk.job, "leases"), [chunk.number, _CLAIMED_S])
 
     def intend(self, chunk: Chunk, results: Mapping[str, str]) -> None:
         """Notes what is about to happen to the items that change, for the next claim if this one is cut short."""
@@ -183,7 +206,7 @@ class Jobs:
             key = f"{_key(chunk.job)}:intents"
             with self._redis.pipeline() as pipe:
                 pipe.hset(key, str(chunk.number), json.dumps(dict(results)))
-                pipe.expire(key, _KEPT_S)
+                pipe.expire(key, KEPT_S)
                 pipe.execute()
 
     def finish(self, chunk: Chunk, counts: Mapping[str, int], failures: Sequence[Failure] = ()) -> bool:
@@ -191,10 +214,11 @@ class Jobs:
 
         `counts` adds to the record's counters; names that are no field of JobStatus show up in its `detail`.
         """
-        keys = [*_keys(chunk.job, "chunks", "leases", "holders", "attempts", "intents", "failures"), "lookalike:jobs"]
+        parts = ("chunks", "leases", "holders", "attempts", "intents", "waits", "failures", "findings")
+        keys = [*_keys(chunk.job, *parts), _RUNNING]
         pairs = [part for pair in counts.items() for part in pair]
         texts = [json.dumps(failure.to_json()) for failure in failures]
-        args = [chunk.number, time.time(), chunk.job, len(counts), *pairs, *texts]
+        args = [chunk.number, chunk.job, len(counts), *pairs, *texts]
         return bool(self._finish(keys, args))
 
     def collect(self, job: str, findings: Sequence[Message]) -> None:
@@ -203,17 +227,43 @@ class Jobs:
             key = f"{_key(job)}:findings"
             with self._redis.pipeline() as pipe:
                 pipe.sadd(key, *[json.dumps(finding.to_json()) for finding in findings])
-                pipe.expire(key, _KEPT_S)
+                pipe.expire(key, KEPT_S)
                 pipe.execute()
 
     def collected(self, job: str) -> list[dict[str, Any]]:
         """What a job found, in no order."""
         return [json.loads(finding) for finding in self._redis.smembers(f"{_key(job)}:findings")]
 
-    def release(self, chunk: Chunk, pause_s: float, *, forgive: bool) -> None:
-        """Gives a chunk back; it is due again after the pause. `forgive`: the attempt does not count."""
-        keys = _keys(chunk.job, "chunks", "leases", "holders", "attempts")
-        self._release(keys, [chunk.number, time.time() + pause_s, int(forgive)])
+    def release(self, chunk: Chunk, pause_s: float) -> None:
+        """Gives a chunk back that failed; it is due again after the pause."""
+        self._release(_keys(chunk.job, "chunks", "leases", "holders"), [chunk.number, pause_s])
+
+    def postpone(self, chunk: Chunk, reason: str) -> float:
+        """Gives a chunk back that waits for something; it is due again after a pause that grows, and no attempt counts.
+
+        Returns:
+            For how many seconds the job has been waiting without finishing any chunk.
+        """
+        keys = _keys(chunk.job, "chunks", "leases", "holders", "attempts", "waits")
+        return float(self._postpone(keys, [chunk.number, *_WAITS_S, reason]))
+
+    def wait(self, job: str, reason: str) -> float:
+        """Says what an externally driven job waits for. Returns for how many seconds it has; `go_on` ends that."""
+        key, now = f"{_key(job)}:waits", server_time(self._redis)
+        with self._redis.pipeline() as pipe:
+            pipe.hsetnx(key, "since", now)
+            pipe.expire(key, KEPT_S)
+            pipe.hset(_key(job), "waits_for", reason)
+            pipe.hget(key, "since")
+            since = pipe.execute()[-1]
+        return now - float(since)
+
+    def go_on(self, job: str) -> None:
+        """Says that a job waits for nothing any more."""
+        with self._redis.pipeline() as pipe:
+            pipe.delete(f"{_key(job)}:waits")
+            pipe.hdel(_key(job), "waits_for")
+            pipe.execute()
 
     def split(self, chunk: Chunk) -> None:
         """Replaces a chunk by chunks of one item each, to find the item that ends its workers."""
@@ -223,32 +273,35 @@ class Jobs:
     def end(self, job: str, state: str, detail: Mapping[str, Any] | None = None) -> None:
         """Ends a job whatever is left of it: `done`, `failed` or `stopped`."""
         with self._redis.pipeline() as pipe:
-            pipe.hset(_key(job), mapping={"state": state, "finished_at": time.time()})
+            pipe.hset(_key(job), mapping={"state": state, "finished_at": server_time(self._redis)})
+            pipe.hdel(_key(job), "waits_for")
             if detail is not None:
                 pipe.hset(_key(job), "detail", json.dumps(dict(detail)))
-            pipe.delete(*_keys(job, "chunks", "waiting", "leases", "holders", "attempts", "intents")[1:])
-            pipe.srem("lookalike:jobs", job)
-            pipe.expire(_key(job), _KEPT_S)
-            pipe.expire(f"{_key(job)}:failures", _KEPT_S)
+            pipe.delete(*_keys(job, "chunks", "waiting", "leases", "holders", "attempts", "intents", "waits")[1:])
+            pipe.srem(_RUNNING, job)
+            pipe.expire(_key(job), KEPT_S)
+            pipe.expire(f"{_key(job)}:failures", KEPT_S)
+            pipe.expire(f"{_key(job)}:findings", KEPT_S)
             pipe.execute()
 
     def describe(self, job: str, detail: Mapping[str, Any], **counters: int) -> None:
         """Replaces the job's `detail`, which shows what its kind has to tell, and sets counters."""
         self._redis.hset(_key(job), mapping={"detail": json.dumps(dict(detail)), **counters})
 
-    def seal_abandoned(self, job: str, after_s: float = 60.0) -> None:
-        """Seals a job whose filler has been silent: it died, and what it appended shall end."""
-        sealed, touched_at = self._redis.hmget(_key(job), "sealed", "touched_at")
-        if sealed == "0" and time.time() - float(touched_at or 0) > after_s:
-            self.seal(job)
+    def seal_abandoned(self, job: str, after_s: float = _ABANDONED_S) -> None:
+        """Seals a job whose filler has been silent: what it appended shall end. `append` opens it again."""
+        self._close(job, "abandoned", after_s)
 
     def touch(self, job: str) -> None:
         """Says that the filler of an unsealed job lives."""
-        self._redis.hset(_key(job), "touched_at", time.time())
+        self._redis.hset(_key(job), "touched_at", server_time(self._redis))
 
     def silent_s(self, job: str) -> float:
         """Seconds since the last `touch`."""
-        return time.time() - float(self._redis.hget(_key(job), "touched_at") or 0)
+        return server_time(self._redis) - float(self._redis.hget(_key(job), "touched_at") or 0)
+
+    def _close(self, job: str, how: str, after_s: float) -> None:
+        self._seal([*_keys(job, "chunks", "failures", "findings"), _RUNNING], [job, how, after_s])
 
 
 _RECORD_FIELDS = {
@@ -265,12 +318,17 @@ _RECORD_FIELDS = {
         "created_at",
         "touched_at",
         "finished_at",
+        "waits_for",
     ),
 }
 
 
 def _extra_counters(fields: Mapping[str, str]) -> dict[str, int]:
     return {name: int(value) for name, value in fields.items() if name not in _RECORD_FIELDS}
+
+
+def _waits(fields: Mapping[str, str]) -> dict[str, str]:
+    return {"waits_for": fields["waits_for"]} if fields.get("waits_for") else {}
 
 
 def _key(job: str) -> str:

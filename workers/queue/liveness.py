@@ -13,7 +13,6 @@ the liveness probe (workers.process.liveness_probe), the system status (workers.
 """
 
 import json
-import time
 from typing import Any
 
 from workers.messages import WorkerStatus
@@ -23,6 +22,12 @@ _WORKERS = "lookalike:workers"
 _FORGOTTEN_S = 3600.0
 
 
+def server_time(server: Any) -> float:
+    """Seconds since 1970 by Redis' clock: the only one that processes on different machines may compare."""
+    seconds, microseconds = server.time()
+    return float(seconds + microseconds / 1e6)
+
+
 def worker_key(worker: str) -> str:
     """The key whose presence says that a worker lives; Lua scripts look at it, too."""
     return f"lookalike:worker:{worker}"
@@ -30,7 +35,7 @@ def worker_key(worker: str) -> str:
 
 def record_heartbeat(server: Any, status: WorkerStatus) -> None:
     """Says that a worker lives, and what it serves."""
-    now = time.time()
+    now = server_time(server)
     with server.pipeline() as pipe:
         pipe.set(worker_key(status.id), json.dumps(status.to_json()), ex=HEARTBEAT_EXPIRES_S)
         pipe.zadd(_WORKERS, {status.id: now})
@@ -54,8 +59,9 @@ def living_workers(server: Any) -> list[WorkerStatus]:
     """Every worker whose heartbeat has not expired, as it described itself; the latest heartbeat last."""
     heartbeats = dict(server.zrange(_WORKERS, 0, -1, withscores=True))
     records = server.mget([worker_key(worker) for worker in heartbeats]) if heartbeats else []
+    now = server_time(server)
     return [
-        WorkerStatus.from_json(json.loads(record) | {"age_s": round(time.time() - heard_at, 1)})
+        WorkerStatus.from_json(json.loads(record) | {"age_s": round(max(0.0, now - heard_at), 1)})
         for record, heard_at in zip(records, heartbeats.values(), strict=True)
         if record is not None
     ]
@@ -63,18 +69,18 @@ def living_workers(server: Any) -> list[WorkerStatus]:
 
 def count_living_workers(server: Any, within_s: float = 10.0) -> int:
     """How many workers had a heartbeat lately: one round trip, for whoever asks often."""
-    return int(server.zcount(_WORKERS, time.time() - within_s, "+inf"))
+    return int(server.zcount(_WORKERS, server_time(server) - within_s, "+inf"))
 
 
 def record_canary(server: Any, queue: str, waited_s: float) -> None:
     """Says that a canary has just gone through a queue."""
-    server.set(_canary_key(queue), json.dumps({"finished_at": time.time(), "waited_s": waited_s}))
+    server.set(_canary_key(queue), json.dumps({"finished_at": server_time(server), "waited_s": waited_s}))
 
 
-def last_canary_at(server: Any, queue: str) -> float | None:
-    """When a canary last went through a queue, in seconds since 1970; None when none ever did."""
+def canary_age_s(server: Any, queue: str) -> float | None:
+    """Seconds since a canary last went through a queue; None when none ever did."""
     record = server.get(_canary_key(queue))
-    return None if record is None else float(json.loads(record)["finished_at"])
+    return None if record is None else max(0.0, server_time(server) - float(json.loads(record)["finished_at"]))
 
 
 def _canary_key(queue: str) -> str:

@@ -98,7 +98,9 @@ class ServerStore(Store):
                 return cls(client, layout)
             except (grpc.RpcError, ApiException, httpx.HTTPError) as error:
                 failure = error
-        raise StoreFailed(f"no Qdrant server answers at {url}: {failure}", hint="check LOOKALIKE_QDRANT_URL")
+        raise StoreFailed(
+            f"no Qdrant server answers at {url}: {failure}", hint="check LOOKALIKE_QDRANT_URL", passes=True
+        )
 
     def ensure(self, collection: str, dim: int) -> None:
         if self._do(self._client.collection_exists, collection):
@@ -228,7 +230,9 @@ class ServerStore(Store):
             if attempt + 1 < _TRIES:
                 time.sleep(random.uniform(0.5, 1.0) * 0.2 * 2**attempt)  # noqa: S311 - jitter, no secret
         raise StoreFailed(
-            f"the Qdrant server does not answer: {failure}", hint="check LOOKALIKE_QDRANT_URL and its log"
+            f"the Qdrant server does not answer: {failure}",
+            hint="check LOOKALIKE_QDRANT_URL and its log",
+            passes=True,
         )
 
 

@@ -21,8 +21,10 @@ from typing import Any
 import qdrant_edge as edge
 
 from ml import files
+from workers.store import StoreFailed
 
 _LONGEST_LOG = 20_000  # points; replaying them takes a second or two
+_LITTLE_SPACE = 64 * 2**20  # bytes: the engine makes files of 32 MB ahead of need
 _REPLAYED = 100  # points a step: an engine call keeps the interpreter, and no search shall wait 100 ms
 
 
@@ -79,12 +81,22 @@ class Shard:
         with self._writing:
             if self._changed is not None:
                 self._changed.update(ids)
-            for operation in operations:
-                self._shard.update(operation)
-            _sync_tree(self._path / str(self._generation) / "wal")
+            try:
+                for operation in operations:
+                    self._shard.update(operation)
+                _sync_tree(self._path / str(self._generation) / "wal")
+            except Exception as error:  # the engine knows no finer one
+                raise self._write_failed(error) from error
             self._logged += len(ids)
             if self._logged > _LONGEST_LOG:
                 self._flush()
+
+    def _write_failed(self, error: Exception) -> StoreFailed:
+        """The engine tells a full disk like everything else; a disk is full here when little is left of it."""
+        is_full = shutil.disk_usage(self._path).free < _LITTLE_SPACE
+        reason = "the disk is full" if is_full else str(error).splitlines()[0]
+        hint = "free some space; it goes on by itself" if is_full else "run: lookalike verify --repair"
+        return StoreFailed(f"the embedded store cannot write: {reason}", hint=hint, passes=is_full)
 
     def _flush(self) -> None:
         _sync_tree(self._path / str(self._generation))

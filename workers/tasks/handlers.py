@@ -1,5 +1,6 @@
 """The workers' side of the queue. Tasks are thin: they unpack, call the module that knows, and answer."""
 
+import errno
 import functools
 import logging
 import time
@@ -10,14 +11,15 @@ from celery import Task
 from celery.worker import state
 
 from ml.errors import LookalikeError
+from ml.storage import StorageFailed
 from workers import logs
-from workers.errors import NotFound
+from workers.errors import JobEnded, NotFound
 from workers.messages import Failure
 from workers.metrics import FAILURES, IMAGES, TASK_SECONDS
 from workers.queue import query_photos, replies
 from workers.queue.app import CHUNKS_PER_WORKER, enqueue_due_chunks
 from workers.queue.jobs import COUNTERS, MAX_ATTEMPTS, Chunk
-from workers.queue.liveness import count_living_workers, living_workers, record_canary
+from workers.queue.liveness import count_living_workers, living_workers, record_canary, server_time
 from workers.tasks import duplicates
 from workers.tasks.browse import page_of
 from workers.tasks.context import Context
@@ -26,9 +28,12 @@ from workers.tasks.reconcile import Outcome, reconcile
 from workers.tasks.search import search
 from workers.tasks.transfer import transfer
 from workers.tasks.verify import compare
+from workers.tasks.waiting import wait_or_fail
 
 logger = logging.getLogger(__name__)
 
+CANARY_EXPIRES_S = 60.0
+ADVANCE_EXPIRES_S = 4.0
 _TURN_S = 30.0  # of one message; meanwhile the broker delivers it again, which changes nothing: see claim
 
 
@@ -41,14 +46,19 @@ def register(context: Context) -> None:
     @task(name="canary")
     def canary(queue: str, sent_at: float) -> None:
         """Shows that tasks of a queue get done."""
-        waited_s = time.time() - sent_at
-        TASK_SECONDS.labels("canary", "wait").observe(max(0.0, waited_s))
+        waited_s = max(0.0, server_time(context.redis) - sent_at)
+        if waited_s > CANARY_EXPIRES_S:
+            return
+        TASK_SECONDS.labels("canary", "wait").observe(waited_s)
         record_canary(context.redis, queue, waited_s)
 
     @task(name="search", bind=True)
-    def search_task(self: Task, request: dict[str, Any], reply_to: str, sent_at: float) -> None:
+    def search_task(self: Task, request: dict[str, Any], reply_to: str, sent_at: float, timeout_s: float) -> None:
         """Ranks the gallery for one photo or image."""
-        waited_ms = round(1000 * max(0.0, time.time() - sent_at), 2)
+        waited_s = max(0.0, server_time(context.redis) - sent_at)
+        if waited_s > timeout_s:
+            return
+        waited_ms = round(1000 * waited_s, 2)
 
         def ranked() -> dict[str, Any]:
             photo = request.pop("photo")
@@ -64,12 +74,12 @@ def register(context: Context) -> None:
             _reply(context, reply_to, ranked)
 
     @task(name="browse")
-    def browse_task(request: dict[str, Any], reply_to: str, sent_at: float) -> None:
+    def browse_task(request: dict[str, Any], reply_to: str, sent_at: float, timeout_s: float) -> None:
         """Lists images of the gallery."""
         _reply(context, reply_to, lambda: page_of(context.serving, **request))
 
     @task(name="labels")
-    def labels_task(request: dict[str, Any], reply_to: str, sent_at: float) -> None:
+    def labels_task(request: dict[str, Any], reply_to: str, sent_at: float, timeout_s: float) -> None:
         """Counts images by label."""
         _reply(context, reply_to, lambda: context.serving.store.labels(context.serving.active().collection))
 
@@ -96,8 +106,10 @@ def register(context: Context) -> None:
             numbers = enqueue_due_chunks(app, context.jobs, job, workers, keep=int(has_room))
 
     @task(name="advance_publish")
-    def advance_publish(job: str) -> None:
-        """Takes the next step of a publish job."""
+    def advance_publish(job: str, sent_at: float) -> None:
+        """Takes the next step of a publish job; not when it waited until the next message was sent."""
+        if server_time(context.redis) - sent_at > ADVANCE_EXPIRES_S:
+            return
         lock = context.redis.lock(f"lookalike:advancing:{job}", timeout=120, blocking=False)
         if not lock.acquire():
             return
@@ -132,7 +144,7 @@ def _work(context: Context, chunk: Chunk) -> None:
             context.jobs.collect(chunk.job, duplicates.find(context.serving, chunk, lambda: context.jobs.renew(chunk)))
             outcome = Outcome({"done": len(chunk.items)})
         elif chunk.job.startswith(("backup-", "restore-", "migrate-")):
-            outcome = Outcome(transfer(context.serving, chunk, lambda: context.jobs.renew(chunk)))
+            outcome = Outcome(_transferred(context, chunk))
         elif chunk.items[0].startswith("prefix:"):
             counts, different = compare(context.serving, chunk)
             if chunk.params.get("repair") or "collection" in chunk.params:
@@ -152,23 +164,33 @@ def _work(context: Context, chunk: Chunk) -> None:
             )
             outcome.counts |= {"done": len(chunk.items), "failed": len(outcome.failures)}
         context.heartbeat.beat()
-    except LookalikeError as error:  # storage or store are away: nobody's fault, so it does not count
-        logger.warning("chunk %d of %s waits: %s", chunk.number, chunk.job, error.message)
+    except JobEnded:
+        return
+    except LookalikeError as error:
         FAILURES.labels(type(error).__name__).inc()
-        context.jobs.release(chunk, pause_s=3.0, forgive=True)
+        wait_or_fail(context.jobs, chunk.job, error, functools.partial(context.jobs.postpone, chunk))
         return
     except Exception as error:
         logger.exception("chunk %d of %s failed", chunk.number, chunk.job)
         if chunk.attempt == MAX_ATTEMPTS:
             _put_aside(context, chunk, f"processing it failed {MAX_ATTEMPTS} times: {error}; it was put aside")
         else:
-            context.jobs.release(chunk, pause_s=1.0, forgive=False)
+            context.jobs.release(chunk, pause_s=1.0)
         return
     if context.jobs.finish(chunk, outcome.counts, outcome.failures):
         outcome.clean_up(context.serving)
         for result in COUNTERS:
             IMAGES.labels(result).inc(outcome.counts.get(result, 0))
     TASK_SECONDS.labels(chunk.job.split("-")[0], "all").observe(time.perf_counter() - started)
+
+
+def _transferred(context: Context, chunk: Chunk) -> dict[str, int]:
+    """A full disk under an archive does not pass: nobody but the one who waits for the archive will free it."""
+    try:
+        return transfer(context.serving, chunk, lambda: context.jobs.renew(chunk))
+    except StorageFailed as error:
+        is_full = isinstance(error.__cause__, OSError) and error.__cause__.errno in (errno.ENOSPC, errno.EDQUOT)
+        raise StorageFailed(error.message, hint=error.hint, passes=error.passes and not is_full) from error
 
 
 def _put_aside(context: Context, chunk: Chunk, reason: str) -> None:

@@ -1,18 +1,20 @@
 """Housekeeping: what somebody must do now and then so that no job waits for its client or for a worker that died.
 
 Every worker process runs it; a lock in Redis lets one of them at a time do it. It enqueues what is due of every running
-job, takes publish jobs a step further, sends canaries through the queues, and drops collections that a publish which
-was stopped has left behind.
+job, takes publish jobs a step further, sends canaries through the queues, drops collections that a publish which was
+stopped has left behind, and once, when nothing else runs, compares storage with the collection.
 """
 
 import logging
 import threading
 import time
+from typing import Any
 
 import redis
 
 from workers.queue.app import QUEUES, enqueue_due_chunks
-from workers.queue.liveness import count_living_workers
+from workers.queue.jobs import PREFIXES
+from workers.queue.liveness import count_living_workers, server_time
 from workers.tasks.context import Context
 from workers.tasks.publish import abandon
 
@@ -20,6 +22,9 @@ logger = logging.getLogger(__name__)
 
 INTERVAL_S = 2.0
 CANARY_INTERVAL_S = 10.0
+_RECONCILED = "lookalike:reconciled"
+_RECONCILED_S = 24 * 3600  # with many workers, which come and go: once a day
+_DRAFT_AGE_S = 3600.0  # no write takes so long
 
 
 class Housekeeping:
@@ -27,7 +32,7 @@ class Housekeeping:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._canaries_at = 0.0
+        self._canaries_at = -CANARY_INTERVAL_S
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="housekeeping", daemon=True)
 
@@ -63,11 +68,28 @@ class Housekeeping:
             jobs.seal_abandoned(job)
             enqueue_due_chunks(app, jobs, job, workers)
             if job.startswith("publish-") and not jobs.pending(job):
-                app.send_task("advance_publish", (job,), queue="maintenance", expires=INTERVAL_S * 2)
-        if time.time() - self._canaries_at > CANARY_INTERVAL_S:
-            self._canaries_at = time.time()
+                app.send_task("advance_publish", (job, server_time(server)), queue="maintenance")
+        if time.monotonic() - self._canaries_at > CANARY_INTERVAL_S:
+            self._canaries_at = time.monotonic()
             for queue in QUEUES:
-                app.send_task("canary", (queue, time.time()), queue=queue, expires=60)
+                app.send_task("canary", (queue, server_time(server)), queue=queue)
         for entry in serving.registry.building():
             if entry.job not in running:
                 abandon(serving, entry.job)
+        if not running and server.set(_RECONCILED, self._context.worker, nx=True, ex=_RECONCILED_S):
+            self._reconcile()
+
+    def _reconcile(self) -> None:
+        """What was stored and never handed to a job, because its client or Redis died, is indexed; drafts go."""
+        swept = sum(storage.sweep_drafts(_DRAFT_AGE_S) for storage in self._context.serving.storages())
+        if swept:
+            logger.info("removed %d drafts of writes that were cut short", swept)
+        jobs = self._context.jobs
+        job = jobs.create("reconcile", {"repair": True})
+        jobs.append(job, PREFIXES, counted=False, size=16)
+        jobs.seal(job)
+
+
+def reconcile_again(server: Any) -> None:
+    """Asks for a reconciliation although one has been lately: a worker that starts owns the whole system."""
+    server.delete(_RECONCILED)

@@ -11,6 +11,7 @@ The job's `detail` holds the phase, so that any worker can take the next step af
     finish    drop collections that no rollback will need
 """
 
+import functools
 import json
 import logging
 import tempfile
@@ -21,12 +22,14 @@ from typing import Any
 import numpy as np
 
 from ml import child_process
+from ml.errors import LookalikeError
 from ml.images import UnreadableImage, decode
 from ml.model.registry import Building
 from workers.errors import NotFound
 from workers.messages import WorkerStatus
 from workers.process.serving import Live, Serving
 from workers.queue.jobs import PREFIXES, Jobs
+from workers.tasks.waiting import wait_or_fail
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +58,11 @@ def advance(serving: Serving, jobs: Jobs, workers: list[WorkerStatus], job: str)
         jobs.end(job, "failed", detail | {"reason": str(failure)})
         abandon(serving, job)
         return
+    except LookalikeError as error:
+        if not wait_or_fail(jobs, job, error, functools.partial(jobs.wait, job)):
+            abandon(serving, job)
+        return
+    jobs.go_on(job)
     if following == {"phase": "done"}:
         jobs.end(job, "done", detail | following)
     elif following is not None:
@@ -83,6 +91,7 @@ def _prepare(serving: Serving, jobs: Jobs, workers: list[WorkerStatus], job: str
 
 
 def _load(serving: Serving, jobs: Jobs, workers: list[WorkerStatus], job: str, state: dict[str, Any]) -> Step:
+    serving.live(state["model"], state["collection"])  # raises what keeps a worker from holding it
     if not workers or any(state["collection"] not in worker.holds for worker in workers):
         return None
     return _next_pass(jobs, job, state, "build")
@@ -97,10 +106,12 @@ def _build(serving: Serving, jobs: Jobs, workers: list[WorkerStatus], job: str, 
 
 def _check(serving: Serving, jobs: Jobs, workers: list[WorkerStatus], job: str, state: dict[str, Any]) -> Step:
     new = serving.live(state["model"], state["collection"])
-    missing = serving.store.count(new.collection)
+    stored = serving.store.count(new.collection)
     expected = sum(1 for _ in serving.gallery.ids())
-    if missing < expected - jobs.status(job).failed:
-        raise CheckFailed(f"the collection holds {missing} of {expected} images")
+    # Each pass counts an image that cannot be embedded once more: only those of the last one are missing rightly.
+    unreadable = jobs.status(job).failed - state.get("failed_before", 0)
+    if stored < expected - unreadable:
+        raise CheckFailed(f"the collection holds {stored} of {expected} images")
     _check_probes(serving, new)
     quality = _compare_quality(serving, new)
     if quality and quality["new"] < quality["active"] - _TOLERANCE and not state.get("force"):
@@ -146,8 +157,9 @@ _STEPS = {
 
 def _next_pass(jobs: Jobs, job: str, state: dict[str, Any], phase: str) -> Step:
     found = state.get("missing", 0) + state.get("extra", 0) + state.get("different", 0)
+    failed = jobs.status(job).failed
     jobs.append(job, PREFIXES, counted=False, size=16)
-    return {"phase": phase, "passes": state.get("passes", 0) + 1, "found_before": found}
+    return {"phase": phase, "passes": state.get("passes", 0) + 1, "found_before": found, "failed_before": failed}
 
 
 def _check_probes(serving: Serving, new: Live) -> None:

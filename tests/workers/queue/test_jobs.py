@@ -7,10 +7,10 @@ import time
 import pytest
 import redis
 
-from workers.errors import NotFound
+from workers.errors import JobEnded, NotFound
 from workers.messages import Failure
 from workers.queue.jobs import CHUNK, Jobs
-from workers.queue.liveness import worker_key
+from workers.queue.liveness import server_time, worker_key
 
 
 @pytest.fixture
@@ -118,13 +118,126 @@ def test_a_released_chunk_is_due_after_its_pause(jobs: Jobs) -> None:
     (number,) = jobs.due(job, width=1)
     chunk = jobs.claim(job, number, "a")
     assert chunk is not None
-    jobs.release(chunk, pause_s=60, forgive=True)
+    jobs.release(chunk, pause_s=60)
     assert jobs.due(job, width=1) == []
-    jobs.release(chunk, pause_s=-1, forgive=True)
+    jobs.release(chunk, pause_s=-1)
     assert jobs.due(job, width=1) == [number]
     again = jobs.claim(job, number, "a")
     assert again is not None
-    assert again.attempt == 1 - 1  # forgiven twice, claimed twice
+    assert again.attempt == 2
+
+
+def test_a_chunk_that_waits_is_put_off_for_longer_each_time_and_no_attempt_counts(
+    jobs: Jobs, queue: redis.Redis
+) -> None:
+    job = make(jobs, 5)
+    (number,) = jobs.due(job, width=1)
+    pauses = []
+    for _ in range(6):
+        chunk = jobs.claim(job, number, "a")
+        assert chunk is not None
+        assert chunk.attempt == 1
+        waited_s = jobs.postpone(chunk, "the store is away")
+        due_at = queue.zscore(f"lookalike:job:{job}:leases", str(number))
+        pauses.append(round(due_at - server_time(queue)))
+    assert pauses == [3, 6, 12, 24, 48, 60]
+    assert waited_s < 60
+    assert jobs.status(job).detail["waits_for"] == "the store is away"
+    chunk = jobs.claim(job, number, "a")
+    assert chunk is not None
+    jobs.finish(chunk, {"done": 5})
+    assert "waits_for" not in jobs.status(job).detail
+
+
+def test_a_filler_that_was_silent_opens_its_job_again(jobs: Jobs) -> None:
+    """As after Ctrl-Z for longer than housekeeping waits."""
+    job = jobs.create("index")
+    jobs.append(job, ["x"])
+    run(jobs, job)
+    jobs.seal_abandoned(job, after_s=-1)
+    assert jobs.status(job).state == "done"
+    jobs.append(job, ["y"])
+    assert jobs.status(job).state == "running"
+    assert job in jobs.running()
+    run(jobs, job)
+    assert jobs.status(job).state == "running"
+    jobs.seal(job)
+    status = jobs.status(job)
+    assert (status.state, status.total, status.added) == ("done", 2, 2)
+
+
+def test_a_filler_that_was_silent_goes_on_in_a_job_that_still_runs(jobs: Jobs) -> None:
+    job = jobs.create("index")
+    jobs.append(job, ["x"])
+    jobs.seal_abandoned(job, after_s=-1)
+    jobs.append(job, ["y"])
+    run(jobs, job)
+    assert jobs.status(job).state == "running"
+
+
+@pytest.mark.parametrize("state", ["stopped", "failed"])
+def test_nothing_is_appended_to_a_job_that_has_ended(jobs: Jobs, state: str) -> None:
+    job = jobs.create("index")
+    jobs.end(job, state)
+    with pytest.raises(JobEnded) as caught:
+        jobs.append(job, ["x"])
+    assert caught.value.state == state
+    assert jobs.status(job).total == 0
+
+
+def test_nothing_is_appended_to_a_job_that_its_filler_closed(jobs: Jobs) -> None:
+    job = jobs.create("index")
+    jobs.seal(job)
+    with pytest.raises(JobEnded, match="is closed"):
+        jobs.append(job, ["x"])
+
+
+def test_clocks_of_clients_and_workers_decide_nothing(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = time.time
+    monkeypatch.setattr(time, "time", lambda: ours() - 300)
+    job = jobs.create("index")
+    jobs.append(job, ["x"])
+    monkeypatch.setattr(time, "time", lambda: ours() + 300)
+    jobs.seal_abandoned(job)
+    (number,) = jobs.due(job, width=1)
+    assert jobs.claim(job, number, "a") is not None
+    assert jobs.due(job, width=1) == []
+    assert jobs.silent_s(job) < 60
+    assert 0 <= jobs.status(job).seconds < 60
+
+
+@pytest.mark.parametrize("how", ["last chunk", "seal", "abandoned", "end"])
+def test_every_key_of_a_job_expires_a_week_after_its_end(jobs: Jobs, queue: redis.Redis, how: str) -> None:
+    job = jobs.create("index")
+    jobs.append(job, ["x"])
+    jobs.count(job, {"failed": 1}, [Failure("y.jpg", "is empty")])
+    jobs.collect(job, [Failure("z.jpg", "found")])
+    (number,) = jobs.due(job, width=1)
+    chunk = jobs.claim(job, number, "a")
+    assert chunk is not None
+    jobs.intend(chunk, {"x": "added"})
+    jobs.postpone(chunk, "the store is away")
+    chunk = jobs.claim(job, number, "a")
+    assert chunk is not None
+    if how == "last chunk":
+        jobs.seal(job)
+    if how != "end":
+        jobs.finish(chunk, {"done": 1})
+    if how == "seal":
+        jobs.seal(job)
+    elif how == "abandoned":
+        jobs.seal_abandoned(job, after_s=-1)
+    elif how == "end":
+        jobs.end(job, "stopped")
+    left = {key: queue.ttl(key) for key in queue.keys(f"lookalike:job:{job}*")}
+    assert {f"lookalike:job:{job}", f"lookalike:job:{job}:failures", f"lookalike:job:{job}:findings"} <= set(left)
+    assert {7 * 24 * 3600 - ttl < 5 for ttl in left.values()} == {True}, left
+
+
+def test_no_key_of_a_job_expires_while_it_runs(jobs: Jobs, queue: redis.Redis) -> None:
+    job = jobs.create("index")
+    jobs.append(job, ["x"])
+    assert {queue.ttl(key) for key in queue.keys(f"lookalike:job:{job}*")} == {-1}
 
 
 def test_a_split_chunk_becomes_single_items_and_the_total_stays(jobs: Jobs) -> None:

@@ -75,7 +75,7 @@ def test_a_store_that_is_away_costs_no_attempt(context: Context, monkeypatch: py
     def reconcile(serving: Any, ids: tuple[str, ...], target: Any = None, **_: Any) -> Outcome:
         calls.append(len(ids))
         if len(calls) <= 3 * MAX_ATTEMPTS:
-            raise LookalikeError("the Qdrant server does not answer")
+            raise LookalikeError("the Qdrant server does not answer", passes=True)
         return Outcome({"added": len(ids)})
 
     monkeypatch.setattr(handlers, "reconcile", reconcile)
@@ -83,6 +83,36 @@ def test_a_store_that_is_away_costs_no_attempt(context: Context, monkeypatch: py
     run(context, job)
     status = context.jobs.status(job)
     assert (status.added, status.failed) == (10, 0)
+
+
+def test_what_does_not_pass_ends_the_job_at_once_with_its_reason(
+    context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[int] = []
+
+    def reconcile(serving: Any, ids: tuple[str, ...], target: Any = None, **_: Any) -> Outcome:
+        calls.append(len(ids))
+        raise LookalikeError("the storage refused the keys", hint="check them")
+
+    monkeypatch.setattr(handlers, "reconcile", reconcile)
+    job = start(context.jobs, [f"{n:032x}" for n in range(10)])
+    run(context, job)
+    status = context.jobs.status(job)
+    assert (status.state, len(calls)) == ("failed", 1)
+    assert status.detail["reason"] == "the storage refused the keys"
+
+
+def test_what_passes_is_not_waited_for_longer_than_the_limit(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    def reconcile(serving: Any, ids: tuple[str, ...], target: Any = None, **_: Any) -> Outcome:
+        raise LookalikeError("the Qdrant server does not answer", passes=True)
+
+    monkeypatch.setattr(handlers, "reconcile", reconcile)
+    monkeypatch.setattr("workers.tasks.waiting.LONGEST_WAIT_S", 0.0)
+    job = start(context.jobs, ["a"])
+    run(context, job)
+    status = context.jobs.status(job)
+    assert status.state == "failed"
+    assert "does not answer" in status.detail["reason"]
 
 
 class TestTurns:

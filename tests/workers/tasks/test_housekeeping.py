@@ -1,6 +1,8 @@
 """What housekeeping does for jobs whose client, filler or worker is gone."""
 
+import os
 import time
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -8,6 +10,7 @@ import pytest
 import redis
 
 from ml.model.registry import Building
+from ml.storage import open_storage
 from workers.queue.app import QUEUES
 from workers.queue.jobs import CHUNK, Jobs
 from workers.tasks import housekeeping
@@ -34,8 +37,10 @@ def sent() -> Sent:
 
 
 @pytest.fixture
-def context(queue: redis.Redis, sent: Sent) -> Context:
-    serving: Any = SimpleNamespace(registry=SimpleNamespace(building=list))
+def context(queue: redis.Redis, sent: Sent, tmp_path: Path) -> Context:
+    serving: Any = SimpleNamespace(
+        registry=SimpleNamespace(building=list), storages=lambda: (open_storage(str(tmp_path)),)
+    )
     heartbeat: Any = SimpleNamespace(worker="w")
     app: Any = sent
     return Context(app, queue, Jobs(queue), serving, heartbeat)
@@ -75,7 +80,7 @@ def test_a_publish_job_is_advanced_when_it_waits_for_no_chunk(context: Context, 
     working = context.jobs.create("publish", externally_driven=True)
     context.jobs.append(working, ["prefix:00"])
     keep_house()
-    assert sent.named("advance_publish") == [(waiting,)]
+    assert [job for job, _ in sent.named("advance_publish")] == [waiting]
 
 
 def test_a_canary_goes_through_every_queue_now_and_then(sent: Sent, keep_house: Any) -> None:
@@ -96,6 +101,31 @@ def test_what_a_stopped_publish_was_building_is_abandoned(
     monkeypatch.setattr(housekeeping, "abandon", lambda serving, job: abandoned.append(job))
     keep_house()
     assert abandoned == [stopped]
+
+
+def test_storage_and_collection_are_compared_once_when_nothing_runs(
+    context: Context, keep_house: Any, tmp_path: Path
+) -> None:
+    job = context.jobs.create("index")
+    keep_house()
+    assert context.jobs.latest("reconcile", 5) == [], "what an index job holds is its own to count"
+    context.jobs.end(job, "done")
+    fresh, old = tmp_path / f".draft-{'a' * 32}", tmp_path / "originals" / f".draft-{'b' * 32}"
+    old.parent.mkdir()
+    for draft in (fresh, old):
+        draft.write_bytes(b"half of a photo")
+    os.utime(old, (time.time() - 7200,) * 2)
+    keep_house()
+    (reconcile,) = context.jobs.latest("reconcile", 5)
+    assert context.jobs.params(reconcile.job) == {"repair": True}
+    assert fresh.exists()
+    assert not old.exists()
+    context.jobs.end(reconcile.job, "done")
+    keep_house()
+    assert len(context.jobs.latest("reconcile", 5)) == 1
+    housekeeping.reconcile_again(context.redis)
+    keep_house()
+    assert len(context.jobs.latest("reconcile", 5)) == 2
 
 
 def test_one_worker_at_a_time_keeps_house(context: Context, sent: Sent) -> None:
