@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 def jobs(console: Console, action: str, job: str | None) -> None:
     """List the jobs that run or have ended lately, or stop one: what it has done stays.
 
-    A job is long work in short pieces: indexing, labelling, deleting, a check, a backup, a publish, a training. It waits
-    for what passes, such as a server that restarts, and says so; what stays ends it as failed, with the reason.
+    A job is long work in short pieces: indexing, labelling, deleting, a check, a backup, a publish, a training.
+    It waits for what passes, such as a server that restarts, and says so; what stays ends it, with the reason.
     """
     from deploy.local.connection import connect
     from workers import settings
