@@ -12,7 +12,6 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-
 _DRAFT = re.compile(r"\.(draft-)?[0-9a-f]{32}")  # without the word in homes of 0.1.0
 
 
