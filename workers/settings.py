@@ -116,7 +116,11 @@ class Settings:
     )
     concurrency: int = _setting(16, "LOOKALIKE_CONCURRENCY", "tasks that a worker runs side by side")
     max_upload_mb: int = _setting(32, "LOOKALIKE_MAX_UPLOAD_MB", "largest accepted image, in megabytes")
-    max_megapixels: int = _setting(100, "LOOKALIKE_MAX_MEGAPIXELS", "largest accepted image, in megapixels")
+    max_megapixels: int = _setting(
+        100,
+        "LOOKALIKE_MAX_MEGAPIXELS",
+        "most megapixels to decode an image to; a JPEG may have four times as many",
+    )
     log_level: str = _setting(
         "info",
         "LOOKALIKE_LOG_LEVEL",

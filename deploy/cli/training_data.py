@@ -4,6 +4,7 @@ The word `gallery` means the photos that were indexed with a label or got one si
 `./gallery`.
 """
 
+import os
 from pathlib import Path
 
 from ml import files
@@ -26,6 +27,7 @@ def read(source: str, settings: Settings, *, split: str | None = None, on_progre
     Raises:
         BadDataset: it is none of these, or holds no labelled images.
     """
+    _follow_limits(settings)
     if source == GALLERY:
         return _gallery(settings, on_progress)
     if split is None and source.lower().endswith(".csv"):
@@ -37,10 +39,17 @@ def read_test(
     source: str | None, data: str, settings: Settings, *, on_progress: Progress | None = None
 ) -> Dataset | None:
     """The test images: those named, or the rows of a CSV that say test."""
+    _follow_limits(settings)
     if source is not None:
         return read(source, settings, split=_test_split(source), on_progress=on_progress)
     split = _test_split(data)
     return None if split is None else datasets.load(Path(data).expanduser(), split=split, on_progress=on_progress)
+
+
+def _follow_limits(settings: Settings) -> None:
+    """What indexing refuses, training refuses: `ml` and its processes read limits from the environment."""
+    names = ("LOOKALIKE_MAX_MEGAPIXELS", "LOOKALIKE_MAX_UPLOAD_MB")
+    os.environ.update({name: value for name, value in settings.environment().items() if name in names})
 
 
 def _test_split(source: str) -> str | None:

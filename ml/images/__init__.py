@@ -1,0 +1,18 @@
+"""Bytes to an image: formats, EXIF orientation, colours, limits, one error type.
+
+The bytes come from strangers. The type is read from the content, never from a name; the size is read from the header
+and checked before anything is decoded; a warning of the decoder is an error; the first frame is the image. What comes
+out is upright RGB, 8 bits a channel, in sRGB, transparent parts over white. Embedding and storage are other rooms'.
+
+    accepted.py     formats by name, limits, the error
+    reading.py      what a file's first bytes say, without decoding; formats/ holds a module for each format
+    decoding.py     probe and decode, in this process
+    pixels.py       from any mode to upright RGB; colour.py: embedded profiles
+    thumbnails.py   small copies to show
+"""
+
+from ml.images.accepted import FORMATS, FORMATS_SHOWN, ImageInfo, Limits, UnreadableImage
+from ml.images.decoding import decode, probe
+from ml.images.thumbnails import thumbnail
+
+__all__ = ["FORMATS", "FORMATS_SHOWN", "ImageInfo", "Limits", "UnreadableImage", "decode", "probe", "thumbnail"]
