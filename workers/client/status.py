@@ -48,6 +48,7 @@ def _problems(connection: QueueConnection, workers: tuple[WorkerStatus, ...], qu
         silent_s = canary_age_s(connection.redis, queue) or 0.0
         if silent_s > _SILENT_S:
             problems.append(f"no task of queue {queue} was finished for {silent_s:.0f} s: restart its workers")
+    problems += [f"the job {job} waits: {reason}" for job, reason in connection.jobs.waiting().items()]
     if queues["search"] > LONGEST_SEARCH_QUEUE:
         problems.append(f"{queues['search']} searches are waiting: add workers")
     return problems

@@ -176,6 +176,15 @@ class Jobs:
                 found.append(self.status(job))
         return found
 
+    def waiting(self) -> dict[str, str]:
+        """Running jobs that wait for something, with what each waits for."""
+        jobs = self.running()
+        with self._redis.pipeline() as pipe:
+            for job in jobs:
+                pipe.hget(_key(job), "waits_for")
+            reasons = pipe.execute()
+        return {job: reason for job, reason in zip(jobs, reasons, strict=True) if reason}
+
     def kinds(self) -> list[str]:
         """Every kind that jobs have been created of."""
         return sorted(self._redis.smembers(_KINDS))

@@ -143,10 +143,12 @@ def test_a_chunk_that_waits_is_put_off_for_longer_each_time_and_no_attempt_count
     assert pauses == [3, 6, 12, 24, 48, 60]
     assert waited_s < 60
     assert jobs.status(job).detail["waits_for"] == "the store is away"
+    assert jobs.waiting() == {job: "the store is away"}
     chunk = jobs.claim(job, number, "a")
     assert chunk is not None
     jobs.finish(chunk, {"done": 5})
     assert "waits_for" not in jobs.status(job).detail
+    assert jobs.waiting() == {}
 
 
 def test_a_filler_that_was_silent_opens_its_job_again(jobs: Jobs) -> None:

@@ -1,0 +1,140 @@
+"""A publish that meets an error: what passes is waited for, what stays ends it, and the check is as strict as ever."""
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import redis
+
+from ml.errors import BadBundle, LookalikeError
+from ml.model.registry import Building
+from ml.storage import StorageFailed
+from workers.queue.jobs import PREFIXES, Jobs
+from workers.tasks import publish
+from workers.tasks.publish import advance
+
+COLLECTION = "gallery-better-1"
+
+
+class Registry:
+    """Remembers what is being built."""
+
+    def __init__(self) -> None:
+        self.entries: list[Building] = []
+
+    def building(self) -> list[Building]:
+        return self.entries
+
+    def set_building(self, entries: list[Building]) -> None:
+        self.entries = entries
+
+    def active(self) -> None:
+        return None
+
+
+@pytest.fixture
+def jobs(queue: redis.Redis) -> Jobs:
+    return Jobs(queue)
+
+
+@pytest.fixture
+def job(jobs: Jobs) -> str:
+    job = jobs.create("publish", {"model": "better", "collection": COLLECTION}, externally_driven=True)
+    jobs.describe(job, {"phase": "prepare"})
+    return job
+
+
+def serving(live: Callable[[str, str], Any], *, stored: int = 0, images: int = 0) -> Any:
+    dropped: list[str] = []
+    return SimpleNamespace(
+        live=live,
+        registry=Registry(),
+        refresh=lambda: None,
+        store=SimpleNamespace(count=lambda collection: stored, drop=dropped.append),
+        gallery=SimpleNamespace(ids=lambda: iter(map(str, range(images)))),
+        dropped=dropped,
+    )
+
+
+def loaded(model: str, collection: str) -> Any:
+    return SimpleNamespace(model=model, collection=collection)
+
+
+@pytest.mark.parametrize("phase", ["prepare", "load"])
+def test_a_damaged_model_ends_its_publish_with_the_reason(jobs: Jobs, job: str, phase: str) -> None:
+    def damaged(model: str, collection: str) -> None:
+        raise BadBundle("model.safetensors is not what was saved")
+
+    jobs.describe(job, {"phase": phase})
+    worker = serving(damaged)
+    worker.registry.entries = [Building("better", COLLECTION, job)]
+    advance(worker, jobs, [], job)
+    status = jobs.status(job)
+    assert (status.state, status.detail["reason"]) == ("failed", "model.safetensors is not what was saved")
+    assert worker.registry.building() == []
+    assert worker.dropped == [COLLECTION]
+
+
+def test_a_storage_that_is_away_is_waited_for_and_told(jobs: Jobs, job: str) -> None:
+    answers: list[LookalikeError | None] = [StorageFailed("the storage does not answer", passes=True), None]
+
+    def live(model: str, collection: str) -> Any:
+        if error := answers.pop(0):
+            raise error
+        return loaded(model, collection)
+
+    worker = serving(live)
+    advance(worker, jobs, [], job)
+    assert jobs.status(job).state == "running"
+    assert jobs.waiting() == {job: "the storage does not answer"}
+    advance(worker, jobs, [], job)
+    assert jobs.waiting() == {}
+    assert jobs.status(job).detail["phase"] == "load"
+
+
+def test_a_storage_that_stays_away_ends_the_publish(jobs: Jobs, job: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(model: str, collection: str) -> None:
+        raise StorageFailed("the storage does not answer", passes=True)
+
+    monkeypatch.setattr("workers.tasks.waiting.LONGEST_WAIT_S", 0.0)
+    advance(serving(away), jobs, [], job)
+    assert jobs.status(job).state == "failed"
+
+
+def test_a_photo_that_fails_in_every_pass_excuses_one_missing_point(jobs: Jobs, job: str) -> None:
+    """Its failures add up in the job's record; the check looks at those of the last pass."""
+
+    def check(stored: int) -> str:
+        jobs.describe(job, {"phase": "check", "failed_before": 2}, failed=3)
+        advance(serving(loaded, stored=stored, images=10), jobs, [], job)
+        return jobs.status(job).state
+
+    assert check(stored=8) == "failed"
+
+
+def test_the_pass_remembers_how_many_had_failed_before_it(jobs: Jobs, job: str) -> None:
+    jobs.describe(job, {"phase": "load"}, failed=2)
+    worker: Any = SimpleNamespace(holds=(COLLECTION,))
+    advance(serving(loaded), jobs, [worker], job)
+    status = jobs.status(job)
+    assert status.detail["failed_before"] == 2
+    assert jobs.pending(job) == len(PREFIXES) // 16
+
+
+def test_the_quality_gate_refuses_a_worse_model_unless_forced(
+    jobs: Jobs, job: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publish, "_check_probes", lambda serving, new: None)
+    monkeypatch.setattr(publish, "_compare_quality", lambda serving, new: {"new": 0.5, "active": 0.6})
+    jobs.describe(job, {"phase": "check"})
+    advance(serving(loaded), jobs, [], job)
+    status = jobs.status(job)
+    assert status.state == "failed"
+    assert "0.500, the active model's is 0.600" in status.detail["reason"]
+    forced = jobs.create(
+        "publish", {"model": "better", "collection": COLLECTION, "force": True}, externally_driven=True
+    )
+    jobs.describe(forced, {"phase": "check"})
+    advance(serving(loaded), jobs, [], forced)
+    assert jobs.status(forced).detail["phase"] == "switch"
