@@ -8,7 +8,7 @@ import dataclasses
 import types
 import typing
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 
 @dataclass(frozen=True)
@@ -211,3 +211,55 @@ class SystemStatus(Message):
     queues: dict[str, int]
     workers: tuple[WorkerStatus, ...]
     settings: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class TrainRequest(Message):
+    """A training to perform: what `lookalike train` takes, with its defaults.
+
+    `data` and `test` name a folder, a CSV, or the word gallery. `config` changes fields of the preset's
+    ml.training.config.TrainConfig. `gpus` is None for what the machine has.
+    """
+
+    kind: ClassVar[str] = "train"
+
+    data: str
+    test: str | None = None
+    preset: str = "accurate"
+    config: dict[str, Any] = field(default_factory=dict)
+    workers: int = 1
+    gpus: int | None = None
+    resume: bool = False
+    publish: bool = False
+
+
+@dataclass(frozen=True)
+class SweepRequest(Message):
+    """A sweep to perform: what `lookalike sweep` takes, with its defaults.
+
+    `grid` holds hyper-parameters as `name=value,value`, `space` names a TOML file of the same; none: the default space.
+    `search` is grid, random, optuna, or None for what suits the space. `resume` names a sweep to go on with.
+    """
+
+    kind: ClassVar[str] = "sweep"
+
+    data: tuple[str, ...] = ()
+    test: str | None = None
+    grid: tuple[str, ...] = ()
+    space: str | None = None
+    search: str | None = None
+    scheduler: str = "asha"
+    trials: int | None = None
+    repeats: int = 1
+    preset: str = "accurate"
+    config: dict[str, Any] = field(default_factory=dict)
+    workers: int = 1
+    gpus: int | None = None
+    resume: str | None = None
+    refit: bool = False
+    publish: bool = False
+
+
+TRAINING_REQUESTS: dict[str, type[TrainRequest] | type[SweepRequest]] = {
+    request.kind: request for request in (TrainRequest, SweepRequest)
+}

@@ -35,14 +35,14 @@ def evaluate(
     MODEL is a name that `lookalike models` lists, the word active, or a folder that holds a model. DATA is as for
     `lookalike train`.
     """
-    from deploy.cli import training_data
     from ml.evaluation.evaluate import evaluate as run
     from workers import settings
+    from workers.trainer.data import read_test
 
     current = settings.load()
     with Phases(console) as phases:
         folders = [_folder(name, current) for name in (model, *compare)]
-        images = training_data.read_test(data, data, current, on_progress=phases.show)
+        images = read_test(data, data, current, on_progress=phases.show)
         assert images is not None  # DATA itself is given
         found = [
             run(

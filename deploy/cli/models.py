@@ -10,6 +10,7 @@ from deploy.cli.console import Console, Phases, command, table
 if TYPE_CHECKING:
     from workers.client import Client
     from workers.messages import JobStatus
+    from workers.settings import Settings
 
 
 @command("remove", example="lookalike models remove grocery-20261124-v2")
@@ -111,16 +112,18 @@ def publish_and_follow(console: Console, client: "Client", model: str, *, force:
     Raises:
         LookalikeError: it was not switched to; the message says why.
     """
-    from ml.errors import LookalikeError
-
-    job = client.publish(model, force=force)
     with Phases(console) as phases:
-        for now in client.follow(job):
-            phases.show(f"{model}: {now.doing}", now.done, now.total)
-    if now.state != "done":
-        reason = now.detail.get("reason", f"the job was {now.state}")
-        raise LookalikeError(f"{model} is not published: {reason}", hint="the model before it goes on answering")
+        now = client.publish_and_wait(model, force=force, on_progress=phases.show)
     return _report(client, now)
+
+
+def connect_and_publish(console: Console, settings: "Settings", model: str) -> dict[str, Any]:
+    """The same with the system of these settings, which is started for that time where none runs."""
+    from deploy.local.connection import connect
+    from workers.client import Client
+
+    with connect(settings, say=console.step) as connected:
+        return publish_and_follow(console, Client(connected), model)
 
 
 def _report(client: "Client", now: "JobStatus") -> dict[str, Any]:

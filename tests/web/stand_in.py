@@ -24,7 +24,9 @@ from workers.messages import (
     LabelCount,
     Result,
     SearchResult,
+    SweepRequest,
     SystemStatus,
+    TrainRequest,
     WorkerStatus,
 )
 from workers.metrics import REGISTRY
@@ -158,10 +160,10 @@ class StandInClient:
             raise Refused("there is nothing to roll back to")
         self.now, self.earlier = self.earlier, self.now
 
-    def _train(self, kind: str, arguments: Sequence[str]) -> str:
+    def _train(self, request: TrainRequest | SweepRequest) -> str:
         self._answering()
-        self.asked.append({"kind": kind, "arguments": list(arguments)})
-        job = self._note(kind, 12, 0, [])
+        self.asked.append({"training": request})
+        job = self._note(request.kind, 12, 0, [])
         self._jobs[job] = dataclasses.replace(self._jobs[job], detail={"model": "better", "held_out_map@r": 0.805})
         return job
 

@@ -7,6 +7,7 @@ import pytest
 
 from tests.web.conftest import keep
 from tests.web.stand_in import photo
+from workers.messages import SweepRequest, TrainRequest
 
 
 def csrf_token(browser, path="/"):
@@ -240,20 +241,20 @@ class TestModels:
         assert 'name="how"' not in page
 
     @pytest.mark.parametrize(
-        "fields, kind, arguments",
+        "fields, training",
         [
-            ({"how": "accurate"}, "train", ["gallery", "--preset", "accurate"]),
-            ({"how": "fast", "publish": "1"}, "train", ["gallery", "--preset", "fast", "--publish"]),
-            ({"how": "sweep", "trials": "5"}, "sweep", ["gallery", "--trials", "5"]),
-            ({"how": "sweep", "trials": "1000000"}, "sweep", ["gallery", "--trials", "200"]),
-            ({"how": "sweep", "trials": "many"}, "sweep", ["gallery", "--trials", "12"]),
+            ({"how": "accurate"}, TrainRequest("gallery", preset="accurate")),
+            ({"how": "fast", "publish": "1"}, TrainRequest("gallery", preset="fast", publish=True)),
+            ({"how": "sweep", "trials": "5"}, SweepRequest(("gallery",), trials=5)),
+            ({"how": "sweep", "trials": "1000000"}, SweepRequest(("gallery",), trials=200)),
+            ({"how": "sweep", "trials": "many"}, SweepRequest(("gallery",), trials=12)),
         ],
     )
-    def test_the_form_starts_a_run_and_shows_its_job(self, browser, workers_side, labelled, fields, kind, arguments):
+    def test_the_form_starts_a_run_and_shows_its_job(self, browser, workers_side, labelled, fields, training):
         answer = post(browser, "/models/train", **fields)
         assert answer.status_code == 302
-        assert workers_side.asked[-1] == {"kind": kind, "arguments": arguments}
-        assert kind.capitalize() in browser.get(answer.headers["Location"]).text
+        assert workers_side.asked[-1] == {"training": training}
+        assert training.kind.capitalize() in browser.get(answer.headers["Location"]).text
 
     def test_a_finished_training_shows_its_figures_and_can_be_published(self, browser, labelled):
         job = post(browser, "/models/train", how="fast").headers["Location"]
@@ -272,7 +273,7 @@ class TestModels:
 
     def test_another_way_to_train_is_refused(self, browser, workers_side, labelled):
         assert post(browser, "/models/train", how="--resume").status_code == 409
-        assert not [asked for asked in workers_side.asked if "kind" in asked]
+        assert not [asked for asked in workers_side.asked if "training" in asked]
 
     def test_a_model_is_published_and_rolled_back(self, browser, workers_side):
         assert post(browser, "/models/publish", model="better").status_code == 302

@@ -5,6 +5,7 @@ from flask.typing import ResponseReturnValue
 
 from web.backend import client
 from workers.client import Refused
+from workers.messages import SweepRequest, TrainRequest
 
 blueprint = Blueprint("models", __name__)
 
@@ -37,12 +38,13 @@ def page() -> ResponseReturnValue:
 def train() -> ResponseReturnValue:
     """Starts a training or a sweep on the labelled gallery, and shows its job."""
     how = request.form.get("how", "")
-    publish = ["--publish"] if request.form.get("publish") else []
+    publish = bool(request.form.get("publish"))
     if how == "sweep":
         trials = request.form.get("trials", 12, type=int)
-        job = client().trainings.start("sweep", ["gallery", "--trials", str(min(max(2, trials), MAX_TRIALS)), *publish])
+        trials = min(max(2, trials), MAX_TRIALS)
+        job = client().trainings.start(SweepRequest(("gallery",), trials=trials, publish=publish))
     elif how in PRESETS:
-        job = client().trainings.start("train", ["gallery", "--preset", how, *publish])
+        job = client().trainings.start(TrainRequest("gallery", preset=how, publish=publish))
     else:
         raise Refused("there is no such way to train", hint="choose fast, accurate or sweep")
     return redirect(url_for("system.job", job_id=job))

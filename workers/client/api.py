@@ -6,7 +6,7 @@ in line. A call that needs a worker raises Unavailable when none answers.
 
 import contextlib
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from ml.errors import LookalikeError
@@ -16,10 +16,11 @@ from workers.client.connection import QueueConnection
 from workers.client.index_job import OpenJob
 from workers.client.rpc import RpcClient
 from workers.client.status import system_status
-from workers.client.training import KINDS, Trainings
+from workers.client.training import Trainings
 from workers.errors import Busy, Refused, Unavailable
 from workers.gallery import Added, Gallery
 from workers.messages import (
+    TRAINING_REQUESTS,
     Failure,
     GalleryImage,
     JobStatus,
@@ -214,6 +215,28 @@ class Client:
             self.jobs.describe(job, params | {"phase": "prepare"})
         return job
 
+    def publish_and_wait(
+        self, model: str, *, force: bool = False, on_progress: Callable[[str, int, int], None] | None = None
+    ) -> JobStatus:
+        """Publishes a model, and returns the finished job once searches are switched over.
+
+        Args:
+            model: a registered one.
+            force: as for `publish`.
+            on_progress: called with a phase, and how much of how much of it is done.
+
+        Raises:
+            LookalikeError: it was not switched to; the message says why. Further errors are those of `publish`.
+        """
+        job = self.publish(model, force=force)
+        for status in self.follow(job):
+            if on_progress:
+                on_progress(f"{model}: {status.doing}", status.done, status.total)
+        if status.state != "done":
+            reason = status.detail.get("reason", f"the job was {status.state}")
+            raise LookalikeError(f"{model} is not published: {reason}", hint="the model before it goes on answering")
+        return status
+
     def rollback(self) -> tuple[Active, str]:
         """Switches back to what was active before and starts a job that adds what has been indexed since.
 
@@ -237,7 +260,7 @@ class Client:
     def job(self, job: str) -> JobStatus:
         """How far a job is. Raises NotFound."""
         with self.connection.errors_reported():
-            return self.trainings.status(job) if job.startswith(KINDS) else self.jobs.status(job)
+            return self.trainings.status(job) if job.startswith(tuple(TRAINING_REQUESTS)) else self.jobs.status(job)
 
     def running(self) -> list[JobStatus]:
         """Jobs that have not ended, the longest running first."""

@@ -1,44 +1,32 @@
 """Trainings and sweeps that are started from outside a terminal: by the portal, or by any other client.
 
-No task waits for them. On one machine each is a child process that runs the command line's `train` or `sweep`; where
-RAY_ADDRESS names a cluster it is a job of that cluster. Either way the process itself reports to a job record, which
-the portal shows like every other job: how far it is, how it ended, and that it was silent too long. Ending the record
-stops the process, wherever it runs; so does a queue that stays away, because nobody could know of the run any more.
+No task waits for them. The request stands in a job record, and a process of its own, `python -m workers.trainer JOB`,
+performs it: a child process on one machine, a job of the cluster where RAY_ADDRESS names one. Either way that process
+reports to the record, which the portal shows like every other job: how far it is, how it ended, and that it had no
+heartbeat for too long. Ending the record stops the process, wherever it runs.
 """
 
 import contextlib
 import importlib.util
 import json
-import logging
 import os
 import shlex
-import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
-
-import redis
 
 from ml.errors import LookalikeError
 from workers.errors import NotFound, Refused, Unavailable
-from workers.messages import JobStatus
+from workers.messages import JobStatus, SweepRequest, TrainRequest
 from workers.queue.jobs import Jobs
 from workers.settings import Settings
 
-logger = logging.getLogger(__name__)
-
-KINDS = ("train", "sweep")
-_BEAT_S = 2.0
-SILENT_S = 60.0  # without a sign of life, a run counts as dead; a start on a busy machine takes half of that
-
-Tell = Callable[[dict[str, Any]], None]
+SILENT_S = 60.0  # without a heartbeat, a run counts as dead; a start on a busy machine takes half of that
 
 
 class Trainings:
@@ -48,35 +36,25 @@ class Trainings:
         self._settings = settings
         self._jobs = jobs
 
-    def start(self, kind: str, arguments: Sequence[str]) -> str:
-        """Starts a run and returns its job's id at once.
-
-        Args:
-            kind: train or sweep.
-            arguments: of the command, as a person would type them: `["gallery", "--preset", "fast", "--publish"]`.
+    def start(self, request: TrainRequest | SweepRequest) -> str:
+        """Starts a run and returns its job's id at once. What is wrong with the request, the job says.
 
         Raises:
             Refused: neither PyTorch nor a cluster is here.
             Unavailable: the cluster takes no job.
-            LookalikeError: there is no such kind, or an argument is ours to set.
         """
-        if kind not in KINDS:
-            raise LookalikeError(f"there is no {kind!r} to start", hint="use train or sweep")
-        if any(argument.split("=")[0] in ("--job", "--json", "--debug") for argument in arguments):
-            raise LookalikeError("--job, --json and --debug cannot be given", hint="leave them out")
         if not self.can_start():
             raise Refused(
                 "this machine has no PyTorch to train with",
                 hint="start trainings where workers run, or set RAY_ADDRESS to a cluster that trains",
             )
-        job = self._jobs.create(kind, {"arguments": list(arguments)}, externally_driven=True)
+        job = self._jobs.create(request.kind, request.to_json(), externally_driven=True)
         self._jobs.describe(job, {"phase": "starting"})
-        command = ["-m", "deploy.cli", kind, *arguments, "--json", "--job", job]
         try:
             if self._settings.ray_address:
-                self._submit(job, command)
+                self._submit(job)
             else:
-                self._spawn(job, command)
+                self._spawn(job)
         except (OSError, LookalikeError) as error:
             self._jobs.end(job, "failed", {"reason": str(error)})
             raise
@@ -90,7 +68,7 @@ class Trainings:
         """How far a run is; one that has been silent too long has failed. Raises NotFound."""
         status = self._jobs.status(job)
         if not status.is_finished and self._jobs.silent_s(job) > SILENT_S:
-            reason = "its process gives no sign of life"
+            reason = f"no heartbeat of its process for {SILENT_S:.0f} s"
             self._jobs.end(job, "failed", status.detail | {"reason": reason})
             return self._jobs.status(job)
         return status
@@ -112,12 +90,12 @@ class Trainings:
         """Where a run on this machine logs."""
         return self._settings.home / "runs" / "logs" / f"{job}.log"
 
-    def _spawn(self, job: str, command: Sequence[str]) -> None:
+    def _spawn(self, job: str) -> None:
         log = self.log(job)
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("wb") as file:
             process = subprocess.Popen(
-                [sys.executable, *command],
+                [sys.executable, *_program(job)],
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=file,
@@ -142,17 +120,17 @@ class Trainings:
             reason = next((line for line in reversed(lines) if line.startswith("error: ")), f"it ended with {ended}")
             self._jobs.end(job, "failed", status.detail | {"reason": reason.removeprefix("error: ")})
 
-    def _submit(self, job: str, command: Sequence[str]) -> None:
+    def _submit(self, job: str) -> None:
         """Over HTTP, as Ray's Jobs API describes it: the portal has no Ray."""
         environment = {name: value for name, value in self._settings.environment().items() if name != "RAY_ADDRESS"}
-        wanted = {
-            "entrypoint": shlex.join(["python", *command]),
+        submission = {
+            "entrypoint": shlex.join(["python", *_program(job)]),
             "submission_id": job,
             "runtime_env": {"env_vars": environment},
         }
         request = urllib.request.Request(  # noqa: S310 - the operator's own address
             f"{_jobs_address(self._settings.ray_address)}/api/jobs/",
-            json.dumps(wanted).encode(),
+            json.dumps(submission).encode(),
             {"Content-Type": "application/json", **_authorization()},
         )
         try:
@@ -163,6 +141,10 @@ class Trainings:
                 f"the Ray cluster at {urlsplit(request.full_url).netloc} takes no job: {error}",
                 hint="its dashboard must run, be reachable and know the token",
             ) from error
+
+
+def _program(job: str) -> list[str]:
+    return ["-m", "workers.trainer", job]
 
 
 def _authorization() -> dict[str, str]:
@@ -181,72 +163,3 @@ def _jobs_address(address: str) -> str:
         return address
     host = urlsplit(address if "://" in address else f"//{address}").hostname or "127.0.0.1"
     return f"http://{host}:8265"
-
-
-@contextlib.contextmanager
-def reporting_to(settings: Settings, job: str | None) -> Iterator[Tell]:
-    """In the process that trains: yields a function that puts what it is given into the job record.
-
-    The record ends with the block: done, failed with the reason, or stopped. When someone ends the record before, this
-    process is interrupted as by Ctrl-C. Without a job nothing is reported.
-
-    Args:
-        settings: where the record is.
-        job: id of the record.
-    """
-    if job is None:
-        yield lambda detail: None
-        return
-    from workers.queue.app import connect_redis
-
-    jobs = Jobs(connect_redis(settings))
-    detail: dict[str, Any] = {"phase": "reading", "host": socket.gethostname(), "pid": os.getpid()}
-    ended = threading.Event()
-
-    def tell(news: dict[str, Any]) -> None:
-        detail.update(news)
-        counters = {name: int(news[name]) for name in ("done", "total") if name in news}
-        try:
-            if not jobs.status(job).is_finished:
-                jobs.describe(job, {k: v for k, v in detail.items() if k not in counters}, **counters)
-        except redis.RedisError as error:  # the queue may be restarting
-            logger.warning("the job record cannot be written: %s", error)
-
-    def beat() -> None:
-        heard_at = time.monotonic()
-        while not ended.wait(_BEAT_S):
-            try:
-                jobs.touch(job)
-                is_wanted = not jobs.status(job).is_finished
-                heard_at = time.monotonic()
-            except redis.RedisError:
-                is_wanted = time.monotonic() - heard_at < SILENT_S
-            if not is_wanted:
-                os.kill(os.getpid(), signal.SIGINT)
-                return
-
-    jobs.touch(job)
-    tell({})
-    threading.Thread(target=beat, name="job-record", daemon=True).start()
-    try:
-        yield tell
-    except KeyboardInterrupt:
-        _end(jobs, job, "stopped", detail)
-        raise
-    except BaseException as error:
-        message = error.message if isinstance(error, LookalikeError) else f"{type(error).__name__}: {error}"
-        _end(jobs, job, "failed", detail | {"reason": message})
-        raise
-    else:
-        _end(jobs, job, "done", detail)
-    finally:
-        ended.set()
-
-
-def _end(jobs: Jobs, job: str, state: str, detail: dict[str, Any]) -> None:
-    """Ends a record that nobody has ended before."""
-    try:
-        if not jobs.status(job).is_finished:
-            jobs.end(job, state, {k: v for k, v in detail.items() if k not in ("done", "total")})
-    except redis.RedisError as error:
-        logger.warning("the job record cannot be closed: %s", error)

@@ -2,8 +2,6 @@
 
 import dataclasses
 import os
-import subprocess
-import sys
 import threading
 import time
 
@@ -13,7 +11,8 @@ from werkzeug.serving import make_server
 
 from ml.errors import LookalikeError
 from workers import settings
-from workers.client.training import SILENT_S, Trainings, reporting_to
+from workers.client.training import SILENT_S, Trainings
+from workers.messages import TrainRequest
 from workers.queue.jobs import Jobs
 
 
@@ -29,7 +28,7 @@ def jobs(queue):
 
 def test_a_run_that_cannot_work_ends_failed_with_the_reason(current, jobs, tmp_path):
     trainings = Trainings(current, jobs)
-    job = trainings.start("train", [str(tmp_path / "nowhere"), "--preset", "fast"])
+    job = trainings.start(TrainRequest(str(tmp_path / "nowhere"), preset="fast"))
     *_, last = trainings.follow(job)
     assert last.state == "failed"
     assert "there is no" in last.detail["reason"]
@@ -38,7 +37,7 @@ def test_a_run_that_cannot_work_ends_failed_with_the_reason(current, jobs, tmp_p
 
 def test_stopping_a_run_ends_its_process(current, jobs, demo_photos):
     trainings = Trainings(current, jobs)
-    job = trainings.start("train", [str(demo_photos), "--epochs", "500", "--train-px", "64", "--test-px", "64"])
+    job = trainings.start(TrainRequest(str(demo_photos), config={"epochs": 500, "train_px": 64, "test_px": 64}))
     for status in trainings.follow(job):
         if pid := status.detail.get("pid"):
             trainings.stop(job)
@@ -51,38 +50,12 @@ def test_stopping_a_run_ends_its_process(current, jobs, demo_photos):
     assert trainings.status(job).state == "stopped"
 
 
-def test_a_block_that_ends_well_ends_the_record_so(current, jobs):
-    job = jobs.create("train", externally_driven=True)
-    with reporting_to(current, job) as tell:
-        tell({"phase": "training", "done": 3, "total": 12, "map@r": 0.5})
-        status = jobs.status(job)
-        assert (status.done, status.total, status.detail["map@r"]) == (3, 12, 0.5)
-    assert jobs.status(job).state == "done"
-
-
-def test_a_block_that_fails_says_why(current, jobs):
-    job = jobs.create("train", externally_driven=True)
-    with pytest.raises(LookalikeError), reporting_to(current, job):
-        raise LookalikeError("the disk is full")
-    assert jobs.status(job).state == "failed"
-    assert jobs.status(job).detail["reason"] == "the disk is full"
-
-
-def test_a_run_without_a_sign_of_life_counts_as_dead(current, jobs, queue):
+def test_a_run_without_a_heartbeat_counts_as_dead(current, jobs, queue):
     job = jobs.create("sweep", externally_driven=True)
     queue.hset(f"lookalike:job:{job}", "touched_at", time.time() - SILENT_S - 1)
     status = Trainings(current, jobs).status(job)
     assert status.state == "failed"
-    assert "no sign of life" in status.detail["reason"]
-
-
-def test_only_trainings_and_sweeps_can_be_started_and_not_with_our_own_options(current, jobs):
-    trainings = Trainings(current, jobs)
-    with pytest.raises(LookalikeError, match="no 'delete'"):
-        trainings.start("delete", [])
-    with pytest.raises(LookalikeError, match="--job"):
-        trainings.start("train", ["gallery", "--job=other"])
-    assert jobs.running() == []
+    assert "no heartbeat of its process for 60 s" in status.detail["reason"]
 
 
 @pytest.fixture
@@ -109,11 +82,12 @@ def test_with_a_cluster_a_run_is_a_job_of_it(current, jobs, cluster, tmp_path, m
     (tmp_path / "token").write_text("of-the-cluster\n")
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "token"))
     trainings = Trainings(dataclasses.replace(current, ray_address="trainer:6379"), jobs)
-    job = trainings.start("train", ["gallery", "--preset", "fast"])
-    ((wanted, headers),) = cluster
-    assert wanted["submission_id"] == job
-    assert wanted["entrypoint"] == f"python -m deploy.cli train gallery --preset fast --json --job {job}"
-    environment = wanted["runtime_env"]["env_vars"]
+    job = trainings.start(TrainRequest("gallery", preset="fast"))
+    ((submission, headers),) = cluster
+    assert submission["submission_id"] == job
+    assert submission["entrypoint"] == f"python -m workers.trainer {job}"
+    assert TrainRequest.from_json(jobs.params(job)) == TrainRequest("gallery", preset="fast")
+    environment = submission["runtime_env"]["env_vars"]
     assert environment["LOOKALIKE_REDIS_URL"] == current.redis_url
     assert "RAY_ADDRESS" not in environment
     assert headers["Authorization"] == "Bearer of-the-cluster"
@@ -124,29 +98,8 @@ def test_a_cluster_that_does_not_answer_is_said_and_the_record_ends(current, job
     monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "http://127.0.0.1:9")
     trainings = Trainings(dataclasses.replace(current, ray_address="trainer:6379"), jobs)
     with pytest.raises(LookalikeError, match="takes no job"):
-        trainings.start("train", ["gallery"])
+        trainings.start(TrainRequest("gallery"))
     assert jobs.running() == []
-
-
-def test_a_run_ends_when_the_queue_stays_away(current, tmp_path):
-    """It would count as dead by then; nobody could follow or stop it."""
-    code = f"""
-import time
-import workers.client.training as training
-from workers import settings
-training.SILENT_S, training._BEAT_S = 0.5, 0.1
-current = settings.load({{"LOOKALIKE_HOME": {str(tmp_path)!r}, "LOOKALIKE_REDIS_URL": {current.redis_url!r}}})
-training.Jobs.touch = lambda *_: (_ for _ in ()).throw(training.redis.ConnectionError("away")) if touched else None
-touched = []
-from workers.queue.app import connect_redis
-job = training.Jobs(connect_redis(current)).create("train", externally_driven=True)
-with training.reporting_to(current, job) as tell:
-    touched.append(True)
-    time.sleep(60)
-"""
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=50)
-    assert ended.returncode != 0
-    assert "KeyboardInterrupt" in ended.stderr
 
 
 def _is_running(pid: int) -> bool:

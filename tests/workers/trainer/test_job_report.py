@@ -1,0 +1,108 @@
+"""A run's job record tells how far it is and how it ended, and ending the record ends the run."""
+
+import dataclasses
+import subprocess
+import sys
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import redis
+
+from ml.errors import LookalikeError
+from workers import settings
+from workers.queue.jobs import Jobs
+from workers.settings import Settings
+from workers.trainer.job_report import JobReport, reporting_to
+
+
+@pytest.fixture
+def jobs(queue: redis.Redis) -> Jobs:
+    return Jobs(queue)
+
+
+@pytest.fixture
+def job(jobs: Jobs) -> str:
+    return jobs.create("train", externally_driven=True)
+
+
+@pytest.fixture
+def current(queue_url: str, tmp_path: Any) -> Settings:
+    return dataclasses.replace(settings.load({"LOOKALIKE_HOME": str(tmp_path)}), redis_url=queue_url)
+
+
+def test_a_run_that_ends_well_ends_the_record_so(jobs: Jobs, job: str) -> None:
+    with reporting_to(jobs, job) as report:
+        report.update(3, 12, phase="training", figure=0.5)
+        status = jobs.status(job)
+        assert (status.done, status.total, status.detail["figure"]) == (3, 12, 0.5)
+    status = jobs.status(job)
+    assert (status.state, status.done, status.total) == ("done", 3, 12)
+
+
+def test_a_run_that_fails_says_why(jobs: Jobs, job: str) -> None:
+    with pytest.raises(LookalikeError), reporting_to(jobs, job):
+        raise LookalikeError("the disk is full")
+    assert jobs.status(job).state == "failed"
+    assert jobs.status(job).detail["reason"] == "the disk is full"
+
+
+def test_epochs_and_phases_are_in_the_record(jobs: Jobs, job: str) -> None:
+    report = JobReport(jobs, job)
+    report.progress("decoding", 1, 48)
+    assert jobs.status(job).detail["phase"] == "decoding"
+    epoch: Any = SimpleNamespace(epoch=2, epochs=6, map_at_r=0.7)
+    report.epoch(epoch)
+    epoch.map_at_r = float("nan")
+    assert (jobs.status(job).done, jobs.status(job).total) == (2, 6)
+    assert jobs.status(job).detail["held_out_map@r"] == 0.7
+    report.epoch(epoch)
+    assert jobs.status(job).detail["held_out_map@r"] is None
+
+
+def test_trials_are_in_the_record_with_the_best_so_far(jobs: Jobs, job: str, tmp_path: Any) -> None:
+    trials = {str(n): SimpleNamespace(state=state) for n, state in enumerate(("done", "failed", "running"))}
+    ranked = [SimpleNamespace(done=1, settings={"lr": 1e-3}, map_at_r=0.8), SimpleNamespace(done=0)]
+    record: Any = SimpleNamespace(trials=trials, settings=lambda: ranked, directory=tmp_path / "grocery")
+    plan: Any = SimpleNamespace(trials=4, repeats=2)
+    JobReport(jobs, job).trials(record, plan)
+    status = jobs.status(job)
+    assert (status.done, status.total) == (2, 8)
+    assert status.detail["best"] == {"settings": {"lr": 1e-3}, "map@r": 0.8}
+    assert status.detail["sweep"] == "grocery"
+
+
+def test_a_record_that_somebody_ended_stays_as_it_is(jobs: Jobs, job: str) -> None:
+    with reporting_to(jobs, job) as report:
+        jobs.end(job, "stopped")
+        report.update(phase="training")
+    assert jobs.status(job).state == "stopped"
+    assert jobs.status(job).detail["phase"] == "reading"
+
+
+def test_a_run_ends_when_the_queue_stays_away(current: Settings) -> None:
+    """It would count as dead by then; nobody could follow or stop it."""
+    code = f"""
+import time
+import redis
+from workers import settings
+from workers.queue.app import connect_redis
+from workers.queue.jobs import Jobs
+from workers.trainer import job_report
+
+class QueueThatGoesAway(Jobs):
+    is_away = False
+
+    def touch(self, job):
+        if self.is_away:
+            raise redis.ConnectionError("away")
+
+job_report.SILENT_S, job_report._BEAT_S = 0.5, 0.1
+jobs = QueueThatGoesAway(connect_redis(settings.load({current.environment()!r})))
+with job_report.reporting_to(jobs, jobs.create("train", externally_driven=True)):
+    jobs.is_away = True
+    time.sleep(60)
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=50)
+    assert ended.returncode != 0
+    assert "KeyboardInterrupt" in ended.stderr

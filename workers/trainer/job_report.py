@@ -1,0 +1,124 @@
+"""A run's report into its job record, and the record's end.
+
+A thread writes a heartbeat while the run goes on. When someone ends the record, the run is interrupted as by Ctrl-C; so
+it is when the queue stays away, because nobody could know of the run any more.
+"""
+
+import contextlib
+import logging
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import redis
+
+from ml.errors import LookalikeError
+from workers.client.training import SILENT_S
+from workers.queue.jobs import Jobs
+from workers.trainer.report import Report
+
+if TYPE_CHECKING:
+    from ml.sweeps.record import Record
+    from ml.sweeps.run import SweepPlan
+    from ml.training.finetune import EpochReport
+
+logger = logging.getLogger(__name__)
+
+_BEAT_S = 2.0
+
+
+class JobReport(Report):
+    """Puts what it is given into a job record, and lines that people want to keep into the log."""
+
+    def __init__(self, jobs: Jobs, job: str) -> None:
+        self._jobs, self._job = jobs, job
+        self.detail: dict[str, Any] = {"phase": "reading", "host": socket.gethostname(), "pid": os.getpid()}
+        self.update()
+
+    def progress(self, phase: str, done: int, total: int) -> None:
+        if phase != self.detail["phase"]:
+            self.update(phase=phase)
+
+    def step(self, line: str) -> None:
+        logger.info(line)
+        self.update(phase=line)
+
+    def say(self, line: str) -> None:
+        logger.info(line)
+
+    def epoch(self, epoch: "EpochReport") -> None:
+        held_out = None if epoch.map_at_r != epoch.map_at_r else epoch.map_at_r
+        self.update(epoch.epoch, epoch.epochs, **{"held_out_map@r": held_out})
+
+    def trials(self, record: "Record", plan: "SweepPlan") -> None:
+        done = sum(trial.state != "running" for trial in record.trials.values())
+        ranked = [setting for setting in record.settings() if setting.done]
+        best = {"settings": ranked[0].settings, "map@r": ranked[0].map_at_r} if ranked else None
+        self.update(done, plan.trials * plan.repeats, phase="trials", sweep=record.directory.name, best=best)
+
+    def update(self, done: int | None = None, total: int | None = None, **facts: Any) -> None:
+        """Adds facts to the record's detail, and sets how far it is. A queue that is away is no reason to stop."""
+        self.detail |= facts
+        counters = {name: count for name, count in (("done", done), ("total", total)) if count is not None}
+        try:
+            if not self._jobs.status(self._job).is_finished:
+                self._jobs.describe(self._job, self.detail, **counters)
+        except redis.RedisError as error:
+            logger.warning("the job record cannot be written: %s", error)
+
+
+@contextlib.contextmanager
+def reporting_to(jobs: Jobs, job: str) -> Iterator[JobReport]:
+    """The report of a run that goes on in this block. The record ends with it: done, failed, or stopped.
+
+    Args:
+        jobs: where the record is.
+        job: its id.
+
+    Raises:
+        KeyboardInterrupt: in the block, when the record was ended or the queue stays away.
+    """
+    ended = threading.Event()
+
+    def beat() -> None:
+        heard_at = time.monotonic()
+        while not ended.wait(_BEAT_S):
+            try:
+                jobs.touch(job)
+                goes_on = not jobs.status(job).is_finished
+                heard_at = time.monotonic()
+            except redis.RedisError:
+                goes_on = time.monotonic() - heard_at < SILENT_S
+            if not goes_on:
+                os.kill(os.getpid(), signal.SIGINT)
+                return
+
+    jobs.touch(job)
+    report = JobReport(jobs, job)
+    threading.Thread(target=beat, name="job-record", daemon=True).start()
+    try:
+        yield report
+    except KeyboardInterrupt:
+        _end(jobs, job, "stopped", report.detail)
+        raise
+    except BaseException as error:
+        message = error.message if isinstance(error, LookalikeError) else f"{type(error).__name__}: {error}"
+        _end(jobs, job, "failed", report.detail | {"reason": message})
+        raise
+    else:
+        _end(jobs, job, "done", report.detail)
+    finally:
+        ended.set()
+
+
+def _end(jobs: Jobs, job: str, state: str, detail: dict[str, Any]) -> None:
+    """Ends a record that nobody has ended before."""
+    try:
+        if not jobs.status(job).is_finished:
+            jobs.end(job, state, detail)
+    except redis.RedisError as error:
+        logger.warning("the job record cannot be closed: %s", error)

@@ -1,0 +1,176 @@
+"""One sweep from a request to a registered model: plan, read, try, report, refit, register."""
+
+import dataclasses
+import math
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from ml.data.datasets import Dataset
+from ml.errors import LookalikeError
+from ml.evaluation.evaluate import evaluate
+from ml.model.registry import Registry
+from ml.sweeps import report as report_page
+from ml.sweeps import run as sweeps
+from ml.sweeps import search_space
+from ml.sweeps.record import Record
+from ml.sweeps.run import SweepPlan, SweepResult
+from ml.sweeps.search_space import BadSearchSpace, Choice
+from ml.training import train as training
+from ml.training.config import TrainConfig
+from workers.messages import SweepRequest
+from workers.settings import Settings
+from workers.trainer import data
+from workers.trainer.report import Report
+from workers.trainer.train import requested_config
+
+
+def sweep(request: SweepRequest, settings: Settings, report: Report) -> dict[str, Any]:
+    """Tries many configurations, and registers the best model.
+
+    Returns:
+        What `lookalike sweep --json` prints: `best`, `trials`, `test` where test images were given, `model`, `report`,
+        `name` and `seconds`.
+
+    Raises:
+        LookalikeError: the request, the data or every trial is at fault; the message says how.
+        KeyboardInterrupt: it was interrupted. Finished trials are kept, and `resume` goes on after them.
+    """
+    began = time.monotonic()
+    plan, directory, sources = _planned(request, settings)
+    datasets = _apart([data.read(source, settings, on_progress=report.progress) for source in sources])
+    test = None
+    if request.test is not None:
+        test = data.read_test(request.test, request.test, settings, on_progress=report.progress)
+    record = (
+        Record.load(directory) if directory.exists() else Record.new(directory, plan.to_json() | {"sources": sources})
+    )
+    _check_same_data(record, datasets)
+    report.say(f"sweep {directory.name}: {plan.search} search, in {directory}")
+    report.trials(record, plan)
+    try:
+        result = sweeps.sweep(plan, datasets, record, on_change=lambda changed: report.trials(changed, plan))
+    except KeyboardInterrupt:
+        report.say(f"finished trials are kept: lookalike sweep --resume {directory.name}")
+        raise
+    finally:
+        page = _write_page(record, report)
+    return _registered(request, settings, report, plan, result, datasets[0], test) | {
+        "report": str(page),
+        "name": directory.name,
+        "seconds": round(time.monotonic() - began, 1),
+    }
+
+
+def _planned(request: SweepRequest, settings: Settings) -> tuple[SweepPlan, Path, list[str]]:
+    """What to do, in which folder and on what data: a new sweep, or one to go on with. Writes nothing."""
+    folder = settings.home / "sweeps"
+    if request.resume is not None:
+        if Path(request.resume).name != request.resume or request.resume in ("", ".", ".."):
+            raise LookalikeError(f"{request.resume!r} is no sweep's name", hint=f"names are the folders in {folder}")
+        record = Record.load(folder / request.resume)
+        return SweepPlan.from_json(record.plan), record.directory, list(request.data or record.plan["sources"])
+    if not request.data:
+        raise LookalikeError("a sweep needs data", hint="name a folder, a CSV or the word gallery")
+    plan = _new_plan(request)
+    first = Path(request.data[0]).stem.lower()
+    stem = "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in first).strip("-")[:30]
+    name = f"{stem or 'sweep'}-{time.strftime('%Y%m%d-%H%M%S')}"
+    sources = [
+        source if source == data.GALLERY else str(Path(source).expanduser().resolve()) for source in request.data
+    ]
+    if (folder / name).exists():
+        raise LookalikeError(f"a sweep {name} has just been started", hint="start this one in a second")
+    return plan, folder / name, sources
+
+
+def _new_plan(request: SweepRequest) -> SweepPlan:
+    space = dict(search_space.parse(request.grid, TrainConfig))
+    if request.space is not None:
+        for name, dimension in search_space.read(Path(request.space), TrainConfig).items():
+            if name in space:
+                raise BadSearchSpace(f"{name} stands in --grid and in {request.space}", hint="say it once")
+            space[name] = dimension
+    space = space or dict(sweeps.DEFAULT_SPACE)
+    is_listed = all(isinstance(dimension, Choice) for dimension in space.values())
+    search = request.search or ("grid" if is_listed else "optuna")
+    combinations = math.prod(len(dimension.values) for dimension in space.values() if isinstance(dimension, Choice))
+    if search == "grid":
+        list(search_space.grid(space))  # says what is wrong before anything is written
+    changes = {"holdout": sweeps.DEFAULT_HOLDOUT, **request.config}
+    if request.preset == "accurate":
+        changes = {"epochs": sweeps.DEFAULT_EPOCHS, **changes}
+    return SweepPlan(
+        space,
+        requested_config(request.preset, changes),
+        search=search,
+        scheduler=request.scheduler,
+        trials=combinations if search == "grid" else request.trials or sweeps.DEFAULT_TRIALS,
+        repeats=request.repeats,
+        workers=request.workers,
+        gpus=request.gpus,
+    )
+
+
+def _apart(datasets: list[Dataset]) -> list[Dataset]:
+    """With names that differ: `a/train` and `b/train` are both called train."""
+    names = [dataset.name for dataset in datasets]
+    return [
+        dataclasses.replace(dataset, name=f"{dataset.name}-{number}") if names.count(dataset.name) > 1 else dataset
+        for number, dataset in enumerate(datasets, 1)
+    ]
+
+
+def _check_same_data(record: Record, datasets: list[Dataset]) -> None:
+    """Remembers which data a sweep is on, and refuses to go on with other data."""
+    facts = [{"name": each.name, "fingerprint": each.fingerprint, "images": len(each)} for each in datasets]
+    before = record.plan.setdefault("data", facts)
+    if [each["fingerprint"] for each in before] != [each["fingerprint"] for each in facts]:
+        raise LookalikeError(
+            f"the photos have changed since sweep {record.directory.name} began", hint="start a new sweep"
+        )
+    record.save()
+
+
+def _write_page(record: Record, report: Report) -> Path:
+    """Draws the report of a sweep; of an interrupted one too."""
+    file = record.directory / "report.html"
+    if record.trials:
+        is_failing = sys.exception() is not None
+        try:
+            report_page.write(record, file)
+        except LookalikeError as error:
+            if not is_failing:
+                raise
+            report.say(error.message)
+    return file
+
+
+def _registered(
+    request: SweepRequest,
+    settings: Settings,
+    report: Report,
+    plan: SweepPlan,
+    result: SweepResult,
+    images: Dataset,
+    test: Dataset | None,
+) -> dict[str, Any]:
+    """Registers the winner, trained once more on all classes when that is asked for."""
+    folder, device = result.model, settings.device
+    if request.refit:
+        config = sweeps.best_config(plan, result.best, holdout=0.0)
+        runs = settings.home / "runs"
+        refitted = training.train(config, images, runs, resume=True, device=device, on_progress=report.progress)
+        assert refitted is not None  # only further processes get None
+        folder = refitted.bundle.directory
+    facts: dict[str, Any] = {
+        "best": {"settings": result.best.settings, "map@r": result.best.map_at_r, "seconds": result.best.seconds},
+        "trials": [dataclasses.asdict(trial) for trial in result.record.trials.values()],
+    }
+    if test is not None:
+        figures = evaluate(folder, test, device=device, cache_dir=settings.compiled, on_progress=report.progress)
+        facts["test"] = figures.metrics
+    report.step("registering the model")
+    facts["model"] = Registry(settings.models_url).register(folder, cache_dir=settings.compiled)
+    return facts

@@ -1,0 +1,157 @@
+"""One training from a request to a registered model: read, train on this machine or on Ray, register."""
+
+import contextlib
+import dataclasses
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from ml.errors import LookalikeError
+from ml.model.registry import Registry
+from ml.training import train as training
+from ml.training.config import TrainConfig, preset_config
+from ml.training.finetune import EpochReport
+from ml.training.train import TrainResult
+from workers.messages import TrainRequest
+from workers.settings import Settings
+from workers.trainer import data
+from workers.trainer.report import Report
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """A finished training.
+
+    Attributes:
+        model: its name in the registry.
+        metrics: of held-out classes and of the test images, by their names in `lookalike train --json`.
+        threshold: cosine from which two images match; None when the data did not suffice to find one.
+        held_out_classes: how many classes the held-out figures are of.
+        seconds: of training.
+        remarks: what a person should know about the data.
+    """
+
+    model: str
+    metrics: dict[str, float]
+    threshold: float | None
+    held_out_classes: int
+    seconds: float
+    remarks: list[str]
+
+
+def train(request: TrainRequest, settings: Settings, report: Report) -> Trained:
+    """Trains a model and registers it.
+
+    Raises:
+        LookalikeError: the request, the data or the run is at fault; the message says how.
+        KeyboardInterrupt: it was interrupted. The epochs that had ended are kept, and `resume` goes on after them.
+    """
+    config = requested_config(request.preset, request.config)
+    images = data.read(request.data, settings, on_progress=report.progress)
+    test = data.read_test(request.test, request.data, settings, on_progress=report.progress)
+    last: EpochReport | None = None
+    with _tensorboard(settings) as log:
+
+        def on_epoch(epoch: EpochReport) -> None:
+            nonlocal last
+            if last is None and epoch.epoch > 1:
+                report.say(f"went on after epoch {epoch.epoch - 1}")
+            last = epoch
+            report.say(_line(epoch))
+            report.epoch(epoch)
+            log(epoch)
+
+        try:
+            result = _run(request, config, images, test, settings, report, on_epoch)
+        except KeyboardInterrupt:
+            if last is not None:
+                kept = f"{last.epoch} of {last.epochs} epochs are kept"
+                report.say(f"{kept}: the same command with --resume goes on after them")
+            raise
+    report.step("registering the model")
+    return Trained(
+        model=Registry(settings.models_url).register(result.bundle.directory, cache_dir=settings.compiled),
+        metrics=result.metrics,
+        threshold=result.bundle.threshold,
+        held_out_classes=len(result.bundle.lineage.get("held_out_classes") or ()),
+        seconds=round(result.seconds, 1),
+        remarks=list(result.remarks),
+    )
+
+
+def requested_config(preset: str, changes: dict[str, Any]) -> TrainConfig:
+    """A preset's configuration with changes. Raises LookalikeError for a name or a value that makes no sense."""
+    known = {field.name for field in dataclasses.fields(TrainConfig)}
+    if unknown := sorted(changes.keys() - known):
+        raise LookalikeError(
+            f"there is no hyper-parameter {unknown[0]!r}", hint=f"there are {', '.join(sorted(known))}"
+        )
+    return preset_config(preset, **changes)
+
+
+def _run(
+    request: TrainRequest,
+    config: TrainConfig,
+    images: data.Dataset,
+    test: data.Dataset | None,
+    settings: Settings,
+    report: Report,
+    on_epoch: Callable[[EpochReport], None],
+) -> TrainResult:
+    """In this process, or on Ray where more than one process or a cluster is asked for."""
+    runs = settings.home / "runs"
+    if request.workers > 1 or (request.gpus or 0) > 1 or settings.ray_address:
+        from ml.ray_cluster.data_parallel import train_distributed  # imports Ray
+
+        return train_distributed(
+            config,
+            images,
+            runs,
+            test=test,
+            workers=request.workers,
+            gpus=request.gpus,
+            storage=f"{settings.storage_url}/training",
+            resume=request.resume,
+            on_progress=report.progress,
+            on_epoch=on_epoch,
+        )
+    result = training.train(
+        config,
+        images,
+        runs,
+        test=test,
+        resume=request.resume,
+        device="cpu" if request.gpus == 0 else settings.device,
+        on_progress=report.progress,
+        on_epoch=on_epoch,
+    )
+    assert result is not None  # only further processes get None
+    return result
+
+
+@contextlib.contextmanager
+def _tensorboard(settings: Settings) -> Iterator[Callable[[EpochReport], None]]:
+    """TensorBoard logs of this run, below <home>/tensorboard, where the package is installed."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        yield lambda epoch: None
+        return
+    folder = settings.home / "tensorboard" / time.strftime("%Y%m%d-%H%M%S")
+    with SummaryWriter(str(folder)) as writer:
+
+        def log(epoch: EpochReport) -> None:
+            for field in ("loss", "map_at_r", "recall_at_1", "learning_rate", "images_per_s"):
+                writer.add_scalar(field, getattr(epoch, field), epoch.epoch)
+
+        yield log
+
+
+def _line(epoch: EpochReport) -> str:
+    has_held_out = epoch.map_at_r == epoch.map_at_r
+    held_out = f"  held-out mAP@R {100 * epoch.map_at_r:5.1f}" if has_held_out else ""
+    minutes, seconds = divmod(round(epoch.seconds_left), 60)
+    return (
+        f"epoch {epoch.epoch:2d} of {epoch.epochs}  loss {epoch.loss:.3f}{held_out}"
+        f"  {epoch.images_per_s:.0f} images/s  {minutes}:{seconds:02d} left"
+    )
