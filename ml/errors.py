@@ -8,6 +8,7 @@ LookalikeError            anything that a person can do something about; the com
 ├── TrainingFailed        a run that cannot go on: NaN loss, no memory, disk full   (ml.training.train)
 ├── UnknownModel          a name that the registry does not hold                    (ml.model.registry)
 ├── StorageFailed         storage that refuses: no bucket, no permission, disk full      (ml.storage)
+├── Damaged               something stored that is not what was written            (ml.records)
 ├── BadSettings           a setting with a value that makes no sense                (workers.settings)
 ├── Unavailable           a part of the system that does not answer                 (workers.errors)
 ├── Busy                  something that can happen once at a time is happening     (workers.errors)

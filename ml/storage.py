@@ -6,14 +6,20 @@ survives a power cut. Every other URL goes through fsspec, whose object stores r
 
 import contextlib
 import errno
+import fcntl
 import os
-import shutil
+import threading
+import zlib
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
 from ml import files
 from ml.errors import LookalikeError
+from ml.reflink import clone
+
+_LOCKS = 64  # keys share locks; few enough files, and seldom do two writers meet
 
 
 class StorageFailed(LookalikeError):
@@ -25,16 +31,20 @@ class Storage(Protocol):
 
     url: str
 
-    def put(self, key: str, data: bytes) -> None:
-        """Writes or replaces one file. Durable when it returns."""
+    def put(self, key: str, data: bytes, *, same_as: Path | None = None) -> None:
+        """Writes or replaces one file. Durable when it returns.
 
-    def adopt(self, key: str, source: Path) -> None:
-        """Like `put` with the content of a local file, which the storage may share instead of copying."""
+        `same_as` is a file on this machine that should hold the same: blocks of the disk may be shared with it, copy
+        on write. The stored file is one of its own: whatever becomes of the other, it keeps `data`.
+        """
 
     def get(self, key: str) -> bytes:
         """The content. Raises FileNotFoundError."""
 
     def exists(self, key: str) -> bool: ...
+
+    def size(self, key: str) -> int | None:
+        """In bytes; None when there is no such file."""
 
     def delete(self, key: str) -> None:
         """Removes one file; a file that is not there is no error."""
@@ -47,6 +57,12 @@ class Storage(Protocol):
 
     def sweep_drafts(self, older_than_s: float) -> int:
         """Removes what writes that were cut short have left. Returns how many files."""
+
+    def lock(self, key: str) -> AbstractContextManager[None]:
+        """While it is held, nobody else who asks for the lock of this key has it.
+
+        That holds between processes for a folder, between threads of one process for storage that is elsewhere.
+        """
 
 
 def open_storage(url: str) -> Storage:
@@ -69,24 +85,36 @@ class LocalStorage:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.url = f"file://{root}"
+        self._locks = [threading.Lock() for _ in range(_LOCKS)]
 
-    def put(self, key: str, data: bytes) -> None:
+    def put(self, key: str, data: bytes, *, same_as: Path | None = None) -> None:
         with self._writing(), files.draft(self.root / key) as draft:
+            if same_as is not None and clone(same_as, draft):
+                if draft.read_bytes() == data:
+                    return
+                draft.unlink()  # written to since it was read
             draft.write_bytes(data)
 
-    def adopt(self, key: str, source: Path) -> None:
-        with self._writing(), files.draft(self.root / key) as draft:
-            try:
-                os.link(os.path.realpath(source), draft)
-            except OSError:  # another file system, or one without links
-                with source.open("rb") as reader, draft.open("xb") as writer:
-                    shutil.copyfileobj(reader, writer)
-
     def get(self, key: str) -> bytes:
-        return (self.root / key).read_bytes()
+        try:
+            return (self.root / key).read_bytes()
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise FileNotFoundError(key) from error
+        except OSError as error:
+            raise StorageFailed(
+                f"cannot read {self.root / key}: {error.strerror or error}",
+                hint="check the disk and the permissions",
+                passes=error.errno in _PASSING,
+            ) from error
 
     def exists(self, key: str) -> bool:
         return (self.root / key).exists()
+
+    def size(self, key: str) -> int | None:
+        try:
+            return (self.root / key).stat().st_size
+        except (FileNotFoundError, NotADirectoryError):
+            return None
 
     def delete(self, key: str) -> None:
         (self.root / key).unlink(missing_ok=True)
@@ -102,11 +130,19 @@ class LocalStorage:
         return files.sweep_drafts(self.root, older_than_s)
 
     @contextlib.contextmanager
+    def lock(self, key: str) -> Iterator[None]:
+        number = _lock_number(key)
+        with self._locks[number], contextlib.ExitStack() as stack:
+            with contextlib.suppress(OSError):  # a folder that cannot be written, a file system without locks
+                self.root.mkdir(parents=True, exist_ok=True)
+                file = stack.enter_context((self.root / f".lock-{number}").open("ab"))
+                fcntl.flock(file, fcntl.LOCK_EX)  # closing lets go
+            yield
+
+    @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
         try:
             yield
-        except FileNotFoundError:  # what was to be adopted is not there
-            raise
         except OSError as error:
             raise StorageFailed(
                 f"cannot write to {self.root}: {error.strerror or error}",
@@ -122,6 +158,7 @@ class ObjectStorage:
         import fsspec
 
         self.url = url.rstrip("/")
+        self._locks = [threading.Lock() for _ in range(_LOCKS)]
         try:
             self._files, self._root = fsspec.core.url_to_fs(self.url)
         except (ImportError, ValueError) as error:
@@ -133,7 +170,7 @@ class ObjectStorage:
         if hasattr(self._files, "dircache"):
             self._files.dircache.use_listings_cache = False
 
-    def put(self, key: str, data: bytes) -> None:
+    def put(self, key: str, data: bytes, *, same_as: Path | None = None) -> None:
         with self._failing():
             try:
                 self._files.pipe_file(self._path(key), data)
@@ -142,9 +179,6 @@ class ObjectStorage:
                     f"the storage {self.url} is not there: {error}", hint="check its address"
                 ) from error
 
-    def adopt(self, key: str, source: Path) -> None:
-        self.put(key, source.read_bytes())
-
     def get(self, key: str) -> bytes:
         with self._failing():
             return self._files.cat_file(self._path(key))
@@ -152,6 +186,13 @@ class ObjectStorage:
     def exists(self, key: str) -> bool:
         with self._failing():
             return self._files.exists(self._path(key))
+
+    def size(self, key: str) -> int | None:
+        with self._failing():
+            try:
+                return int(self._files.size(self._path(key)))
+            except FileNotFoundError:
+                return None
 
     def delete(self, key: str) -> None:
         with self._failing(), contextlib.suppress(FileNotFoundError):
@@ -168,6 +209,11 @@ class ObjectStorage:
 
     def sweep_drafts(self, older_than_s: float) -> int:
         return 0  # an object is whole or absent
+
+    @contextlib.contextmanager
+    def lock(self, key: str) -> Iterator[None]:
+        with self._locks[_lock_number(key)]:
+            yield
 
     def _path(self, key: str) -> str:
         return f"{self._root.rstrip('/')}/{key}"
@@ -187,6 +233,11 @@ class ObjectStorage:
         if is_refused:
             return StorageFailed(f"the storage {self.url} refused: {error}", hint="check the keys")
         return StorageFailed(f"the storage {self.url} does not answer: {error}", hint="check its address", passes=True)
+
+
+def _lock_number(key: str) -> int:
+    """The same in every process."""
+    return zlib.crc32(key.encode()) % _LOCKS
 
 
 def _files_below(folder: Path) -> Iterator[Path]:

@@ -15,6 +15,7 @@ from werkzeug.http import HTTP_STATUS_CODES
 from web.bodies import SMALL
 from workers.client import (
     Busy,
+    Damaged,
     LookalikeError,
     NotFound,
     Refused,
@@ -32,6 +33,7 @@ _TITLES: dict[type[LookalikeError], tuple[int, str]] = {
     UnreadableImage: (422, "Unreadable image"),
     NotFound: (404, "Not found"),
     UnknownModel: (404, "Not found"),
+    Damaged: (410, "Damaged"),
     Busy: (409, "Busy"),
     Refused: (409, "Not possible now"),
     Unavailable: (503, "Temporarily unavailable"),

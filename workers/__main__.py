@@ -15,6 +15,7 @@ from workers import settings as settings_module
 from workers.process.heartbeat import Heartbeat
 from workers.process.serving import Serving
 from workers.queue.app import connect_redis, make_app
+from workers.queue.damage import DamageNotes
 from workers.queue.jobs import Jobs
 from workers.queue.liveness import forget_all_workers
 from workers.settings import BadSettings, Settings
@@ -48,7 +49,7 @@ def run(settings: Settings) -> int:
         server.ping()
     except redis.RedisError as error:
         raise BadSettings(f"the queue does not answer: {error}", hint="check LOOKALIKE_REDIS_URL") from error
-    serving = Serving(settings)
+    serving = Serving(settings, DamageNotes(server))
     app = make_app(settings)
     heartbeat = Heartbeat(server, serving)
     context = Context(app, server, Jobs(server), serving, heartbeat)

@@ -1,40 +1,48 @@
 """The gallery in storage: originals, their metadata, thumbnails. This is the truth; collections are made from it.
 
 An image's id is the first 32 hex digits of the SHA-256 of its bytes, so adding twice changes nothing. An image exists
-when its metadata does: it is written last and removed first.
+when its metadata does: it is written last and removed first. Whoever reads metadata to change it holds its lock.
 
-    originals/ab/<id>        the bytes as they came
+    originals/ab/<id>        the bytes as they came, unless they stay in place
     thumbnails/ab/<id>.jpg   re-encoded, without metadata
-    metadata/ab/<id>.json    a messages.GalleryImage, and who gave the label
+    metadata/ab/<id>.json    a messages.GalleryImage, who gave the label, and where the original is if it stays in place
 """
 
 import contextlib
-import hashlib
-import json
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
-from ml.images import Limits, UnreadableImage, probe
+from ml.images import ImageInfo, Limits, UnreadableImage, probe
+from ml.records import Damaged, DamageLog, Unlogged
 from ml.storage import Storage, open_storage
 from workers.errors import NotFound
 from workers.messages import GalleryImage
+from workers.metadata import Known, Metadata, is_id
+from workers.metadata import key as metadata_key
+from workers.originals import AGAIN, Changed, Originals, Reference, image_id
+from workers.originals import key as original_key
 from workers.settings import Settings
+
+__all__ = ["Added", "Gallery", "image_id", "limits"]
+
+DAMAGED = "damaged"  # the state of an image whose metadata cannot be read
 
 
 @dataclass(frozen=True)
 class Added:
-    """What `Gallery.add` did. `is_new` is False when the same bytes with the same label were there already."""
+    """What `Gallery.add` did.
+
+    `is_new` is False when the same bytes were there already, `is_changed` says that their path or label changed then.
+    `other_path` is that of a second file that holds them, if there is one.
+    """
 
     id: str
     is_new: bool
-
-
-def image_id(data: bytes) -> str:
-    """The id of an image: the first 32 hex digits of the SHA-256 of its bytes."""
-    return hashlib.sha256(data).hexdigest()[:32]
+    is_changed: bool = False
+    other_path: str = ""
 
 
 def limits(settings: Settings) -> Limits:
@@ -43,90 +51,121 @@ def limits(settings: Settings) -> Limits:
 
 
 class Gallery:
-    """Images in storage. Safe to use from many threads and processes."""
+    """Images in storage. Safe to use from many threads and processes.
 
-    def __init__(self, storage: Storage, accepted: Limits | None = None) -> None:
+    Args:
+        storage: where they are kept.
+        accepted: limits on what is added.
+        log: told what is found damaged, and what is whole again.
+    """
+
+    def __init__(self, storage: Storage, accepted: Limits | None = None, log: DamageLog | None = None) -> None:
         self._storage = storage
         self._limits = accepted or Limits()
+        self._log = log or Unlogged()
+        self._metadata = Metadata(storage)
+        self.originals = Originals(storage)
 
     @classmethod
-    def open(cls, settings: Settings) -> "Gallery":
-        return cls(open_storage(settings.storage_url), limits(settings))
+    def open(cls, settings: Settings, log: DamageLog | None = None) -> "Gallery":
+        return cls(open_storage(settings.storage_url), limits(settings), log)
 
-    def add(self, source: bytes | Path, *, path: str, label: str | None, by_person: bool = False) -> Added:
-        """Keeps an image durably.
+    def add(
+        self, source: bytes | Path, *, path: str, label: str | None, by_person: bool = False, in_place: bool = False
+    ) -> Added:
+        """Keeps an image durably; one that is kept already is made whole again if it is not.
+
+        Of several files with the same bytes, the first in order of their paths gives the path and the label, whichever
+        is added first; when it is gone, the next one does.
 
         Args:
-            source: its bytes, or a file, which the storage may share by a hard link.
+            source: its bytes, or a file.
             path: where it came from, to show.
             label: its class, or None.
             by_person: a person chose the label, not a folder's name: a folder's name never replaces such a label.
+            in_place: the file stays where it is, and no copy is made unless there is one.
 
         Raises:
             UnreadableImage: it is no image that we accept, as far as its header tells.
             StorageFailed: the storage refuses.
         """
+        file = source if isinstance(source, Path) else None
         data = source if isinstance(source, bytes) else self._read_file(source)
         info = probe(data, self._limits)
         id = image_id(data)
-        known = self._find(id)
-        if known is not None:
-            image, labelled_by_person = known
-            keeps_label = label is None or label == image.label or (labelled_by_person and not by_person)
-            if not keeps_label:
-                self._write(replace(image, label=label), by_person)
-            return Added(id, is_new=False)
-        if isinstance(source, Path):
-            self._storage.adopt(_original(id), source)
-        else:
-            self._storage.put(_original(id), data)
-        self._write(
-            GalleryImage(
-                id=id,
-                name=PurePath(path).name,
-                path=path,
-                label=label,
-                width=info.width,
-                height=info.height,
-                format=info.format,
-                bytes=len(data),
-                added_at=time.time(),
-            ),
-            by_person,
-        )
-        return Added(id, is_new=True)
+        with self._metadata.lock(id):
+            try:
+                known = self._metadata.load(id)
+                is_new = known is None
+            except Damaged:
+                known, is_new = None, False
+            other_path = ""
+            if known is None:
+                image = _described(id, info, len(data), path, label)
+            else:
+                image = known.image
+                if file is not None and path != image.path:
+                    is_first, other_path = self._order(image, path)
+                    if is_first:
+                        image = replace(image, path=path, name=PurePath(path).name)
+                    elif not by_person:
+                        label = None  # the first of the files gives it
+                if label is not None and (by_person or not known.by_person):
+                    image = replace(image, label=label)
+            by_person = (by_person and label is not None) or (known is not None and known.by_person)
+            reference = self._keep_original(id, data, file, known, in_place=in_place, follow=image.path == path)
+            changed = Known(replace(image, is_in_place=reference is not None), by_person, reference)
+            if changed != known:
+                self._metadata.write(changed)
+                if known is None and not is_new:
+                    self._log.mended(metadata_key(id))
+        is_changed = known is not None and (image.path, image.label) != (known.image.path, known.image.label)
+        return Added(id, is_new, is_changed, other_path)
 
     def image(self, id: str) -> GalleryImage:
-        """What is known of an image. Raises NotFound."""
-        known = self._find(id)
-        if known is None:
+        """What is known of an image; little where that is damaged. Raises NotFound."""
+        image = self._find(id)
+        if image is None:
             raise NotFound(f"there is no image {id}", hint="it may have been deleted; search again")
-        return known[0]
+        return image
 
     def find_many(self, ids: Iterable[str]) -> dict[str, GalleryImage]:
-        """id -> image, for those that exist."""
+        """id -> image, for those that exist; their `state` says which are damaged."""
         ids = list(ids)
         if len(ids) > 4 and self._storage.local_path("") is None:
             with ThreadPoolExecutor(16) as pool:  # an object store answers in milliseconds, one after another
                 found = list(pool.map(self._find, ids))
         else:
             found = [self._find(id) for id in ids]
-        return {id: known[0] for id, known in zip(ids, found, strict=True) if known is not None}
+        return {id: image for id, image in zip(ids, found, strict=True) if image is not None}
 
     def original(self, id: str) -> bytes:
-        """The bytes as they came. Raises NotFound."""
-        return self._read(_original(id), id)
+        """The bytes as they came, compared with the id.
+
+        Raises:
+            NotFound: there is no such image.
+            Damaged: its original is missing, or is not what the id was made of.
+        """
+        try:
+            return self._original(id)
+        except Damaged as damaged:
+            self._log.found(damaged)
+            raise
 
     def is_intact(self, id: str) -> bool:
         """Whether the original's bytes still are those that gave the id."""
         try:
-            return image_id(self._storage.get(_original(id))) == id
-        except FileNotFoundError:
+            self._original(id)
+        except (NotFound, Damaged):
             return False
+        return True
 
     def thumbnail(self, id: str) -> bytes:
         """JPEG bytes. Raises NotFound."""
-        return self._read(_thumbnail(id), id)
+        if is_id(id):
+            with contextlib.suppress(FileNotFoundError):
+                return self._storage.get(_thumbnail(id))
+        raise NotFound(f"there is no image {id}", hint="it may have been deleted; search again")
 
     def has_thumbnail(self, id: str) -> bool:
         return self._storage.exists(_thumbnail(id))
@@ -135,42 +174,122 @@ class Gallery:
         self._storage.put(_thumbnail(id), data)
 
     def set_label(self, id: str, label: str | None) -> None:
-        """Gives an image the label that a person chose. Raises NotFound."""
-        self._write(replace(self.image(id), label=label), by_person=True)
+        """Gives an image the label that a person chose. Raises NotFound, and Damaged when its metadata is."""
+        with self._metadata.lock(id):
+            known = self._metadata.load(id)
+            if known is None:
+                raise NotFound(f"there is no image {id}", hint="it may have been deleted; search again")
+            self._metadata.write(replace(known, image=replace(known.image, label=label), by_person=True))
+
+    def rebuild(self, id: str, *, path: str, label: str | None) -> GalleryImage:
+        """Writes damaged metadata anew, from the original and what a collection remembers: its path and label.
+
+        Raises:
+            NotFound: the image does not exist.
+            Damaged: the original is, too.
+        """
+        with self._metadata.lock(id):
+            try:
+                known = self._metadata.load(id)
+                if known is None:
+                    raise NotFound(f"there is no image {id}", hint="it may have been deleted")
+                return known.image
+            except Damaged as damaged:
+                data, reference = self._surviving(id, path, damaged)
+            image = _described(id, probe(data, self._limits), len(data), path, label)
+            image = replace(image, is_in_place=reference is not None)
+            # Of a label that is not the folder's name, a person is more likely the author.
+            self._metadata.write(Known(image, label is not None and label != PurePath(path).parent.name, reference))
+            self._log.mended(metadata_key(id))
+            return image
 
     def forget(self, id: str) -> None:
         """Removes an image's metadata: from here on it does not exist. `sweep` removes the rest."""
-        self._storage.delete(_metadata(id))
+        with self._metadata.lock(id):
+            self._metadata.delete(id)
+        for key in (metadata_key(id), original_key(id)):
+            self._log.mended(key)
 
     def sweep(self, id: str) -> None:
         """Removes original and thumbnail of an image that does not exist any more."""
-        if not self._storage.exists(_metadata(id)):
-            self._storage.delete(_thumbnail(id))
-            self._storage.delete(_original(id))
+        with self._metadata.lock(id):
+            if not self._metadata.exists(id):
+                self._storage.delete(_thumbnail(id))
+                self.originals.delete(id)
 
     def ids(self, prefix: str = "") -> Iterator[str]:
         """The ids of images, in order; only those whose first two digits are `prefix`, if given."""
-        for key in self._storage.keys(f"metadata/{prefix}".rstrip("/")):
-            yield PurePath(key).stem
+        return self._metadata.ids(prefix)
 
-    def _find(self, id: str) -> tuple[GalleryImage, bool] | None:
-        if not _is_id(id):
-            return None
+    def _order(self, image: GalleryImage, path: str) -> tuple[bool, str]:
+        """Whether a file goes before the one that an image was known by, and the other one's path if both are there."""
+        if not _holds(Path(image.path), image):
+            return True, ""
+        return PurePath(path).parts < PurePath(image.path).parts, max(image.path, path, key=lambda p: PurePath(p).parts)
+
+    def _keep_original(
+        self, id: str, data: bytes, file: Path | None, known: Known | None, *, in_place: bool, follow: bool
+    ) -> Reference | None:
+        """Sees to it that the original is there; the reference to it if it stays in place.
+
+        `follow`: the image goes by this file's path, so a reference leads there, too.
+        """
+        has_copy = self.originals.holds(id, len(data))
+        if in_place and file is not None:
+            if has_copy:
+                return None
+            reference = known.reference if known else None
+            if reference is not None and not follow:
+                return reference
+            self.originals.delete(id)  # damaged, or linked by an earlier version
+            try:
+                return Reference.to(file, data)
+            except OSError as error:
+                raise UnreadableImage(f"cannot be read: {error.strerror or error}") from error
+        if not has_copy:
+            self.originals.put(id, data, file)
+            if known is not None:
+                self._log.mended(original_key(id))
+        return None
+
+    def _original(self, id: str) -> bytes:
         try:
-            record = json.loads(self._storage.get(_metadata(id)))
-        except FileNotFoundError:
-            return None
-        return GalleryImage.from_json(record), bool(record.get("labelled_by_person"))
-
-    def _write(self, image: GalleryImage, by_person: bool) -> None:
-        record = image.to_json() | {"labelled_by_person": by_person}
-        self._storage.put(_metadata(image.id), json.dumps(record, ensure_ascii=False).encode())
-
-    def _read(self, key: str, id: str) -> bytes:
-        if _is_id(id):
-            with contextlib.suppress(FileNotFoundError):
-                return self._storage.get(key)
+            if is_id(id):
+                return self.originals.read(id)
+        except (FileNotFoundError, Damaged) as error:
+            known = self._metadata.load(id)
+            if known is not None and known.reference is not None:
+                return known.reference.read(id)
+            if known is not None and isinstance(error, FileNotFoundError):
+                raise Damaged(f"the original of image {id} is missing", hint=AGAIN, key=original_key(id)) from error
+            if isinstance(error, Damaged):
+                raise
         raise NotFound(f"there is no image {id}", hint="it may have been deleted; search again")
+
+    def _surviving(self, id: str, path: str, damaged: Damaged) -> tuple[bytes, Reference | None]:
+        """The original of an image whose metadata is damaged, with a reference if it is still at its path."""
+        try:
+            return self.originals.read(id), None
+        except (FileNotFoundError, Damaged) as error:
+            with contextlib.suppress(OSError):
+                if Path(path).is_absolute() and image_id(data := Path(path).read_bytes()) == id:
+                    return data, Reference.to(Path(path), data)
+            raise Damaged(f"{damaged.message}, and the original is missing", hint=AGAIN, key=damaged.key) from error
+
+    def _find(self, id: str) -> GalleryImage | None:
+        try:
+            known = self._metadata.load(id)
+        except Damaged as damaged:
+            self._log.found(damaged)
+            return GalleryImage(id, id, "", None, 0, 0, "", 0, 0.0, state=DAMAGED)
+        if known is None or known.reference is None:
+            return None if known is None else known.image
+        try:
+            known.reference.check(id)
+        except Changed as changed:
+            self._log.found(changed)
+            return replace(known.image, state=changed.state)
+        return known.image
 
     def _read_file(self, path: Path) -> bytes:
         try:
@@ -182,18 +301,28 @@ class Gallery:
             raise UnreadableImage(f"cannot be read: {error.strerror or error}") from error
 
 
-def _is_id(id: str) -> bool:
-    """Ids come from outside and become part of a path."""
-    return len(id) == 32 and all(digit in "0123456789abcdef" for digit in id)
+def _described(id: str, info: ImageInfo, size: int, path: str, label: str | None) -> GalleryImage:
+    """An image as it is first known."""
+    return GalleryImage(
+        id=id,
+        name=PurePath(path).name,
+        path=path,
+        label=label,
+        width=info.width,
+        height=info.height,
+        format=info.format,
+        bytes=size,
+        added_at=time.time(),
+    )
 
 
-def _original(id: str) -> str:
-    return f"originals/{id[:2]}/{id}"
+def _holds(path: Path, image: GalleryImage) -> bool:
+    """Whether a file of this machine is this image."""
+    try:
+        return path.is_absolute() and path.stat().st_size == image.bytes and image_id(path.read_bytes()) == image.id
+    except (OSError, ValueError):
+        return False
 
 
 def _thumbnail(id: str) -> str:
     return f"thumbnails/{id[:2]}/{id}.jpg"
-
-
-def _metadata(id: str) -> str:
-    return f"metadata/{id[:2]}/{id}.json"

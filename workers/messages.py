@@ -44,7 +44,9 @@ class GalleryImage(Message):
     """An image of the gallery: what storage knows of it.
 
     `id` is the first 32 hex digits of the SHA-256 of its bytes. `path` is where it came from, as data to show, never to
-    open. `name` is the last part of it.
+    open. `name` is the last part of it. `is_in_place`: the original is not copied, it stays at `path`.
+
+    `state` is ok; damaged: what is known of it cannot be read; changed or missing: it was to stay in place and did not.
     """
 
     id: str
@@ -56,6 +58,8 @@ class GalleryImage(Message):
     format: str
     bytes: int
     added_at: float
+    is_in_place: bool = False
+    state: str = "ok"
 
 
 @dataclass(frozen=True)
@@ -91,6 +95,16 @@ class SearchResult(Message):
 class Failure(Message):
     """A file that was left out, and why, in words fit for the person who sent it."""
 
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Finding(Message):
+    """Something that `verify` names. `kind` is one of its counts, `key` the stored file or image that it is about."""
+
+    kind: str
+    key: str
     path: str
     reason: str
 

@@ -33,7 +33,7 @@ COMMANDS = {
     "publish": ("deploy.cli.models", "Make a trained model the one that answers searches."),
     "rollback": ("deploy.cli.models", "Switch back to the model that answered before."),
     "jobs": ("deploy.cli.jobs", "List the jobs that run or have ended lately, or stop one."),
-    "verify": ("deploy.cli.status", "Compare storage with the collection, and repair the difference."),
+    "verify": ("deploy.cli.status", "Compare what is kept with what was added, and repair it."),
     "backup": ("deploy.cli.backup", "Copy everything to an archive: originals, labels, vectors, models."),
     "restore": ("deploy.cli.backup", "Bring an archive's photos, vectors and models here."),
     "migrate": ("deploy.cli.backup", "Copy everything to servers: Qdrant, object storage, or both."),

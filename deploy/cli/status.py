@@ -60,12 +60,18 @@ def _shown(value: object) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
-@command("verify", example="lookalike verify --repair")
-@click.option("--repair", is_flag=True, help="Bring the collection in line with storage, which is the truth.")
-def verify(console: Console, repair: bool) -> None:
-    """Compare storage with the collection, and repair the difference.
+FINDINGS_SHOWN = 20
 
-    Exit status 1 when there is a difference and it was not repaired.
+
+@command("verify", example="lookalike verify --repair")
+@click.option("--repair", is_flag=True, help="Bring the collection in line with storage, and mend what can be mended.")
+@click.option("--quick", is_flag=True, help="Read no originals and compute no vectors: seconds instead of minutes.")
+def verify(console: Console, repair: bool, quick: bool) -> None:
+    """Compare what is kept with what was added, and repair it.
+
+    The collection is compared with storage, every original with its id, a sample of the vectors with what the model
+    gives now. What no longer fits is named. An original that is damaged comes back by indexing its file again. Exit
+    status 1 when there is a difference and it was not repaired.
     """
     from deploy.local.connection import connect
     from ml.errors import LookalikeError
@@ -76,21 +82,45 @@ def verify(console: Console, repair: bool) -> None:
         client = Client(connected)
         console.step("comparing storage with the collection")
         with console.progress("comparing") as progress:
-            for now in client.follow(client.verify(repair)):
+            for now in client.follow(client.verify(repair, quick=quick)):
                 progress(now.done, now.total)
-    counts = {name: int(now.detail.get(name, 0)) for name in ("missing", "extra", "different", "damaged")}
-    differences = sum(counts.values())
+        findings = client.findings(now.job)
+    counts = {name: int(now.detail.get(name, 0)) for name in _WORDS}
+    mendable = sum(count for name, count in counts.items() if name not in ("lost", "linked"))
+    is_repaired = repair and not now.failed
     console.result(
-        {"job": now.job, "images": now.total, **counts, "repaired": repair and not now.failed, "failed": now.failed}
+        {"job": now.job, "images": now.total, **counts, "repaired": is_repaired, "failed": now.failed}
         | {"failures": [failure.to_json() for failure in now.failures]}
+        | {"findings": [finding.to_json() for finding in findings]}
     )
-    found = ", ".join(f"{count} {name}" for name, count in counts.items() if count) or "nothing to repair"
-    console.show(f"{now.total} photos: {found}" + ("; repaired" if repair and differences and not now.failed else ""))
+    for finding in findings[:FINDINGS_SHOWN]:
+        console.show(f"{_WORDS[finding.kind]}: {finding.path}: {finding.reason}")
+    if len(findings) > FINDINGS_SHOWN:
+        console.show(f"and {len(findings) - FINDINGS_SHOWN} more; --json lists them")
+    summary = ", ".join(f"{count} {_WORDS[name]}" for name, count in counts.items() if count) or "nothing to repair"
+    console.show(f"{now.total} photos: {summary}" + ("; repaired" if is_repaired and mendable else ""))
+    if counts["linked"] and not repair:
+        console.show("editing a linked photo changes the gallery: lookalike verify --repair makes copies of them")
     if now.state != "done" or now.failed:
         reason = now.failures[0].reason if now.failures else f"the job was {now.state}"
         raise LookalikeError(f"verifying did not succeed: {reason}", hint="run it again")
-    if differences and not repair:
+    if mendable and not repair:
         raise LookalikeError(
-            f"storage and collection differ in {differences} photos",
-            hint="lookalike verify --repair brings them in line",
+            f"storage and collection differ in {mendable} places", hint="lookalike verify --repair brings them in line"
         )
+    if counts["lost"]:
+        raise LookalikeError(
+            f"{counts['lost']} originals are not what they were", hint="index these files again, or delete the images"
+        )
+
+
+# What verify counts, in words: see workers.tasks.verify.
+_WORDS = {
+    "missing": "missing",
+    "extra": "extra",
+    "different": "different",
+    "damaged": "damaged",
+    "wrong": "wrong vectors",
+    "lost": "lost originals",
+    "linked": "linked to files of yours",
+}

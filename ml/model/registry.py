@@ -2,23 +2,30 @@
 
 <root>/<name>/…        a bundle; its model.json is written last, so that a half-written model is not there
 <root>/active.json     {model, collection, since}: the model that answers, and the collection it built
-<root>/history.json    earlier values of it, newest first
+<root>/history.json    its value once more, and earlier ones, newest first
 <root>/building.json   models whose collections are being built, with the jobs that build them
+
+All are read through ml.records. What is damaged or lost is answered from the others, told to the log, and written anew
+by `repair`; a model whose model.json is damaged is left out of lists.
 """
 
+import contextlib
 import json
 import tempfile
 import time
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Any, TypeVar
 
-from ml import child_process, files
+from ml import child_process, files, records
 from ml.errors import LookalikeError
 from ml.model import embedder
 from ml.model.bundle import MODEL_JSON, Bundle
+from ml.records import Damaged, DamageLog, Unlogged
 from ml.storage import open_storage
+
+T = TypeVar("T")
 
 DEFAULT_MODEL = "efficientnet-lite0-imagenet"
 _STATE_FILES = ("active.json", "history.json", "building.json")
@@ -67,8 +74,9 @@ class Registry:
     """Models at a URL, say file:///home/storage/models. Safe to read from many processes; publishing is serialised by
     its callers."""
 
-    def __init__(self, root_url: str) -> None:
+    def __init__(self, root_url: str, log: DamageLog | None = None) -> None:
         self._storage = open_storage(root_url)
+        self._log = log or Unlogged()
 
     # Models
 
@@ -101,16 +109,17 @@ class Registry:
         facts = json.loads((bundle.directory / MODEL_JSON).read_text("utf-8")) | {"name": chosen}
         facts["lineage"] |= {"registered_at": time.time()}
         self._storage.put(f"{chosen}/{MODEL_JSON}", json.dumps(facts, indent=2).encode())
+        self._log.mended(_shown(f"{chosen}/{MODEL_JSON}"))
         return chosen
 
     def ensure_default(self, work_dir: Path) -> str:
-        """Registers the untrained default model unless it is there.
+        """Registers the untrained default model unless it is there, and whole as far as its model.json tells.
 
         Args:
             work_dir: a folder on this machine; the network that the check compiles is left in its `compiled`.
         """
-        if self._storage.exists(f"{DEFAULT_MODEL}/{MODEL_JSON}"):
-            return DEFAULT_MODEL
+        with contextlib.suppress(UnknownModel, Damaged):
+            return self.record(DEFAULT_MODEL).name
         work_dir = work_dir.resolve()  # the child runs in another folder
         work_dir.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=work_dir) as folder:
@@ -119,18 +128,26 @@ class Registry:
             return self.register(bundle_dir, cache_dir=work_dir / "compiled")
 
     def models(self) -> list[ModelRecord]:
-        """Every registered model, oldest first."""
-        found = [self.record(PurePath(key).parent.name) for key in self._storage.keys("") if key.endswith(MODEL_JSON)]
+        """Every registered model that can be read, oldest first."""
+        found = []
+        for key in self._storage.keys(""):
+            if key.endswith(f"/{MODEL_JSON}"):
+                try:
+                    found.append(self.record(PurePath(key).parent.name))
+                except Damaged as damaged:
+                    self._log.found(damaged)
         return sorted(found, key=lambda record: record.lineage.get("registered_at", 0.0))
 
     def record(self, name: str) -> ModelRecord:
-        """What is known of a model. Raises UnknownModel."""
+        """What is known of a model. Raises UnknownModel and Damaged."""
+        key = f"{_checked(name)}/{MODEL_JSON}"
         try:
-            facts = json.loads(self._storage.get(f"{_checked(name)}/{MODEL_JSON}"))
+            bundle = records.read(
+                self._storage, key, lambda facts: Bundle._from_json(Path(name), facts), name=_shown(key)
+            )
         except FileNotFoundError:
             names = ", ".join(record.name for record in self.models()) or "none"
             raise UnknownModel(f"there is no model {name}", hint=f"registered are: {names}") from None
-        bundle = Bundle._from_json(Path(name), facts)
         return ModelRecord(
             bundle.name, bundle.backbone, bundle.dim, bundle.metrics, bundle.lineage, bundle.threshold, bundle.sha256
         )
@@ -179,27 +196,37 @@ class Registry:
 
     def active(self) -> Active | None:
         """The model that answers and its collection; None before the first start."""
-        found = self._read("active.json")
-        return None if found is None else Active(**found)
+        try:
+            named = self.named()
+        except Damaged as damaged:
+            self._log.found(damaged)
+            named = None
+        return named or next(iter(self._entries()), None)
+
+    def named(self) -> Active | None:
+        """What active.json says, and nothing else; None when there is none. Raises Damaged."""
+        return self._read("active.json", lambda entry: _parsed(Active, entry))
 
     def activate(self, model: str, collection: str) -> Active:
-        """Switches, in one atomic write. The value before goes into the history first."""
+        """Switches, in one atomic write. The value before goes into the history first, the new one afterwards."""
         before = self.active()
-        if before is not None and (before.model, before.collection) != (model, collection):
-            kept = [entry for entry in self.history() if entry.collection not in (before.collection, collection)]
-            self._write("history.json", [asdict(entry) for entry in [before, *kept]])
+        earlier = [entry for entry in self._entries() if entry.collection != collection]
+        if before is not None and before.collection != collection:
+            earlier = [before, *[entry for entry in earlier if entry.collection != before.collection]]
+            self._write("history.json", [asdict(entry) for entry in earlier])
         active = Active(model, collection, time.time())
         self._write("active.json", asdict(active))
+        self._write("history.json", [asdict(entry) for entry in [active, *earlier]])
         return active
 
     def history(self) -> list[Active]:
         """What was active before, newest first; each collection once."""
-        return [Active(**entry) for entry in self._read("history.json") or []]
+        active = self.active()
+        return [entry for entry in self._entries() if active is None or entry.collection != active.collection]
 
     def previous(self) -> Active | None:
         """What a rollback would make active."""
-        active = self.active()
-        return next((entry for entry in self.history() if active and entry.collection != active.collection), None)
+        return next(iter(self.history()), None)
 
     def retain(self, keep: int) -> list[Active]:
         """Shortens the history so that `keep` collections remain, the active one included.
@@ -207,27 +234,88 @@ class Registry:
         Returns:
             What was forgotten; its collections may be dropped.
         """
-        history = self.history()
+        active, history = self.active(), self.history()
         kept, forgotten = history[: max(0, keep - 1)], history[max(0, keep - 1) :]
         if forgotten:
-            self._write("history.json", [asdict(entry) for entry in kept])
+            self._write("history.json", [asdict(entry) for entry in [active, *kept] if entry])
         return forgotten
 
     def building(self) -> list[Building]:
         """Collections that are being built: changes of the gallery must reach them too."""
-        return [Building(**entry) for entry in self._read("building.json") or []]
+        return self._list("building.json", Building)
 
     def set_building(self, entries: Iterable[Building]) -> None:
         self._write("building.json", [asdict(entry) for entry in entries])
 
-    def _read(self, key: str) -> Any:
+    def damaged(self) -> list[Damaged]:
+        """What of all this cannot be read."""
+        found = []
+        readers: dict[str, Callable[[str], object]] = {
+            "active.json": lambda key: self.named(),
+            "history.json": lambda key: self._read(key, lambda entries: _all_parsed(Active, entries)),
+            "building.json": lambda key: self._read(key, lambda entries: _all_parsed(Building, entries)),
+        }
+        models = [key for key in self._storage.keys("") if key.endswith(f"/{MODEL_JSON}")]
+        readers |= dict.fromkeys(models, lambda key: self.record(PurePath(key).parent.name))
+        for key, read in readers.items():
+            try:
+                read(key)
+            except Damaged as damaged:
+                found.append(damaged)
+        return found
+
+    def repair(self, serving: Active | None = None) -> None:
+        """Writes anew what is damaged or lost of the state: from the rest, or as `serving`, what a worker answers from.
+
+        A collection whose building is no longer known is built by the next publish.
+        """
+        damaged = {damaged.key for damaged in self.damaged()}
+        active = self.active() if serving is None else serving
+        if _shown("building.json") in damaged:
+            self.set_building([])
+        if active is not None and (damaged & {_shown("active.json"), _shown("history.json")} or not self.named()):
+            self.activate(active.model, active.collection)
+
+    def _entries(self) -> list[Active]:
+        """The active value and those before it, as far as they were written."""
+        return self._list("history.json", Active)
+
+    def _list(self, key: str, kind: type[T]) -> list[T]:
         try:
-            return json.loads(self._storage.get(key))
+            return self._read(key, lambda entries: _all_parsed(kind, entries)) or []
+        except Damaged as damaged:
+            self._log.found(damaged)
+            return []
+
+    def _read(self, key: str, parse: Callable[[Any], T]) -> T | None:
+        try:
+            return records.read(self._storage, key, parse, name=_shown(key))
         except FileNotFoundError:
             return None
 
     def _write(self, key: str, value: Any) -> None:
         self._storage.put(key, json.dumps(value, indent=2).encode())
+        self._log.mended(_shown(key))
+
+
+def _parsed(kind: type[T], entry: Any) -> T:
+    """A dataclass of texts and numbers. Unknown members are left to the versions that know them."""
+    values = {field.name: entry[field.name] for field in fields(kind)}  # type: ignore[arg-type]
+    for name, value in values.items():
+        if not isinstance(value, int | float if name == "since" else str):
+            raise ValueError(f"its {name} is {value!r}")
+    return kind(**values)
+
+
+def _all_parsed(kind: type[T], entries: Any) -> list[T]:
+    if not isinstance(entries, list):
+        raise ValueError("it is no list")
+    return [_parsed(kind, entry) for entry in entries]
+
+
+def _shown(key: str) -> str:
+    """A file as people know it, and the log: the registry is a folder of the storage."""
+    return f"models/{key}"
 
 
 def _checked(name: str) -> str:

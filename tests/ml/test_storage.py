@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+import threading
+import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -66,17 +68,37 @@ class TestEveryStorage:
         assert not storage.exists("a/one")
         assert list(storage.keys("a")) == ["a/two"]
 
-    def test_a_local_file_is_adopted_and_stays_where_it_is(self, storage, tmp_path):
+    def test_what_a_local_file_holds_is_kept_whatever_becomes_of_the_file(self, storage, tmp_path):
         source = tmp_path / "photo.jpg"
         source.write_bytes(b"jpeg")
-        storage.adopt("originals/photo", source)
-        storage.adopt("originals/photo", source)
-        assert storage.get("originals/photo") == source.read_bytes() == b"jpeg"
+        storage.put("originals/photo", b"jpeg", same_as=source)
+        with source.open("r+b") as file:  # in place, as editors of EXIF data do
+            file.write(b"JUNK")
+        assert storage.get("originals/photo") == b"jpeg"
+        storage.put("originals/photo", b"jpeg", same_as=source)
+        assert storage.get("originals/photo") == b"jpeg"
 
-    def test_a_local_file_that_is_not_there_is_an_error_and_leaves_nothing(self, storage, tmp_path):
-        with pytest.raises(FileNotFoundError):
-            storage.adopt("originals/photo", tmp_path / "missing.jpg")
-        assert list(storage.keys("")) == []
+    def test_a_local_file_that_is_gone_by_now_is_not_needed(self, storage, tmp_path):
+        storage.put("originals/photo", b"jpeg", same_as=tmp_path / "missing.jpg")
+        assert storage.get("originals/photo") == b"jpeg"
+
+    def test_sizes_are_told(self, storage):
+        storage.put("file", b"1234")
+        assert (storage.size("file"), storage.size("missing")) == (4, None)
+
+    def test_one_holder_of_a_lock_at_a_time(self, storage, url):
+        counted = []
+
+        def count() -> None:
+            for _ in range(20):
+                with storage.lock("a"):
+                    before = len(counted)
+                    time.sleep(0)
+                    counted.append(before)
+
+        with ThreadPoolExecutor(4) as threads:
+            list(threads.map(lambda _: count(), range(4)))
+        assert counted == list(range(80))
 
     def test_keys_come_in_order_and_from_below_the_folder_alone(self, storage):
         keys = ["a-b/x", "a.json", "a/b/c", "a/b.txt", "a/z", "ab/x", "z"]
@@ -120,30 +142,53 @@ class TestLocalStorage:
         open_storage(str(tmp_path / "storage")).put("a/b", b"1")
         assert open_storage(f"file://{tmp_path}/storage").get("a/b") == b"1"
 
-    def test_an_adopted_file_is_shared_and_its_link_followed(self, storage, tmp_path):
+    def test_blocks_are_shared_where_the_file_system_can(self, storage, tmp_path, monkeypatch):
+        asked = []
+
+        def clone(source: Path, target: Path) -> bool:
+            asked.append(source)
+            target.write_bytes(source.read_bytes())
+            return True
+
+        monkeypatch.setattr("ml.storage.clone", clone)
         (tmp_path / "photo.jpg").write_bytes(b"jpeg")
         (tmp_path / "link.jpg").symlink_to(tmp_path / "photo.jpg")
-        storage.adopt("kept", tmp_path / "link.jpg")
-        kept = storage.local_path("kept")
-        assert not kept.is_symlink() and kept.samefile(tmp_path / "photo.jpg")
-        (tmp_path / "photo.jpg").unlink()
+        storage.put("kept", b"jpeg", same_as=tmp_path / "link.jpg")
+        assert asked == [tmp_path / "link.jpg"]
+        assert storage.get("kept") == b"jpeg" and not storage.local_path("kept").is_symlink()
+
+    def test_a_file_that_changed_since_it_was_read_is_not_shared(self, storage, tmp_path, monkeypatch):
+        monkeypatch.setattr("ml.storage.clone", lambda source, target: bool(target.write_bytes(b"newer")))
+        storage.put("kept", b"jpeg", same_as=tmp_path / "photo.jpg")
         assert storage.get("kept") == b"jpeg"
 
-    def test_where_links_are_impossible_an_adopted_file_is_copied(self, storage, tmp_path, monkeypatch):
-        def refuse(*_):
-            raise OSError("Invalid cross-device link")
+    def test_a_lock_holds_between_processes(self, storage):
+        code = (
+            "import sys; from pathlib import Path; from ml.storage import LocalStorage\n"
+            "with LocalStorage(Path(sys.argv[1])).lock('a'):\n"
+            "    print('held', flush=True); sys.stdin.read()"
+        )
+        command = [sys.executable, "-c", code, str(storage.root)]
+        taken = threading.Event()
 
-        (tmp_path / "photo.jpg").write_bytes(b"jpeg")
-        monkeypatch.setattr(os, "link", refuse)
-        storage.adopt("kept", tmp_path / "photo.jpg")
-        assert storage.get("kept") == b"jpeg"
-        assert not storage.local_path("kept").samefile(tmp_path / "photo.jpg")
+        def take() -> None:
+            with storage.lock("a"):
+                taken.set()
 
-    def test_replacing_an_adopted_file_leaves_its_source_alone(self, storage, tmp_path):
-        (tmp_path / "photo.jpg").write_bytes(b"jpeg")
-        storage.adopt("kept", tmp_path / "photo.jpg")
-        storage.put("kept", b"other")
-        assert (tmp_path / "photo.jpg").read_bytes() == b"jpeg"
+        with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+            assert holder.stdout is not None and holder.stdout.readline() == b"held\n"
+            taking = threading.Thread(target=take)
+            taking.start()
+            assert not taken.wait(0.2)
+            holder.communicate(b"")
+            taking.join()
+        assert taken.is_set()
+        assert list(storage.keys("")) == []
+
+    def test_a_file_that_cannot_be_read_is_an_error_that_says_so(self, storage):
+        (storage.root / "folder").mkdir(parents=True)
+        with pytest.raises(StorageFailed, match=r"cannot read .*folder"):
+            storage.get("folder")
 
     def test_a_write_that_fails_keeps_the_old_file_and_leaves_no_draft(self, storage, monkeypatch):
         storage.put("folder/file", b"old")

@@ -145,6 +145,11 @@ class Image(Answer):
     format = String(metadata=_note("by content, not by name", "JPEG"))
     bytes = Integer(metadata=_note("size of the original", 183_204))
     added_at = Float(metadata=_note("seconds since 1970, UTC", 1_795_500_000.0))
+    is_in_place = Boolean(metadata=_note("the original is not copied, it stays where its owner keeps it", False))
+    state = String(
+        validate=OneOf(["ok", "damaged", "changed", "missing"]),
+        metadata=_note("damaged: its metadata; changed, missing: its original, which was to stay in place", "ok"),
+    )
 
 
 class ImageQuery(Schema):

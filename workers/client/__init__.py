@@ -7,6 +7,7 @@ shows, and logging and request ids like the workers', are here too.
 from ml.errors import LookalikeError
 from ml.images import UnreadableImage
 from ml.model.registry import UnknownModel
+from ml.records import Damaged
 from ml.storage import StorageFailed
 from workers.client.api import Client, observe_request
 from workers.errors import Busy, NotFound, Overloaded, Refused, Unavailable
@@ -16,6 +17,7 @@ from workers.logs import request as logged_as
 __all__ = [
     "Busy",
     "Client",
+    "Damaged",
     "LookalikeError",
     "NotFound",
     "Overloaded",

@@ -22,6 +22,7 @@ from workers.gallery import Added, Gallery
 from workers.messages import (
     TRAINING_REQUESTS,
     Failure,
+    Finding,
     GalleryImage,
     JobStatus,
     LabelCount,
@@ -31,6 +32,7 @@ from workers.messages import (
 )
 from workers.metrics import HTTP_SECONDS, exposition
 from workers.queue import query_photos
+from workers.queue.damage import DamageNotes
 from workers.queue.jobs import PREFIXES
 from workers.queue.liveness import living_workers
 from workers.settings import Settings
@@ -48,9 +50,10 @@ class Client:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.gallery = Gallery.open(settings)
-        self.registry = Registry(settings.models_url)
         self.connection = QueueConnection(settings)
+        damage = DamageNotes(self.connection.redis)
+        self.gallery = Gallery.open(settings, damage)
+        self.registry = Registry(settings.models_url, damage)
         self.jobs = self.connection.jobs
         self._rpc = RpcClient(self.connection)
         self.trainings = Trainings(settings, self.jobs)
@@ -161,16 +164,27 @@ class Client:
             self.gallery.forget(id)
         return self._reconcile("delete", ids)
 
-    def verify(self, repair: bool = False) -> str:
+    def verify(self, repair: bool = False, *, quick: bool = False) -> str:
         """Starts a job that compares the gallery with the active collection. Returns its id.
 
-        The finished job's `detail` counts `missing`, `extra` and `different` points; `repair` brings them in line.
+        The finished job's `detail` has the counts of workers.tasks.verify, `findings` names what they are about.
+
+        Args:
+            repair: bring in line, and mend what can be mended.
+            quick: read no originals and compute no vectors.
         """
-        return self.connection.start_job("verify", {"repair": repair}, PREFIXES, is_counted=False, chunk_size=16)
+        params, size = {"repair": repair, "quick": quick}, 16 if quick else 1
+        return self.connection.start_job("verify", params, PREFIXES, is_counted=False, chunk_size=size)
 
     def duplicates(self, threshold: float) -> str:
         """Starts a job that looks for images that are nearly the same. `pairs` gives what it found."""
         return self.connection.start_job("duplicates", {"threshold": threshold}, PREFIXES, chunk_size=8)
+
+    def findings(self, job: str) -> list[Finding]:
+        """What a job of `verify` named, in order of kinds and paths."""
+        with self.connection.errors_reported():
+            findings = [Finding.from_json(finding) for finding in self.jobs.collected(job)]
+        return sorted(findings, key=lambda finding: (finding.kind, finding.path, finding.key))
 
     def pairs(self, job: str) -> list[Pair]:
         """What a job of `duplicates` found, the most alike first."""
@@ -253,7 +267,7 @@ class Client:
             raise Refused("there is nothing to roll back to", hint="only one model has been active so far")
         active = self.registry.activate(previous.model, previous.collection)
         self._await_followers(active)
-        return active, self.verify(repair=True)
+        return active, self.verify(repair=True, quick=True)
 
     # Following
 

@@ -5,6 +5,7 @@ import redis
 from workers.client.connection import QueueConnection, without_password
 from workers.messages import SystemStatus, WorkerStatus
 from workers.queue.app import LONGEST_SEARCH_QUEUE, QUEUES
+from workers.queue.damage import DamageNotes
 from workers.queue.liveness import canary_age_s, living_workers
 
 _SILENT_S = 45.0  # a canary goes through every queue every ten seconds
@@ -51,4 +52,6 @@ def _problems(connection: QueueConnection, workers: tuple[WorkerStatus, ...], qu
     problems += [f"the job {job} waits: {reason}" for job, reason in connection.jobs.waiting().items()]
     if queues["search"] > LONGEST_SEARCH_QUEUE:
         problems.append(f"{queues['search']} searches are waiting: add workers")
+    if damage := DamageNotes(connection.redis).summary():
+        problems.append(damage)
     return problems

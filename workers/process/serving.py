@@ -15,7 +15,8 @@ from ml import cores
 from ml.errors import LookalikeError
 from ml.model import embedder as embedders
 from ml.model.embedder import Embedder
-from ml.model.registry import Building, Registry
+from ml.model.registry import Active, Building, Registry
+from ml.records import Damaged, DamageLog, Unlogged
 from ml.storage import Storage, open_storage
 from workers.gallery import Gallery, limits
 from workers.process.batching import Batcher
@@ -39,13 +40,14 @@ class Live:
 class Serving:
     """Everything that tasks share in one worker process. Opened once, before the first task."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, log: DamageLog | None = None) -> None:
         self.settings = settings
+        self.log = log or Unlogged()
         self.limits = limits(settings)
         self.store: Store = open_store(settings)
         self.storage = open_storage(settings.storage_url)
-        self.gallery = Gallery(self.storage, self.limits)
-        self.registry = Registry(settings.models_url)
+        self.gallery = Gallery(self.storage, self.limits, self.log)
+        self.registry = Registry(settings.models_url, self.log)
         self.batcher = Batcher()
         self.decode_step = 2 * cores.available()  # images decoded side by side before they are embedded
         self.decoders = ThreadPoolExecutor(cores.available(), "decode", initializer=_yield_to_searches)
@@ -91,7 +93,7 @@ class Serving:
         # Loaded first, so that the switch finds the model here: no search waits for it.
         before = self.targets()
         building = tuple(live for entry in self.registry.building() if (live := self._buildable(entry)) is not None)
-        named = self.registry.active()
+        named = self._named()
         if named is not None and (named.model, named.collection) != (self._active.model, self._active.collection):
             self._active = self.live(named.model, named.collection)
             logger.info("switched to model %s, collection %s", named.model, named.collection)
@@ -136,7 +138,17 @@ class Serving:
         except StoreFailed as error:
             logger.warning("the name for outsiders does not follow: %s", error.message)
 
+    def _named(self) -> Active | None:
+        """What is active. Where that cannot be read, what this worker answers from is written in its place."""
+        try:
+            return self.registry.named()
+        except Damaged as damaged:
+            self.log.found(damaged)
+            self.registry.repair(Active(self._active.model, self._active.collection, 0.0))
+            return self.registry.active()
+
     def _first(self) -> Live:
+        self.registry.repair()
         named = self.registry.active()
         if named is None:
             model = self.registry.ensure_default(self.settings.home / "cache")

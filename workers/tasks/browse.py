@@ -1,8 +1,13 @@
 """Pages of the gallery, for whoever wants to look at it."""
 
+from dataclasses import replace
+from pathlib import PurePath
 from typing import Any
 
+from workers.gallery import DAMAGED
+from workers.messages import GalleryImage
 from workers.process.serving import Serving
+from workers.store import Payload
 
 
 def page_of(serving: Serving, *, label: str | None, after: str | None, limit: int) -> dict[str, Any]:
@@ -18,9 +23,16 @@ def page_of(serving: Serving, *, label: str | None, after: str | None, limit: in
         `images`: messages.GalleryImage as JSON; `next`: what to give as `after` for the next page, or None.
     """
     collection = serving.active().collection
-    ids = [point.id for point in serving.store.points(collection, label=label, after=after, limit=limit)]
-    images = serving.gallery.find_many(ids)
+    points = {p.id: p.payload for p in serving.store.points(collection, label=label, after=after, limit=limit)}
+    images = serving.gallery.find_many(points)
     return {
-        "images": [image.to_json() for image in images.values()],
-        "next": ids[-1] if len(ids) == limit else None,
+        "images": [_shown(image, points[id]).to_json() for id, image in images.items()],
+        "next": next(reversed(points)) if len(points) == limit else None,
     }
+
+
+def _shown(image: GalleryImage, payload: Payload) -> GalleryImage:
+    """The image; one whose metadata is damaged with what the collection remembers of it."""
+    if image.state != DAMAGED:
+        return image
+    return replace(image, path=payload.path, name=PurePath(payload.path).name or image.id, label=payload.label)

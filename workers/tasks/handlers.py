@@ -146,10 +146,11 @@ def _work(context: Context, chunk: Chunk) -> None:
         elif chunk.job.startswith(("backup-", "restore-", "migrate-")):
             outcome = Outcome(_transferred(context, chunk))
         elif chunk.items[0].startswith("prefix:"):
-            counts, different = compare(context.serving, chunk)
+            comparison = compare(context.serving, chunk, lambda: context.jobs.renew(chunk))
             if chunk.params.get("repair") or "collection" in chunk.params:
-                context.jobs.append(chunk.job, different)
-            outcome = Outcome(counts)
+                context.jobs.append(chunk.job, comparison.ids)
+            context.jobs.collect(chunk.job, comparison.findings)
+            outcome = Outcome(comparison.counts)
         else:
             target = None
             if "collection" in chunk.params:

@@ -85,7 +85,7 @@ class Housekeeping:
         if swept:
             logger.info("removed %d drafts of writes that were cut short", swept)
         jobs = self._context.jobs
-        job = jobs.create("reconcile", {"repair": True})
+        job = jobs.create("reconcile", {"repair": True, "quick": True})
         jobs.append(job, PREFIXES, counted=False, size=16)
         jobs.seal(job)
 

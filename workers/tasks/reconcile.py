@@ -5,6 +5,7 @@ one that does not loses its point. Safe to run twice, and side by side with itse
 done already counts as done by the run that repeats it.
 """
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,10 +14,14 @@ from types import MappingProxyType
 import numpy as np
 
 from ml.images import UnreadableImage, decode, thumbnail
+from ml.records import Damaged
 from workers.errors import NotFound
+from workers.gallery import DAMAGED
 from workers.messages import Failure, GalleryImage
 from workers.process.serving import Live, Serving
 from workers.store import Payload, Point
+
+logger = logging.getLogger(__name__)
 
 THUMBNAIL_PX = 320
 
@@ -66,17 +71,17 @@ def reconcile(
         intend: called with the same before anything is changed, to be kept for the next run.
     """
     wanted = list(dict.fromkeys(ids))
-    images = serving.gallery.find_many(wanted)
-    gone = [id for id in wanted if id not in images]
-    results: dict[str, str] = {}
     failed: dict[str, Failure] = {}
+    images = _readable(serving, serving.gallery.find_many(wanted), failed)
+    gone = [id for id in wanted if id not in images and id not in failed]
+    results: dict[str, str] = {}
     written: set[str] = set()
     # A collection may come to life while we write: whoever makes it counts on us to look again.
     while targets := [t for t in _targets(serving, target) if t.collection not in written]:
         for live in targets:
             changes = _compare(serving, live.collection, images, gone)
             missing = [id for id in changes.missing if id not in failed]
-            points = _embed(serving, live, [images[id] for id in missing], failed, renew)
+            points = embed(serving, live, [images[id] for id in missing], failed, renew)
             if not written:
                 results = _results(changes, points, {id: intended[id] for id in wanted if id in intended})
                 intend(results)
@@ -109,13 +114,34 @@ def _compare(serving: Serving, collection: str, images: Mapping[str, GalleryImag
     )
 
 
-def _embed(
+def _readable(
+    serving: Serving, images: Mapping[str, GalleryImage], failed: dict[str, Failure]
+) -> dict[str, GalleryImage]:
+    """The same with damaged metadata rebuilt, from the originals and from what the collections remember."""
+    readable = dict(images)
+    collections = [*(live.collection for live in serving.targets()), *serving.retained()]
+    for id in [id for id, image in images.items() if image.state == DAMAGED]:
+        del readable[id]
+        points = (serving.store.fetch(name, [id]).get(id) for name in collections if serving.store.exists(name))
+        payload = next((point.payload for point in points if point), Payload("", None))
+        try:
+            readable[id] = serving.gallery.rebuild(id, path=payload.path, label=payload.label)
+            logger.warning("rebuilt the damaged metadata of image %s", id)
+        except (Damaged, UnreadableImage) as error:
+            failed[id] = Failure(payload.path or id, error.message)
+        except NotFound:
+            continue
+    return readable
+
+
+def embed(
     serving: Serving,
     target: Live,
     images: Sequence[GalleryImage],
     failed: dict[str, Failure],
     renew: Callable[[], None],
 ) -> list[Point]:
+    """The points of images, a few at a time. Those that cannot be embedded are noted in `failed`."""
     points: list[Point] = []
     for start in range(0, len(images), serving.decode_step):
         part = images[start : start + serving.decode_step]
@@ -158,10 +184,10 @@ def _prepare(serving: Serving, target: Live, image: GalleryImage) -> np.ndarray 
         needs_thumbnail = not serving.gallery.has_thumbnail(image.id)
         min_side = max(target.embedder.preprocessing.min_side, THUMBNAIL_PX if needs_thumbnail else 0)
         decoded = decode(data, min_side=min_side, limits=serving.limits)
-    except UnreadableImage as error:
+    except (UnreadableImage, Damaged) as error:
         return Failure(image.path, error.message)
     except NotFound:
-        return Failure(image.path, "its original is missing from storage; index the file again")
+        return Failure(image.path, "it was deleted meanwhile")
     if needs_thumbnail:
         serving.gallery.put_thumbnail(image.id, thumbnail(decoded, THUMBNAIL_PX))
     return target.embedder.preprocessing.apply(decoded)
@@ -171,7 +197,7 @@ def _catch_up(serving: Serving, images: dict[str, GalleryImage], collections: se
     """Applies what was deleted or relabelled while we wrote: whoever does that changes the gallery before points."""
     now = serving.gallery.find_many(images)
     gone = [id for id in images if id not in now]
-    changed = {id: _payload(p) for id, p in now.items() if p.label != images[id].label}
+    changed = {id: _payload(p) for id, p in now.items() if p.state != DAMAGED and _payload(p) != _payload(images[id])}
     for collection in collections if gone or changed else ():
         if gone:
             serving.store.delete(collection, gone)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,9 +15,10 @@ import torch
 from ml.errors import BadBundle
 from ml.model.bundle import Bundle
 from ml.model.network import EmbeddingModel
-from ml.model.registry import DEFAULT_MODEL, Building, ModelInUse, Registry, UnknownModel
+from ml.model.registry import DEFAULT_MODEL, Active, Building, ModelInUse, Registry, UnknownModel
 from ml.model.save import save_bundle
 from ml.preprocessing import Preprocessing
+from ml.records import Damaged
 
 TINY = Preprocessing(32, 32, "squash", "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), False)
 
@@ -167,6 +169,86 @@ class TestActive:
         assert registry.building() == []
 
 
+class TestDamage:
+    """A file of the registry was emptied, cut short, overwritten or lost."""
+
+    @pytest.fixture
+    def registry(self, tmp_path: Path) -> Registry:
+        registry = Registry(f"file://{tmp_path}/models")
+        for name in "ab":
+            registry.activate(name, f"collection-{name}")
+        registry.set_building([Building("c", "collection-c", "job-1")])
+        return registry
+
+    @pytest.fixture(params=[b"", b'{"model": "b", "coll', b"\0" * 90, b"[]", b"{}", b'[{"model": 1}]', None])
+    def spoil(self, request, tmp_path):
+        def spoil(name: str) -> None:
+            path = tmp_path / "models" / name
+            path.unlink() if request.param is None else path.write_bytes(request.param)
+
+        return spoil
+
+    def test_the_history_knows_what_is_active(self, registry, spoil):
+        spoil("active.json")
+        assert registry.active().collection == "collection-b"
+        assert registry.previous().collection == "collection-a"
+        registry.repair()
+        assert registry.named().collection == "collection-b"
+        assert registry.previous().collection == "collection-a"
+        assert registry.damaged() == []
+
+    def test_a_lost_history_costs_the_way_back_alone(self, registry, spoil):
+        spoil("history.json")
+        assert registry.active().collection == "collection-b"
+        registry.repair()
+        registry.activate("c", "collection-c")
+        assert registry.previous().collection == "collection-b"
+        assert registry.damaged() == []
+
+    def test_what_was_being_built_is_forgotten(self, registry, spoil):
+        spoil("building.json")
+        assert registry.building() == []
+        registry.repair()
+        assert registry.damaged() == []
+
+    def test_a_worker_writes_what_it_answers_from(self, registry, spoil):
+        spoil("active.json")
+        spoil("history.json")
+        registry.repair(Active("b", "collection-b", 0.0))
+        assert registry.active().collection == "collection-b"
+        assert registry.damaged() == []
+
+    def test_a_home_of_an_earlier_version_goes_back_to_the_one_before(self, registry, tmp_path):
+        history = tmp_path / "models" / "history.json"
+        history.write_text(json.dumps(json.loads(history.read_text())[1:]))
+        (tmp_path / "models" / "active.json").write_bytes(b"")
+        assert registry.active().collection == "collection-a"
+
+    def test_it_is_told_until_it_is_mended(self, tmp_path, registry):
+        found: dict[str, str] = {}
+        log = SimpleNamespace(
+            found=lambda damaged: found.update({damaged.key: damaged.message}),
+            mended=lambda key: found.pop(key, None),
+            known=lambda: list(found),
+        )
+        (tmp_path / "models" / "active.json").write_bytes(b"")
+        told = Registry(f"file://{tmp_path}/models", log)
+        told.active()
+        assert found == {"models/active.json": "models/active.json is damaged: it is empty"}
+        told.repair()
+        assert found == {}
+
+
+def test_a_model_that_cannot_be_read_is_left_out_and_named(registry, bundles, tiny_compiled, root):
+    for folder in bundles:
+        registry.register(folder, cache_dir=tiny_compiled)
+    registry._storage.put("tiny-v2/model.json", b'{"format"')
+    assert [record.name for record in registry.models()] == ["tiny", "tiny-v3"]
+    with pytest.raises(Damaged, match=r"models/tiny-v2/model\.json is damaged"):
+        registry.record("tiny-v2")
+    assert [damaged.key for damaged in registry.damaged()] == ["models/tiny-v2/model.json"]
+
+
 def test_a_child_converts_the_network_wherever_relative_paths_lead_from(bundles, tmp_path):
     # The child, which keeps torch out of this process, runs in another folder.
     shutil.copytree(bundles[0], tmp_path / "exported")
@@ -188,5 +270,10 @@ def test_the_default_model_is_made_once(tmp_path):
     (record,) = registry.models()
     assert (record.backbone, record.dim) == ("tf_efficientnet_lite0", 1280)
     assert [path.name for path in (tmp_path / "work").iterdir()] == ["compiled"]
+    assert registry.ensure_default(tmp_path / "missing") == DEFAULT_MODEL
+    (tmp_path / "models" / DEFAULT_MODEL / "model.json").write_bytes(b"")
+    assert registry.ensure_default(tmp_path / "work") == DEFAULT_MODEL
+    assert [mended.sha256 for mended in registry.models()] == [record.sha256]
+    (record,) = registry.models()
     assert registry.ensure_default(tmp_path / "missing") == DEFAULT_MODEL
     assert registry.models() == [record] and not (tmp_path / "missing").exists()

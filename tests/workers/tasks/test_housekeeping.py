@@ -117,7 +117,7 @@ def test_storage_and_collection_are_compared_once_when_nothing_runs(
     os.utime(old, (time.time() - 7200,) * 2)
     keep_house()
     (reconcile,) = context.jobs.latest("reconcile", 5)
-    assert context.jobs.params(reconcile.job) == {"repair": True}
+    assert context.jobs.params(reconcile.job) == {"repair": True, "quick": True}
     assert fresh.exists()
     assert not old.exists()
     context.jobs.end(reconcile.job, "done")

@@ -36,7 +36,7 @@ function fill(facts) {
   field("image").alt = name;
   field("name").textContent = facts.name;
   field("path").textContent = facts.path;
-  field("size").textContent = `${facts.width} × ${facts.height} px, ${facts.format}, ${size(facts.bytes)}`;
+  field("size").textContent = !facts.width ? "" : `${facts.width} × ${facts.height} px, ${facts.format}, ${size(facts.bytes)}`;
   field("added").textContent = new Date(1000 * facts.added_at).toLocaleString();
   field("id").textContent = facts.id;
   field("search").href = `${root}/?id=${facts.id}`;
@@ -45,6 +45,7 @@ function fill(facts) {
   field("original").href = originalUrl(facts.id);
   labelInput.value = facts.label ?? "";
   deleting.calm();
+  if (facts.state !== "ok") field("error").textContent = `This photo is ${facts.state}. To see more: lookalike verify`;
 }
 
 function size(bytes) {

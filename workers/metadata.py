@@ -1,0 +1,93 @@
+"""What is known of each image, as records in storage, read through the checked reader.
+
+metadata/ab/<id>.json    a messages.GalleryImage, who gave the label, and where the original is if it stays in place
+"""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from pathlib import PurePath
+from typing import Any
+
+from ml import records
+from ml.storage import Storage
+from workers.messages import GalleryImage
+from workers.originals import Reference
+
+_FIELDS: dict[str, Any] = {
+    **dict.fromkeys(("id", "name", "path", "format"), str),
+    **dict.fromkeys(("width", "height", "bytes"), int),
+    "label": str | None,
+    "added_at": int | float,
+}
+_FOUND_OUT = ("state", "is_in_place")  # by each reader anew
+
+
+@dataclass(frozen=True)
+class Known:
+    """What metadata says: the image, whether a person gave its label, and where it is if it stays in place."""
+
+    image: GalleryImage
+    by_person: bool
+    reference: Reference | None = None
+
+
+class Metadata:
+    """The records in storage. Safe to use from many threads and processes."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+
+    def lock(self, id: str) -> AbstractContextManager[None]:
+        """To be held from reading to writing."""
+        return self._storage.lock(key(id))
+
+    def load(self, id: str) -> Known | None:
+        """What is known of an image, None when it does not exist. Raises Damaged."""
+        if not is_id(id):
+            return None
+        try:
+            return records.read(self._storage, key(id), lambda record: _parsed(id, record))
+        except FileNotFoundError:
+            return None
+
+    def write(self, known: Known) -> None:
+        record = known.image.to_json() | {"labelled_by_person": known.by_person}
+        record = {name: fact for name, fact in record.items() if name not in _FOUND_OUT}
+        if known.reference is not None:
+            record["in_place"] = known.reference.to_json()
+        records.write(self._storage, key(known.image.id), record)
+
+    def exists(self, id: str) -> bool:
+        return self._storage.exists(key(id))
+
+    def delete(self, id: str) -> None:
+        self._storage.delete(key(id))
+
+    def ids(self, prefix: str = "") -> Iterator[str]:
+        """In order; only those whose first two digits are `prefix`, if given."""
+        for name in self._storage.keys(f"metadata/{prefix}".rstrip("/")):
+            if is_id(id := PurePath(name).stem):
+                yield id
+
+
+def is_id(id: str) -> bool:
+    """Ids come from outside and become part of a path."""
+    return len(id) == 32 and all(digit in "0123456789abcdef" for digit in id)
+
+
+def key(id: str) -> str:
+    """Of the record in storage."""
+    return f"metadata/{id[:2]}/{id}.json"
+
+
+def _parsed(id: str, record: Any) -> Known:
+    for name, kind in _FIELDS.items():
+        if not isinstance(record[name], kind):
+            raise ValueError(f"its {name} is {record[name]!r}")
+    if record["id"] != id:
+        raise ValueError(f"it is that of image {record['id']}")
+    in_place = record.get("in_place")
+    reference = None if in_place is None else Reference.from_json(in_place)
+    image = replace(GalleryImage.from_json(record), is_in_place=reference is not None, state="ok")
+    return Known(image, bool(record.get("labelled_by_person")), reference)
