@@ -131,7 +131,7 @@ class Settings:
     metrics_port: int = _setting(0, "LOOKALIKE_METRICS_PORT", "port on which a worker answers Prometheus; 0: none")
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "home", self.home.expanduser().resolve())
+        object.__setattr__(self, "home", expanded(self.home).resolve())
 
     @property
     def storage_url(self) -> str:
@@ -168,6 +168,21 @@ class Settings:
         return {f.metadata["env"]: _text(getattr(self, f.name)) for f in fields(self)}
 
 
+def expanded(path: str | Path) -> Path:
+    """A path with its `~` replaced by the folder of the user.
+
+    Raises:
+        BadSettings: this user has none, as is usual for the made-up users of containers.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise BadSettings(
+            f"{path} cannot be found: HOME is not set, and this user has no folder of its own",
+            hint="set LOOKALIKE_HOME to a folder, and write paths in full",
+        ) from error
+
+
 def load(environ: Mapping[str, str] = os.environ) -> Settings:
     """Reads the settings.
 
@@ -200,7 +215,7 @@ def _read_secret(variable: str, environ: Mapping[str, str]) -> str | None:
 
 def _read_file(environ: Mapping[str, str]) -> dict[str, Any]:
     named = environ.get("LOOKALIKE_CONFIG")
-    path = Path(named or "lookalike.toml").expanduser()
+    path = expanded(named or "lookalike.toml")
     if not path.is_file():
         if named:
             raise BadSettings(f"LOOKALIKE_CONFIG names {named}, which is no file", hint="correct the path or unset it")

@@ -6,6 +6,7 @@ Exit status: 0 done, 1 failed, 2 wrong usage, 130 ended by Ctrl-C, 143 by SIGTER
 
 import difflib
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import fields
@@ -14,6 +15,8 @@ from importlib import metadata
 import click
 
 from deploy.cli.console import Console
+from deploy.cli.machine_errors import told
+from deploy.local.home import PRIVATE_UMASK, stand_in_for_user_folder
 from ml.errors import LookalikeError
 from workers.settings import Settings
 
@@ -115,6 +118,9 @@ def run(arguments: Sequence[str], console: Console) -> int:
     except click.UsageError as error:
         console.error(error.format_message().rstrip("."), getattr(error, "hint", "") or _usage_hint(error.ctx))
         return 2
+    except click.ClickException as error:  # a file that an option names cannot be opened, for example
+        console.error(error.format_message().rstrip("."))
+        return 1
     except (click.Abort, KeyboardInterrupt):
         console.error("interrupted")
         return 130
@@ -132,6 +138,9 @@ def run(arguments: Sequence[str], console: Console) -> int:
         return 1
     except BrokenPipeError:  # the reader of our output left: nothing to tell, and nobody to tell it to
         sys.stderr.close()
+        return 1
+    except (OSError, MemoryError) as error:
+        console.error(*told(error))
         return 1
     except Exception as error:  # noqa: BLE001 - the last line of defence: a person gets one line, not a traceback
         return _unexpected(console, error)
@@ -151,6 +160,8 @@ def _usage_hint(context: click.Context | None) -> str:
 
 def main() -> None:
     """The console script."""
+    os.umask(PRIVATE_UMASK)
+    stand_in_for_user_folder()
     sys.exit(run(sys.argv[1:], Console(owns_process=True)))
 
 

@@ -1,6 +1,5 @@
 """`lookalike backup`, `restore` and `migrate`: taking everything somewhere else."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -105,4 +104,6 @@ def _words(now: "JobStatus") -> str:
 
 
 def _url(place: str) -> str:
-    return place if "://" in place else f"file://{Path(place).expanduser().resolve()}"
+    from workers.settings import expanded
+
+    return place if "://" in place else f"file://{expanded(place).resolve()}"

@@ -1,5 +1,6 @@
 """`lookalike status` and `verify`: how the system is, and whether storage and collection agree."""
 
+import os
 from typing import TYPE_CHECKING
 
 import click
@@ -22,11 +23,11 @@ def status(console: Console) -> None:
     from workers.client import Client
 
     own = settings.load()
-    before = running(own)
     with connect(own, say=console.step) as connected:
         now = Client(connected).status()
-    portal = before.portal if before else None
-    is_running = bool(before or own.redis_url)
+        found = None if own.redis_url else running(own)
+    is_running = bool(own.redis_url) or (found is not None and found.pid != os.getpid())
+    portal = found.portal if found else None
     console.result(now.to_json() | {"running": is_running, "portal": portal})
     if not is_running:
         console.show("nothing was running here; embedded services were started for this command alone")

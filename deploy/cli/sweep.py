@@ -64,9 +64,10 @@ def sweep(
         raise click.UsageError("Missing argument 'DATA...'.")
     from workers import settings
     from workers.messages import SweepRequest
-    from workers.trainer.sweep import sweep as run
 
     current = settings.load()
+    from workers.trainer.sweep import sweep as run  # imports Ray, which wants a HOME
+
     config = {name: value for name in _CONFIG if (value := options.pop(name)) is not None}
     request = SweepRequest(data, test, space=None if space is None else str(space), config=config, **options)
     with ConsoleReport(console) as report:

@@ -109,9 +109,9 @@ def _connected(name: str) -> "Settings":
 
 def _become(program: list[str], own: "Settings") -> NoReturn:
     """Turns this process into the service, so that signals and exit status are the service's."""
+    from deploy.local.home import prepare
     from deploy.local.stack import service_environment
 
-    folder = own.home / "run"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    os.chdir(folder)
+    prepare(own.home)
+    os.chdir(own.home / "run")
     os.execve(program[0], program, service_environment(own))  # noqa: S606 - our own Python

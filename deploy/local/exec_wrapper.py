@@ -22,6 +22,7 @@ def main(pipe: int, command: list[str]) -> None:
     # The supervisor ignores nothing, but a shell's `nohup` or `&` may: a service hears the signals that stop it.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
+    os.umask(0o077)  # photos, keys and logs are their owner's, whatever the shell says
     os.execvp(command[0], command)  # noqa: S606 - the list comes from our own supervisor
 
 

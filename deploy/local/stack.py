@@ -22,6 +22,7 @@ from types import TracebackType
 from typing import Self
 
 from deploy.local import extras, locks, valkey
+from deploy.local.home import prepare
 from deploy.local.supervisor import Reaper, Service, ServiceRunner
 from deploy.local.watchdog import Watchdog
 from ml.errors import LookalikeError
@@ -84,13 +85,7 @@ class Stack:
     def __enter__(self) -> Self:
         home = self.settings.home
         require_packages(self.settings)
-        try:
-            for name in ("run", "logs"):
-                (home / name).mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError as error:
-            raise LookalikeError(
-                f"cannot write to {home}: {error.strerror}", hint="set LOOKALIKE_HOME to a folder of your own"
-            ) from error
+        prepare(home)
         with contextlib.ExitStack() as undo:
             lock = locks.HomeLock(home)
             undo.callback(lock.release)

@@ -285,7 +285,7 @@ class ServiceRunner:
     def _open_log(self) -> IO[bytes]:
         """The log at its end, behind a mark of this start. On a full disk a service runs without one."""
         try:
-            output: IO[bytes] = self.service.log_path.open("ab", buffering=0)
+            output: IO[bytes] = open(self.service.log_path, "ab", buffering=0, opener=_private)  # noqa: SIM115
         except OSError:
             return open(os.devnull, "ab", buffering=0)  # noqa: PTH123 - the caller closes it
         with contextlib.suppress(OSError):
@@ -317,8 +317,14 @@ def rotate(path: Path, limit: int = LOG_BYTES) -> None:
     """
     with contextlib.suppress(OSError):
         if path.stat().st_size > limit:
-            path.with_name(path.name + ".1").write_bytes(path.read_bytes())
+            with open(path.with_name(path.name + ".1"), "wb", opener=_private) as copy:
+                copy.write(path.read_bytes())
             os.truncate(path, 0)
+
+
+def _private(path: str, flags: int) -> int:
+    """An opener: a file of its owner alone."""
+    return os.open(path, flags, 0o600)
 
 
 def _cause(status: int) -> str:

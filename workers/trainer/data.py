@@ -10,7 +10,7 @@ from pathlib import Path
 from ml import files
 from ml.data import datasets
 from ml.data.datasets import BadDataset, Dataset, Progress
-from workers.settings import Settings
+from workers.settings import Settings, expanded
 
 GALLERY = "gallery"
 
@@ -32,7 +32,7 @@ def read(source: str, settings: Settings, *, split: str | None = None, on_progre
         return _gallery(settings, on_progress)
     if split is None and source.lower().endswith(".csv"):
         split = "train" if "train" in datasets.splits(Path(source)) else None
-    return datasets.load(Path(source).expanduser(), split=split, on_progress=on_progress)
+    return datasets.load(expanded(source), split=split, on_progress=on_progress)
 
 
 def read_test(
@@ -43,7 +43,7 @@ def read_test(
     if source is not None:
         return read(source, settings, split=_test_split(source), on_progress=on_progress)
     split = _test_split(data)
-    return None if split is None else datasets.load(Path(data).expanduser(), split=split, on_progress=on_progress)
+    return None if split is None else datasets.load(expanded(data), split=split, on_progress=on_progress)
 
 
 def _follow_limits(settings: Settings) -> None:
@@ -54,7 +54,7 @@ def _follow_limits(settings: Settings) -> None:
 
 def _test_split(source: str) -> str | None:
     is_table = source.lower().endswith(".csv")
-    return "test" if is_table and "test" in datasets.splits(Path(source).expanduser()) else None
+    return "test" if is_table and "test" in datasets.splits(expanded(source)) else None
 
 
 def _gallery(settings: Settings, on_progress: Progress | None) -> Dataset:

@@ -20,7 +20,7 @@ from ml.sweeps.search_space import BadSearchSpace, Choice
 from ml.training import train as training
 from ml.training.config import TrainConfig
 from workers.messages import SweepRequest
-from workers.settings import Settings
+from workers.settings import Settings, expanded
 from workers.trainer import data
 from workers.trainer.report import Report
 from workers.trainer.train import requested_config
@@ -77,9 +77,7 @@ def _planned(request: SweepRequest, settings: Settings) -> tuple[SweepPlan, Path
     first = Path(request.data[0]).stem.lower()
     stem = "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in first).strip("-")[:30]
     name = f"{stem or 'sweep'}-{time.strftime('%Y%m%d-%H%M%S')}"
-    sources = [
-        source if source == data.GALLERY else str(Path(source).expanduser().resolve()) for source in request.data
-    ]
+    sources = [source if source == data.GALLERY else str(expanded(source).resolve()) for source in request.data]
     if (folder / name).exists():
         raise LookalikeError(f"a sweep {name} has just been started", hint="start this one in a second")
     return plan, folder / name, sources

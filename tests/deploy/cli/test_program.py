@@ -1,5 +1,6 @@
 """The contract of every sub-command: help, exit status, errors in one line, a clean stdout."""
 
+import errno
 import importlib
 import json
 import os
@@ -130,6 +131,11 @@ class TestEndings:
                 "known": LookalikeError("the disk\nis full", hint="make room"),
                 "unexpected": ZeroDivisionError("by zero"),
                 "interrupted": KeyboardInterrupt(),
+                "disk": OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/home/x/file"),
+                "moved": OSError(errno.EACCES, "Permission denied", "/a", None, "/b"),
+                "odd": OSError("the disk said something else"),
+                "memory": MemoryError(),
+                "file": click.FileError("/x", "no such file"),
             }
             if kind in errors:
                 raise errors[kind]
@@ -144,6 +150,25 @@ class TestEndings:
     def test_a_known_error_is_one_line_and_status_1(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert run(["ending", "known"], Console()) == 1
         assert capsys.readouterr() == ("", "error: the disk is full\nhint: make room\n")
+
+    @pytest.mark.parametrize(
+        ("kind", "line", "hint"),
+        [
+            ("disk", "/home/x/file: No space left on device", "free space on that disk"),
+            ("moved", "/a -> /b: Permission denied", "correct the permissions"),
+            ("odd", "the disk said something else", "look at the file"),
+            ("memory", "Cannot allocate memory", "end other programs"),
+        ],
+    )
+    def test_what_the_system_refuses_is_one_line_with_a_hint(
+        self, kind: str, line: str, hint: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert run(["ending", kind], Console()) == 1
+        assert capsys.readouterr().err.startswith(f"error: {line}\nhint: {hint}")
+
+    def test_a_file_that_cannot_be_opened_is_one_line(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert run(["ending", "file"], Console()) == 1
+        assert capsys.readouterr().err == "error: Could not open file '/x': no such file\n"
 
     def test_an_unexpected_error_shows_no_traceback(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert run(["ending", "unexpected"], Console()) == 1

@@ -73,7 +73,7 @@ except LookalikeError as error:
 def test_a_full_temporary_folder_is_an_error_and_not_a_signal(data, tmp_path):
     small = tmp_path / "small"
     small.mkdir()
-    ended = run_within(small, "size=1m", [sys.executable, "-c", FULL, data.paths[0].parents[1]], TMPDIR=str(small))
+    ended = run_within(small, "size=1m", [sys.executable, "-c", FULL, data.paths[0].parents[1]], {"TMPDIR": str(small)})
     assert (ended.returncode, ended.stdout) == (
         0,
         f"the temporary folder {small} cannot hold 4 MB of decoded images: No space left on device\n"
