@@ -6,8 +6,9 @@ People and scripts that may know more ask /api/v1/health or `lookalike status`.
 from flask import Blueprint, Response
 from flask.typing import ResponseReturnValue
 
-from web.access import public
+from web.access import public, requires
 from web.backend import client
+from workers.client import Role
 
 blueprint = Blueprint("probes", __name__)
 
@@ -31,6 +32,7 @@ def ready() -> ResponseReturnValue:
 
 
 @blueprint.get("/metrics")
+@requires(Role.METRICS)
 def metrics() -> ResponseReturnValue:
     """What Prometheus asks for; with a token, where tokens are needed."""
     return Response(client().metrics(), content_type="text/plain; version=0.0.4; charset=utf-8")

@@ -12,6 +12,8 @@ from flask_wtf.csrf import CSRFError
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge, SecurityError
 from werkzeug.http import HTTP_STATUS_CODES
 
+from web.access import resume
+from web.access.principals import current_principal
 from web.bodies import SMALL
 from workers.client import (
     Busy,
@@ -115,7 +117,11 @@ def _http(error: HTTPException) -> Response:
         detail = "this portal answers to the names of this machine alone: localhost and 127.0.0.1"
         hint = "to open it to others, set LOOKALIKE_API_TOKENS"
     elif isinstance(error, CSRFError):
-        detail, hint = "this form is out of date", "load the page again and repeat what you did"
+        if resume.is_form() and current_principal():  # signed in again in another tab, say
+            typed = resume.typed_in(request)
+            if not typed.has_files:
+                return Response(resume.offer(typed), status, mimetype="text/html")
+        detail, hint = "this form was out of date", "load the page again and repeat what you did"
     elif status == 400 and request.is_json:
         detail, hint = "the request's body is no valid JSON", _HINTS[405]
     elif status == 404:

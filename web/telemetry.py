@@ -11,6 +11,7 @@ import time
 
 from flask import Flask, Response, g, request
 
+from web.access.principals import current_principal
 from workers.client import logged_as, observe_request
 
 log = logging.getLogger(__name__)
@@ -45,7 +46,9 @@ def _note(response: Response) -> Response:
     response.headers["X-Request-ID"] = g.request_id
     level = logging.DEBUG if request.endpoint == "static" or route.startswith("/health/") else logging.INFO
     # The path only: what people search for is theirs.
-    log.log(level, "%s %s %d in %.0f ms", request.method, request.path, response.status_code, 1000 * seconds)
+    principal = current_principal()
+    by = f" by {principal.name}" if principal else ""
+    log.log(level, "%s %s %d in %.0f ms%s", request.method, request.path, response.status_code, 1000 * seconds, by)
     return response
 
 

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from ml.errors import LookalikeError
+from workers.tokens import ApiToken
+from workers.tokens import parse as parse_tokens
 
 
 class BadSettings(LookalikeError):
@@ -105,7 +107,11 @@ class Settings:
     )
     ray_address: str = _setting("", "RAY_ADDRESS", "Ray cluster to train on", empty="Ray on this machine")
     api_tokens: tuple[str, ...] = _setting(
-        (), "LOOKALIKE_API_TOKENS", "comma-separated tokens that open the portal; required off loopback", secret=True
+        (),
+        "LOOKALIKE_API_TOKENS",
+        "comma-separated tokens that open the portal: name:role:secret, roles being metrics, viewer, editor, admin; "
+        "a secret alone is an admin's; required off loopback",
+        secret=True,
     )
     device: str = _setting("auto", "LOOKALIKE_DEVICE", "where models run", choices=("auto", "cuda", "cpu"))
     queues: tuple[str, ...] = _setting(
@@ -136,6 +142,11 @@ class Settings:
     @property
     def storage_url(self) -> str:
         return self.storage or f"file://{self.home}/storage"
+
+    @property
+    def tokens(self) -> tuple[ApiToken, ...]:
+        """The API tokens, each with its name and role."""
+        return parse_tokens(self.api_tokens)
 
     @property
     def models_url(self) -> str:
@@ -246,6 +257,10 @@ def _parse(env: str, default: Any, raw: Any) -> Any:
 
 def _validated(settings: Settings) -> Settings:
     """Checks what the table says of each value."""
+    try:
+        _ = settings.tokens
+    except ValueError as error:
+        raise BadSettings(f"LOOKALIKE_API_TOKENS: {error}", hint="for example anna:editor:9f86d081884c7d65") from error
     for f in fields(settings):
         env, value, choices = f.metadata["env"], getattr(settings, f.name), f.metadata["choices"]
         for item in value if isinstance(value, tuple) else (value,):

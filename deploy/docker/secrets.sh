@@ -22,7 +22,8 @@ new_secret | keep ray_token
 new_secret | keep grafana_password
 new_secret | keep s3_password
 printf '[default]\naws_access_key_id = lookalike\naws_secret_access_key = %s\n' "$(cat s3_password)" | keep s3_credentials
-# The portal lets in whoever shows one of its tokens: the first is yours, the second is for Prometheus alone.
+# The portal lets in whoever shows one of its tokens: the first is yours, an admin's; the second reads metrics and no more.
+# For others add lines name:role:secret, the role being viewer, editor or admin.
 new_secret | keep metrics_token
-printf '%s\n%s\n' "$(new_secret)" "$(cat metrics_token)" | keep api_tokens
+printf '%s\nprometheus:metrics:%s\n' "$(new_secret)" "$(cat metrics_token)" | keep api_tokens
 printf 'secrets are in %s; the token that opens the portal is the first line of %s/api_tokens\n' "$PWD" "$PWD" >&2

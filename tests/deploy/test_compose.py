@@ -136,7 +136,7 @@ def test_secrets_are_made_once_and_kept_from_others(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "secrets").stat().st_mode) == 0o700
     assert before["redis_password"] in before["redis_url"]
     assert before["s3_password"] in before["s3_credentials"]
-    assert before["metrics_token"] in before["api_tokens"].splitlines()
+    assert f"prometheus:metrics:{before['metrics_token']}" in before["api_tokens"].splitlines()
     assert set(composed()["secrets"]) <= set(before)
 
 

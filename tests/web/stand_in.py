@@ -5,6 +5,7 @@ The portal is tested against it for what the portal itself does; tests/e2e runs 
 
 import dataclasses
 import io
+import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from types import SimpleNamespace
 
@@ -15,6 +16,7 @@ from prometheus_client import generate_latest
 from ml.images import decode, thumbnail
 from ml.model.registry import Active, ModelRecord, UnknownModel
 from workers.client import Refused, Unavailable
+from workers.client.throttle import Throttle
 from workers.errors import NotFound
 from workers.gallery import Added, Gallery
 from workers.messages import (
@@ -42,6 +44,24 @@ def photo(
     return buffer.getvalue()
 
 
+class StandInSessions:
+    """workers.client.sessions.Sessions, in this process."""
+
+    def __init__(self) -> None:
+        self._holders: dict[str, str] = {}
+
+    def begin(self, holder: str) -> str:
+        id = secrets.token_urlsafe(32)
+        self._holders[id] = holder
+        return id
+
+    def holder(self, id: str) -> str | None:
+        return self._holders.get(id)
+
+    def end(self, id: str) -> None:
+        self._holders.pop(id, None)
+
+
 class StandInClient:
     """The methods of workers.client.Client that the portal calls. Its embedding of an image is its mean colour."""
 
@@ -55,6 +75,8 @@ class StandInClient:
         self.registry = SimpleNamespace(previous=lambda: self.earlier)
         self.trainings = SimpleNamespace(can_start=lambda: self.has_torch, start=self._train)
         self.has_torch = True
+        self.sessions = StandInSessions()
+        self.failures = Throttle.on_redis("")
         self.is_worse = False
         self.earlier: Active | None = None
         self.known = [

@@ -163,7 +163,7 @@ class TestSigningIn:
         answers = [sign_in(stranger, f"guess {n}") for n in range(6)]
         assert [answer.status_code for answer in answers] == [401] * 5 + [429]
         assert 0 < int(answers[-1].headers["Retry-After"]) <= 60
-        assert sign_in(stranger).status_code == 429
+        assert sign_in(stranger, "guess the right one").status_code == 429
 
     def test_one_guesser_does_not_keep_others_out(self, closed_app, stranger):
         for n in range(6):

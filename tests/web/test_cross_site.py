@@ -38,7 +38,7 @@ def test_another_site_may_link_to_us(browser):
 def test_a_form_without_its_token_is_refused(browser, path):
     answer = browser.post(path, data={"action": "delete"})
     assert answer.status_code == 400
-    assert "this form is out of date" in answer.text
+    assert "this form was out of date" in answer.text
 
 
 @pytest.mark.parametrize(

@@ -1,81 +1,63 @@
 """The sign-in page: a token in, a session cookie out."""
 
-import time
-from collections import deque
-
-from flask import Blueprint, current_app, redirect, render_template, request, session, url_for
-from flask.blueprints import BlueprintSetupState
+from flask import Blueprint, current_app, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
+from werkzeug.exceptions import TooManyRequests
 
-from web.access.principals import Authenticator, public
+from web.access import audit, resume
+from web.access.principals import Authenticator, end_session
+from web.access.roles import public
 from web.bodies import SIGN_IN, body_limit
 
 blueprint = Blueprint("sign_in", __name__)
-
-
-class LoginRateLimiter:
-    """Slows down guessing: a few failed attempts a minute from one address, and not many more from all together.
-
-    Counts in this process alone: with n portal processes a guesser gets n times as many attempts, which changes nothing
-    against a token made by a machine.
-    """
-
-    def __init__(self, per_address: int = 5, altogether: int = 50, window_s: float = 60) -> None:
-        self._per_address = per_address
-        self._window_s = window_s
-        self._failures: deque[tuple[float, str]] = deque(maxlen=altogether)
-
-    def wait_s(self, address: str) -> int:
-        """Seconds until this address may try again; 0 when it may now."""
-        now = time.monotonic()
-        recent = [(at, who) for at, who in tuple(self._failures) if now - at < self._window_s]
-        own = [at for at, who in recent if who == address]
-        if len(own) < self._per_address and len(recent) < (self._failures.maxlen or 0):
-            return 0
-        oldest = own[-self._per_address] if len(own) >= self._per_address else recent[0][0]
-        return max(1, round(oldest + self._window_s - now))
-
-    def failed(self, address: str) -> None:
-        self._failures.append((time.monotonic(), address))
-
-
-@blueprint.record_once
-def _fresh_limiter(state: BlueprintSetupState) -> None:
-    state.app.extensions["lookalike-rate-limiter"] = LoginRateLimiter()
 
 
 @blueprint.get("/sign-in")
 @public
 def page() -> ResponseReturnValue:
     """The form."""
-    return render_template("sign_in.html", next=_local(request.args.get("next", "")))
+    return _form(_local(request.args.get("next", "")))
 
 
 @blueprint.post("/sign-in")
-@body_limit(SIGN_IN)
 @public
+@body_limit(SIGN_IN)
 def sign_in() -> ResponseReturnValue:
     """Checks the token. The answer to a wrong one is the form again, saying so."""
     authenticator: Authenticator = current_app.extensions["lookalike-authenticator"]
-    limiter: LoginRateLimiter = current_app.extensions["lookalike-rate-limiter"]
-    address = request.remote_addr or ""
-    goal = _local(request.form.get("next", ""))
-    wait_s = limiter.wait_s(address)
-    if wait_s:
-        error = f"Too many attempts. Try again in {wait_s} seconds."
-        return render_template("sign_in.html", next=goal, error=error), 429, {"Retry-After": str(wait_s)}
-    if not authenticator.sign_in(request.form.get("token", "").strip()):
-        limiter.failed(address)
-        return render_template("sign_in.html", next=goal, error="This token does not open this portal."), 401
-    return redirect(goal)
+    goal, kept = _local(request.form.get("next", "")), request.form.get("resume", "")
+    try:
+        principal = authenticator.sign_in(request.form.get("token", "").strip(), request)
+    except TooManyRequests as error:
+        wait = str(error.retry_after)
+        return _form(goal, kept, f"Too many attempts. Try again in {wait} seconds."), 429, {"Retry-After": wait}
+    if principal is None:
+        return _form(goal, kept, "This token does not open this portal."), 401
+    audit.changes("sign in")
+    typed = resume.unpacked(kept) if kept else None
+    if typed is None:
+        return redirect(goal)
+    return redirect(resume.page_with(typed)) if typed.has_files else resume.offer(typed)
 
 
 @blueprint.post("/sign-out")
 @public
 def sign_out() -> ResponseReturnValue:
-    """Ends the session."""
-    session.clear()
+    """Ends the session, for this browser and for whoever has a copy of its cookie."""
+    authenticator: Authenticator = current_app.extensions["lookalike-authenticator"]
+    if authenticator.is_closed and authenticator.identify(request):
+        audit.changes("sign out")
+    end_session()
     return redirect(url_for("sign_in.page"))
+
+
+def ask(goal: str, kept: str) -> str:
+    """The form, in place of the answer to a request whose session has ended."""
+    return _form(_local(goal), kept, "You are signed out. Sign in, and go on where you were.")
+
+
+def _form(goal: str, kept: str = "", error: str = "") -> str:
+    return render_template("sign_in.html", next=goal, resume=kept, error=error)
 
 
 def _local(target: str) -> str:

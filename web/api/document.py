@@ -8,8 +8,11 @@ from apispec import APISpec
 from apispec.ext.marshmallow import MarshmallowPlugin
 from werkzeug.routing import Rule
 
+from web.access import requires
+from web.access.roles import role_of
 from web.api.schemas import Problem, SearchById
 from web.problems import MIMETYPE
+from workers.client import Role
 
 DESCRIPTION = """Image search by example: send a photo, get the images of the gallery that look most like it.
 
@@ -20,6 +23,7 @@ When the answer is 503, wait for as many seconds as `Retry-After` says and ask a
 OPENAPI_VERSION = "3.1.0"
 _EVERY_ROUTE = {
     "401": "A token is needed, and none or a wrong one was sent",
+    "429": "Too many wrong tokens like this one came from this address: wait as Retry-After says",
     "503": "A part of the system does not answer, or the queue is too long: ask again after Retry-After seconds",
 }
 
@@ -38,6 +42,7 @@ def init_app(app: APIFlask) -> None:
         TAGS=["Search", "Gallery", "System"],
     )
 
+    requires(Role.VIEWER)(app.view_functions["openapi.spec"])
     app.spec_processor(lambda spec: _complete(app, spec))
 
 
@@ -47,6 +52,8 @@ def _complete(app: APIFlask, spec: Any) -> Any:
         for method, operation in spec["paths"].get(_template(rule), {}).items():
             if method.upper() in (rule.methods or ()):
                 operation["operationId"] = rule.endpoint.rpartition(".")[2]
+                role = role_of(app.view_functions[rule.endpoint])
+                operation["responses"]["403"] = {"description": f"The token's role may not do this: it needs {role}"}
     problem = {"schema": {"$ref": "#/components/schemas/Problem"}}
     spec["security"] = [{"token": []}, {}]
     schemas = spec.setdefault("components", {}).setdefault("schemas", {})

@@ -7,12 +7,14 @@ from apiflask import APIBlueprint
 from apiflask.schemas import FileSchema
 from flask import Response, current_app, request, send_file
 
+from web.access import audit, requires
 from web.api import uploads
 from web.api.downloads import download_name, media_type
 from web.api.schemas import Image, ImagePage, ImageQuery, LabelChange, Upload, UploadForm
 from web.backend import client, image_id
 from web.bodies import MANY_IMAGES, accepts_images
 from web.problems import problem, too_large_hint
+from workers.client import Role
 
 blueprint = APIBlueprint("images", __name__)
 
@@ -29,6 +31,7 @@ _UPLOAD_ANSWERS: Any = {
 
 
 @blueprint.post("/images")
+@requires(Role.EDITOR)
 @accepts_images(MANY_IMAGES)
 @blueprint.input(UploadForm, location="files", arg_name="form")
 @blueprint.output(Upload, status_code=201, description="Stored and searchable, except for the files that say otherwise")
@@ -44,6 +47,7 @@ def add_images(form: dict[str, Any]) -> Any:
 
     `curl -F images=@a.jpg -F images=@b.jpg -F label=mug http://127.0.0.1:8000/api/v1/images`
     """
+    audit.changes("add", label=form["label"])
     upload = uploads.keep(
         client(),
         form["images"],
@@ -75,6 +79,7 @@ def _all_refused(upload: uploads.Upload) -> Response:
 
 
 @blueprint.get("/images")
+@requires(Role.VIEWER)
 @blueprint.input(ImageQuery, location="query", arg_name="asked")
 @blueprint.output(ImagePage)
 @blueprint.doc(tags=["Gallery"])
@@ -88,6 +93,7 @@ def list_images(asked: dict[str, Any]) -> Any:
 
 
 @blueprint.get("/images/<id>")
+@requires(Role.VIEWER)
 @blueprint.output(Image)
 @blueprint.doc(tags=["Gallery"])
 def get_image(id: str) -> Any:
@@ -96,6 +102,7 @@ def get_image(id: str) -> Any:
 
 
 @blueprint.get("/images/<id>/thumbnail")
+@requires(Role.VIEWER)
 @blueprint.output(FileSchema(type="string", format="binary"), content_type="image/jpeg", description="At most 256 px")
 @blueprint.doc(tags=["Gallery"])
 def get_thumbnail(id: str) -> Any:
@@ -114,6 +121,7 @@ def get_thumbnail(id: str) -> Any:
 
 
 @blueprint.get("/images/<id>/original")
+@requires(Role.VIEWER)
 @blueprint.output(FileSchema(type="string", format="binary"), content_type="application/octet-stream")
 @blueprint.doc(tags=["Gallery"])
 def get_original(id: str) -> Any:
@@ -135,6 +143,7 @@ def get_original(id: str) -> Any:
 
 
 @blueprint.patch("/images/<id>")
+@requires(Role.EDITOR)
 @blueprint.input(LabelChange, arg_name="change", example={"label": "sunrise-mug"})
 @blueprint.output(Image)
 @blueprint.doc(tags=["Gallery"])
@@ -144,15 +153,18 @@ def update_image(id: str, change: dict[str, Any]) -> Any:
     The answer comes when searches see the change.
     """
     id = client().image(image_id(id)).id
+    audit.changes("label", [id], label=change["label"])
     client().label([id], uploads.tidy_label(change["label"]))
     return client().image(id).to_json()
 
 
 @blueprint.delete("/images/<id>")
+@requires(Role.EDITOR)
 @blueprint.output({}, status_code=204, description="It is gone, from searches too")
 @blueprint.doc(tags=["Gallery"])
 def delete_image(id: str) -> Any:
     """Delete an image"""
     id = client().image(image_id(id)).id
+    audit.changes("delete", [id])
     client().delete([id])
     return Response(status=204)

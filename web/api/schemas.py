@@ -227,4 +227,4 @@ class Health(Answer):
     images = Integer(metadata=_note("in the active collection"))
     queues = Dict(keys=String(), values=Integer(), metadata=_note("tasks waiting in each queue"))
     workers = List(Nested(Worker))
-    settings = Dict(keys=String(), metadata=_note("every setting, secrets hidden"))
+    settings = Dict(keys=String(), metadata=_note("every setting, secrets hidden; empty for all but admins"))

@@ -8,17 +8,19 @@ from flask import Response, current_app, jsonify, request
 from werkzeug.datastructures import FileStorage
 from werkzeug.exceptions import RequestEntityTooLarge
 
+from web.access import requires
 from web.api.schemas import SearchById, SearchByImage, SearchResult
 from web.api.uploads import tidy_label
 from web.backend import client, image_id
 from web.bodies import accepts_images
-from workers.client import UnreadableImage
+from workers.client import Role, UnreadableImage
 from workers.messages import SearchResult as SearchAnswer
 
 blueprint = APIBlueprint("search", __name__)
 
 
 @blueprint.post("/search")
+@requires(Role.VIEWER)
 @accepts_images(1)
 @blueprint.input(SearchByImage, location="files", arg_name="_documented", validation=False)
 @blueprint.output(SearchResult, description="The most similar images, best first")

@@ -4,8 +4,10 @@ from typing import Any
 
 from apiflask import APIBlueprint
 
+from web.access import is_admin, requires
 from web.api.schemas import Health, Job, Labels
 from web.backend import client
+from workers.client import Role
 
 blueprint = APIBlueprint("system", __name__)
 
@@ -14,6 +16,7 @@ _UNHEALTHY: Any = {503: {"description": "Something is wrong", "content": {"appli
 
 
 @blueprint.get("/labels")
+@requires(Role.VIEWER)
 @blueprint.output(Labels)
 @blueprint.doc(tags=["Gallery"])
 def list_labels() -> Any:
@@ -22,6 +25,7 @@ def list_labels() -> Any:
 
 
 @blueprint.get("/jobs/<job_id>")
+@requires(Role.EDITOR)
 @blueprint.output(Job)
 @blueprint.doc(tags=["System"])
 def get_job(job_id: str) -> Any:
@@ -30,6 +34,7 @@ def get_job(job_id: str) -> Any:
 
 
 @blueprint.get("/health")
+@requires(Role.VIEWER)
 @blueprint.output(Health)
 @blueprint.doc(
     tags=["System"],
@@ -41,4 +46,5 @@ def get_health() -> Any:
     The status is 503 when something is wrong, with the same body, whose `problems` say what.
     """
     status = client().status()
-    return status.to_json(), 200 if status.healthy else 503
+    settings = status.settings if is_admin() else {}
+    return status.to_json() | {"settings": settings}, 200 if status.healthy else 503

@@ -3,8 +3,9 @@
 from flask import Blueprint, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
+from web.access import audit, requires
 from web.backend import client
-from workers.client import Refused
+from workers.client import Refused, Role
 from workers.messages import SweepRequest, TrainRequest
 
 blueprint = Blueprint("models", __name__)
@@ -15,6 +16,7 @@ MAX_TRIALS = 200
 
 
 @blueprint.get("/models")
+@requires(Role.VIEWER)
 def page() -> ResponseReturnValue:
     """Every model with its quality, what runs now, and the form that trains."""
     ours = client()
@@ -35,9 +37,11 @@ def page() -> ResponseReturnValue:
 
 
 @blueprint.post("/models/train")
+@requires(Role.ADMIN)
 def train() -> ResponseReturnValue:
     """Starts a training or a sweep on the labelled gallery, and shows its job."""
     how = request.form.get("how", "")
+    audit.changes("train", how=how)
     publish = bool(request.form.get("publish"))
     if how == "sweep":
         trials = request.form.get("trials", 12, type=int)
@@ -51,14 +55,19 @@ def train() -> ResponseReturnValue:
 
 
 @blueprint.post("/models/publish")
+@requires(Role.ADMIN)
 def publish() -> ResponseReturnValue:
     """Starts to publish a model, and shows the job; with `force` also one whose neighbours are worse."""
-    job = client().publish(request.form.get("model", ""), force=bool(request.form.get("force")))
+    model, force = request.form.get("model", ""), bool(request.form.get("force"))
+    audit.changes("publish", [model], force=force)
+    job = client().publish(model, force=force)
     return redirect(url_for("system.job", job_id=job))
 
 
 @blueprint.post("/models/rollback")
+@requires(Role.ADMIN)
 def rollback() -> ResponseReturnValue:
     """Switches back to the model before; photos that are newer follow in a job."""
+    audit.changes("roll back")
     client().rollback()
     return redirect(url_for("models.page"))

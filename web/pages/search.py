@@ -7,13 +7,14 @@ from typing import Any
 from flask import Blueprint, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
+from web.access import requires
 from web.api.schemas import MAX_K
 from web.api.search import with_image
 from web.api.uploads import tidy_label
 from web.backend import client, image_id
 from web.bodies import accepts_images
 from web.problems import RETRY_AFTER_S, status_of
-from workers.client import LookalikeError, Unavailable
+from workers.client import LookalikeError, Role, Unavailable
 from workers.messages import GalleryImage, SearchResult
 
 blueprint = Blueprint("search", __name__)
@@ -44,6 +45,7 @@ class Options:
 
 
 @blueprint.get("/")
+@requires(Role.VIEWER)
 def page() -> ResponseReturnValue:
     """The page, with results when the address names an image."""
     options = Options.of(request.args)
@@ -54,6 +56,7 @@ def page() -> ResponseReturnValue:
 
 
 @blueprint.post("/")
+@requires(Role.VIEWER)
 @accepts_images(1)
 def page_with_image() -> ResponseReturnValue:
     """The form without JavaScript: the results of an uploaded photo, which is not kept."""

@@ -13,8 +13,10 @@ from workers.client.api import Client, observe_request
 from workers.errors import Busy, NotFound, Overloaded, Refused, Unavailable
 from workers.logs import configure as configure_logging
 from workers.logs import request as logged_as
+from workers.tokens import ApiToken, Role
 
 __all__ = [
+    "ApiToken",
     "Busy",
     "Client",
     "Damaged",
@@ -22,6 +24,7 @@ __all__ = [
     "NotFound",
     "Overloaded",
     "Refused",
+    "Role",
     "StorageFailed",
     "Unavailable",
     "UnknownModel",

@@ -15,7 +15,9 @@ from ml.model.registry import Active, ModelRecord, Registry
 from workers.client.connection import QueueConnection
 from workers.client.index_job import OpenJob
 from workers.client.rpc import RpcClient
+from workers.client.sessions import Sessions
 from workers.client.status import system_status
+from workers.client.throttle import Throttle
 from workers.client.training import Trainings
 from workers.errors import Busy, Refused, Unavailable
 from workers.gallery import Added, Gallery
@@ -57,6 +59,8 @@ class Client:
         self.jobs = self.connection.jobs
         self._rpc = RpcClient(self.connection)
         self.trainings = Trainings(settings, self.jobs)
+        self.sessions = Sessions(self.connection)
+        self.failures = Throttle.on_redis(settings.redis_url)
 
     # Searching and looking
 

@@ -15,7 +15,7 @@ onDetails({
   deleted: (id) => cardOf(id)?.remove(),
 });
 
-if (form) {
+if (form?.querySelector("[value=delete]")) {
   const chosen = () => form.querySelectorAll("[name=ids]:checked").length;
   const tell = () => {
     const count = chosen();
@@ -26,6 +26,6 @@ if (form) {
   form.addEventListener("submit", (event) => {
     if (event.submitter?.value === "delete" && !deleting.isSure()) event.preventDefault();
   });
-  moveWithArrows(form.querySelector(".wall"));
 }
+if (form) moveWithArrows(form.querySelector(".wall"));
 document.getElementById("main").dataset.ready = "true";

@@ -16,6 +16,7 @@ const section = document.getElementById("results-section");
 const problemBox = document.getElementById("problem");
 const facts = document.getElementById("query-facts");
 const keepButton = facts.querySelector("[data-keep]");
+const mayKeep = !keepButton.disabled; // a viewer adds nothing
 const photoBox = document.getElementById("query-photo");
 const announcements = document.getElementById("announcements");
 const titleAtStart = "Lookalike";
@@ -95,7 +96,7 @@ function preview(query) {
   previewUrl = query.id ? null : url;
   document.getElementById("query-name").textContent = query.name;
   photoBox.hidden = false;
-  keepButton.hidden = Boolean(query.id);
+  keepButton.hidden = Boolean(query.id) || !mayKeep;
   keepButton.disabled = false;
   keepButton.textContent = "Keep this photo in the gallery";
 }
