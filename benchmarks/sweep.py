@@ -74,7 +74,7 @@ def asha(data: Dataset, folder: Path, *, is_quick: bool) -> dict[str, Any]:
             results[scheduler] = sweep(plan, [data], Record.new(folder / scheduler, plan.to_json()), on_change=_say)
     full, early = results["none"], results["asha"]
     # Both winners by the full grid's own measurement: what matters is which setting ASHA chose.
-    measured = {json.dumps(one.settings, sort_keys=True): one.map_at_r for one in full.record.settings()}
+    measured = {json.dumps(one.settings, sort_keys=True): one.map_at_r for one in full.record.configurations()}
     chosen = measured[json.dumps(early.best.settings, sort_keys=True)]
     seconds = {name: sum(t.seconds for t in result.record.trials.values()) for name, result in results.items()}
     epochs = {name: sum(len(t.history) for t in result.record.trials.values()) for name, result in results.items()}

@@ -1,1 +1,1 @@
-"""Images to vectors, and how that gets better: torch, timm, Ray. Knows no web, queue or store."""
+"""Image embedding models: inference, training, evaluation, sweeps. Knows no web, queue or vector store."""

@@ -24,7 +24,7 @@ def draft(target: Path, *, keep_existing: bool = False) -> Iterator[Path]:
     is in nobody's way.
 
     Args:
-        target: to write or replace; a folder replaces a folder, a file a file.
+        target: to write or replace; a folder replaces a folder, a file replaces a file.
         keep_existing: of a folder: when another process was faster, its result stays.
 
     Raises:

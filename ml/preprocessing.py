@@ -48,11 +48,14 @@ class Preprocessing:
 
     def __post_init__(self) -> None:
         if not 8 <= self.size_px <= self.resize_px <= 4096:
-            raise BadBundle(f"preprocessing sizes {self.size_px} and {self.resize_px} px make no sense")
-        if self.fit not in _FITS or self.interpolation not in _INTERPOLATIONS:
-            raise BadBundle(f"preprocessing has unknown fit {self.fit!r} or interpolation {self.interpolation!r}")
+            raise BadBundle(
+                f"preprocessing must have 8 <= size_px <= resize_px <= 4096, got {self.size_px} and {self.resize_px}"
+            )
+        for name, allowed in (("fit", _FITS), ("interpolation", tuple(_INTERPOLATIONS))):
+            if getattr(self, name) not in allowed:
+                raise BadBundle(f"{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}")
         if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
-            raise BadBundle(f"preprocessing mean {self.mean} and std {self.std} are no three numbers each")
+            raise BadBundle(f"mean and std must be three numbers each and std > 0, got {self.mean} and {self.std}")
 
     @property
     def min_side(self) -> int:
@@ -73,10 +76,10 @@ class Preprocessing:
         """
         size, resample = self.size_px, _INTERPOLATIONS[self.interpolation]
         width, height = image.size
-        kept = size / self.resize_px
+        share = size / self.resize_px
         # The cut is made in the source's coordinates, so that an image of 4000 x 8 pixels is never blown up whole.
         short = min(width, height)
-        cut_x, cut_y = (kept * short, kept * short) if self.fit == "crop" else (kept * width, kept * height)
+        cut_x, cut_y = (share * short, share * short) if self.fit == "crop" else (share * width, share * height)
         left, top = (width - cut_x) / 2, (height - cut_y) / 2
         box = (left, top, left + cut_x, top + cut_y)
         if self.fit != "pad":

@@ -200,8 +200,8 @@ class ObjectStorage:
 
     def keys(self, prefix: str) -> Iterator[str]:
         with self._failing():
-            found = self._files.find(self._path(prefix))
-        for path in sorted(found):
+            paths = self._files.find(self._path(prefix))
+        for path in sorted(paths):
             yield path.removeprefix(self._root).lstrip("/")
 
     def local_path(self, key: str) -> Path | None:

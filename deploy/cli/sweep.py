@@ -28,7 +28,7 @@ from deploy.cli.training_report import ConsoleReport
     help="End trials that fall behind, or none.",
 )
 @click.option("--trials", type=click.IntRange(1, 10000), metavar="N", help="Settings to try; a grid tries all. [12]")
-@click.option("--repeats", type=click.IntRange(1, 100), default=1, show_default=True, help="Seeds for each setting.")
+@click.option("--repeats", type=click.IntRange(1, 100), default=1, show_default=True, help="Seeds per configuration.")
 @click.option(
     "--preset",
     type=click.Choice(["fast", "accurate"]),

@@ -68,7 +68,7 @@ class Table:
         shown = sorted(trials, key=lambda trial: (trial.state != "running", -_or_low(trial.last_map_at_r)))[:_ROWS]
         for trial in shown:
             cells = [escape(value_text(trial.settings.get(name))) for name in self._plan.space]
-            style = {"done": "green", "failed": "red", "cut": "yellow"}.get(trial.state, "")
+            style = {"done": "green", "failed": "red", "pruned": "yellow"}.get(trial.state, "")
             figures = [str(len(trial.history)), _figure(trial), f"{trial.seconds:.0f}"]
             drawn.add_row(*cells, trial.state, *figures, style=style)
         return drawn

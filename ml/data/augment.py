@@ -48,7 +48,7 @@ class Augmentation:
         Args:
             pixels: uint8 [n, h, w, 3].
             size_px: side of the result; best not much smaller than h and w, there is no smoothing.
-            draws: of `draw`, a row an image; drawn for the whole batch before processes share it, and on the CPU, so
+            draws: of `draw`, one row per image; drawn for the whole batch before processes share it, and on the CPU, so
                 that an image is varied alike on any device and number of processes.
 
         Returns:

@@ -86,7 +86,7 @@ class Dataset:
 
 
 def load(source: Path, *, split: str | None = None, on_progress: Progress | None = None) -> Dataset:
-    """A folder with one folder a class, or a CSV with the columns path, label and perhaps split.
+    """A folder with one folder per class, or a CSV with the columns path, label and perhaps split.
 
     Args:
         source: folder or CSV. In a folder, an image's class is the first folder on its way. In a CSV, paths are
@@ -103,7 +103,7 @@ def load(source: Path, *, split: str | None = None, on_progress: Progress | None
     elif source.is_file():
         pairs, left_out = _csv(source, split)
     else:
-        raise BadDataset(f"there is no {source}", hint="name a folder with one folder for each class, or a CSV")
+        raise BadDataset(f"there is no {source}", hint="name a folder with one folder per class, or a CSV")
     if not pairs and not left_out:
         raise BadDataset(f"{source} is empty", hint="put the images of each class into a folder of their own")
     return from_pairs(pairs, name=source.resolve().stem, left_out=left_out, on_progress=on_progress)
@@ -122,7 +122,7 @@ def from_pairs(
         BadDataset: none of them is a readable image.
     """
     pairs, dropped = list(pairs), list(left_out)
-    kept: list[tuple[Path, str, str]] = []
+    readable: list[tuple[Path, str, str]] = []
     with ThreadPoolExecutor(8) as threads:
         for done, ((path, label), read) in enumerate(
             zip(pairs, threads.map(_read, (path for path, _ in pairs)), strict=True), 1
@@ -130,20 +130,20 @@ def from_pairs(
             if isinstance(read, LeftOut):
                 dropped.append(read)
             else:
-                kept.append((path, label, read))
+                readable.append((path, label, read))
             if on_progress:
                 on_progress("reading files", done, len(pairs))
-    if not kept:
+    if not readable:
         example = f", for example {dropped[0].path.name} {dropped[0].reason}" if dropped else ""
         raise BadDataset(f"{name} holds no image that can be read{example}", hint="name a folder of labelled photos")
-    classes = tuple(sorted({label for _, label, _ in kept}))
+    classes = tuple(sorted({label for _, label, _ in readable}))
     number = {label: position for position, label in enumerate(classes)}
     return Dataset(
         name=name,
-        paths=tuple(path for path, _, _ in kept),
-        labels=np.array([number[label] for _, label, _ in kept], np.int64),
+        paths=tuple(path for path, _, _ in readable),
+        labels=np.array([number[label] for _, label, _ in readable], np.int64),
         classes=classes,
-        sha256=tuple(sha256 for _, _, sha256 in kept),
+        sha256=tuple(sha256 for _, _, sha256 in readable),
         left_out=tuple(dropped),
     )
 
@@ -176,30 +176,30 @@ def check_trainable(dataset: Dataset) -> None:
 
 def remarks(dataset: Dataset) -> list[str]:
     """What a person should know about a usable data set, one line each."""
-    found = []
+    lines = []
     single = [name for name, count in zip(dataset.classes, dataset.counts, strict=True) if count == 1]
     if single:
-        found.append(f"{len(single)} classes have a single image and cannot be measured, for example {single[0]!r}")
+        lines.append(f"{len(single)} classes have a single image and cannot be measured, for example {single[0]!r}")
     copies = len(dataset) - len(set(dataset.sha256))
     if copies:
-        found.append(f"{copies} files are copies of others")
+        lines.append(f"{copies} files are copies of others")
     by_content: dict[str, set[int]] = {}
     for content, label in zip(dataset.sha256, dataset.labels, strict=True):
         by_content.setdefault(content, set()).add(int(label))
-    torn = sum(len(labels) > 1 for labels in by_content.values())
-    if torn:
-        found.append(f"{torn} images lie in more than one class")
+    ambiguous = sum(len(labels) > 1 for labels in by_content.values())
+    if ambiguous:
+        lines.append(f"{ambiguous} images lie in more than one class")
     identical = [
         dataset.classes[label]
         for label in np.flatnonzero(dataset.counts > 1)
         if len({content for content, own in zip(dataset.sha256, dataset.labels, strict=True) if own == label}) == 1
     ]
     if identical:
-        found.append(f"{len(identical)} classes hold one image many times, for example {identical[0]!r}")
+        lines.append(f"{len(identical)} classes hold one image many times, for example {identical[0]!r}")
     if dataset.left_out:
         first = dataset.left_out[0]
-        found.append(f"{len(dataset.left_out)} files left out, for example {first.path.name}: {first.reason}")
-    return found
+        lines.append(f"{len(dataset.left_out)} files left out, for example {first.path.name}: {first.reason}")
+    return lines
 
 
 def held_out(dataset: Dataset, share: float, *, seed: int = 0) -> np.ndarray:
@@ -214,18 +214,18 @@ def held_out(dataset: Dataset, share: float, *, seed: int = 0) -> np.ndarray:
         All False where holding out would leave fewer than two classes on either side.
     """
     eligible = np.flatnonzero(dataset.counts > 1)
-    wanted = max(2, round(share * len(dataset.classes)))
-    if share <= 0 or len(eligible) < wanted or len(dataset.classes) - wanted < 2:
+    count = max(2, round(share * len(dataset.classes)))
+    if share <= 0 or len(eligible) < count or len(dataset.classes) - count < 2:
         return np.zeros(len(dataset), bool)
-    return np.isin(dataset.labels, np.random.default_rng(seed).choice(eligible, wanted, replace=False))
+    return np.isin(dataset.labels, np.random.default_rng(seed).choice(eligible, count, replace=False))
 
 
 def split_by_class(dataset: Dataset, share: float, *, seed: int = 0) -> tuple[Dataset, Dataset | None]:
     """The rest, and the classes that `held_out` chooses; None where it chooses none."""
-    held = held_out(dataset, share, seed=seed)
-    if not held.any():
+    is_held = held_out(dataset, share, seed=seed)
+    if not is_held.any():
         return dataset, None
-    return dataset.subset(np.flatnonzero(~held)), dataset.subset(np.flatnonzero(held))
+    return dataset.subset(np.flatnonzero(~is_held)), dataset.subset(np.flatnonzero(is_held))
 
 
 def split_by_image(dataset: Dataset, share: float, *, seed: int = 0) -> tuple[Dataset, Dataset]:
@@ -235,20 +235,20 @@ def split_by_image(dataset: Dataset, share: float, *, seed: int = 0) -> tuple[Da
         BadDataset: nothing would be held out.
     """
     random = np.random.default_rng(seed)
-    held = np.zeros(len(dataset), bool)
+    is_held = np.zeros(len(dataset), bool)
     for label in range(len(dataset.classes)):
         own = np.flatnonzero(dataset.labels == label)
         count = min(len(own) - 1, max(1, round(share * len(own)))) if share > 0 else 0
-        held[random.permutation(own)[:count]] = True
-    if not held.any():
+        is_held[random.permutation(own)[:count]] = True
+    if not is_held.any():
         raise BadDataset(f"{dataset.name} has no class with two images to split", hint="split by class instead")
-    return dataset.subset(np.flatnonzero(~held)), dataset.subset(np.flatnonzero(held))
+    return dataset.subset(np.flatnonzero(~is_held)), dataset.subset(np.flatnonzero(is_held))
 
 
 def same_files(first: Dataset, second: Dataset) -> list[tuple[Path, Path]]:
     """Images of the first whose very bytes are in the second too."""
-    there = dict(zip(second.sha256, second.paths, strict=True))
-    return [(path, there[sha]) for path, sha in zip(first.paths, first.sha256, strict=True) if sha in there]
+    by_content = dict(zip(second.sha256, second.paths, strict=True))
+    return [(path, by_content[sha]) for path, sha in zip(first.paths, first.sha256, strict=True) if sha in by_content]
 
 
 def near_duplicates(first: np.ndarray, second: np.ndarray, *, similarity: float = 0.98) -> list[tuple[int, int]]:

@@ -72,12 +72,14 @@ def decode(
             on_progress("decoding", position + 1, len(dataset))
     if not failures:
         return Pixels(dataset, array, where)
-    kept = [position for position in range(len(dataset)) if position not in failures]
-    if not kept:
+    decoded = [position for position in range(len(dataset)) if position not in failures]
+    if not decoded:
         raise BadDataset(f"no image of {dataset.name} can be decoded: {next(iter(failures.values())).reason}")
-    rest = dataset.subset(kept)
+    rest = dataset.subset(decoded)
     left_out = (*dataset.left_out, *failures.values())
-    return Pixels(Dataset(rest.name, rest.paths, rest.labels, rest.classes, rest.sha256, left_out), array[kept], where)
+    return Pixels(
+        Dataset(rest.name, rest.paths, rest.labels, rest.classes, rest.sha256, left_out), array[decoded], where
+    )
 
 
 def _threaded(work: Callable[[int], LeftOut | None], count: int) -> Iterator[LeftOut | None]:

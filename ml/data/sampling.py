@@ -26,19 +26,19 @@ def class_balanced(
     """
     classes = np.unique(labels)
     batch = classes_per_batch * images_per_class
-    taken = min(classes_per_batch, len(classes))
+    per_batch = min(classes_per_batch, len(classes))
     # Shares of a batch differ by at most one where the classes do not divide it.
-    sizes = [batch // taken + (place < batch % taken) for place in range(taken)]
+    sizes = [batch // per_batch + (place < batch % per_batch) for place in range(per_batch)]
     random = np.random.default_rng([seed, epoch])
     members = {int(c): np.flatnonzero(labels == c) for c in classes}
     waiting: dict[int, list[int]] = {c: [] for c in members}
     turn: list[int] = []
     for _ in range(max(1, len(labels) // batch)):
-        if len(turn) < taken:
+        if len(turn) < per_batch:
             fresh = [int(c) for c in random.permutation(classes)]
             # Those still waiting from the last round come first, and no class comes twice in one batch.
-            turn += [c for c in fresh if c not in turn[:taken]] + [c for c in fresh if c in turn[:taken]]
-        chosen, turn = turn[:taken], turn[taken:]
+            turn += [c for c in fresh if c not in turn[:per_batch]] + [c for c in fresh if c in turn[:per_batch]]
+        chosen, turn = turn[:per_batch], turn[per_batch:]
         positions: list[int] = []
         for label, size in zip(chosen, sizes, strict=True):
             while len(waiting[label]) < size:

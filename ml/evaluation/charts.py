@@ -31,16 +31,16 @@ def lines(
     ys = [value for _, _, values in series for value in values if math.isfinite(value)]
     if not xs or not ys:
         return Markup("")
-    across = _Axis(min(xs), max(xs), _LEFT, _WIDTH - _RIGHT, is_log=is_log_x)
+    x_axis = _Axis(min(xs), max(xs), _LEFT, _WIDTH - _RIGHT, is_log=is_log_x)
     low, high = y_range or _rounded(min(ys), max(ys))
-    up = _Axis(low, high, _HEIGHT - _BOTTOM, _TOP)
-    ticks = sorted(set(xs)) if len(set(xs)) <= 8 else across.ticks()
-    parts = [_frame(across, up, x, y, x_ticks=ticks)]
+    y_axis = _Axis(low, high, _HEIGHT - _BOTTOM, _TOP)
+    ticks = sorted(set(xs)) if len(set(xs)) <= 8 else x_axis.ticks()
+    parts = [_frame(x_axis, y_axis, x, y, x_ticks=ticks)]
     for number, (name, x_values, y_values) in enumerate(series):
-        known = [(across(a), up(b), b) for a, b in zip(x_values, y_values, strict=True) if math.isfinite(b)]
-        path = " ".join(f"{a:.1f},{b:.1f}" for a, b, _ in known)
+        points = [(x_axis(a), y_axis(b), b) for a, b in zip(x_values, y_values, strict=True) if math.isfinite(b)]
+        path = " ".join(f"{a:.1f},{b:.1f}" for a, b, _ in points)
         parts.append(_tag("polyline", class_=f"curve s{number % 6}", points=path))
-        for a, b, value in known:
+        for a, b, value in points:
             title = _tag("title", f"{name}: {value:.3f}")
             parts.append(_tag("circle", title, class_=f"dot s{number % 6}", cx=a, cy=b, r=3.2))
     return _svg(parts, f"{y} against {x}", [name for name, _, _ in series])
@@ -65,26 +65,26 @@ def histograms(
         mark: a value to mark with a line, and what it says.
         bins: at most so many bars.
     """
-    held = np.flatnonzero(np.sum([counts for _, counts in sides], axis=0))
-    if not len(held):
+    filled = np.flatnonzero(np.sum([counts for _, counts in sides], axis=0))
+    if not len(filled):
         return Markup("")
-    step = max(1, math.ceil((held[-1] - held[0] + 1) / bins))
-    starts = np.arange(held[0], held[-1] + 1, step)
+    step = max(1, math.ceil((filled[-1] - filled[0] + 1) / bins))
+    starts = np.arange(filled[0], filled[-1] + 1, step)
     # The last bin of reduceat runs to the end, where nothing is.
     shares = [np.add.reduceat(counts, starts) / max(1, counts.sum()) for _, counts in sides]
     ends = np.append(starts[1:], min(starts[-1] + step, len(edges) - 1))
-    across = _Axis(float(edges[starts[0]]), float(edges[ends[-1]]), _LEFT, _WIDTH - _RIGHT)
+    x_axis = _Axis(float(edges[starts[0]]), float(edges[ends[-1]]), _LEFT, _WIDTH - _RIGHT)
     bottom = _HEIGHT - _BOTTOM
-    up = _Axis(0, float(max(values.max() for values in shares)) * 1.06, bottom, _TOP)
-    parts = [_frame(across, up, x, y, y_format=lambda value: f"{100 * value:g} %")]
+    y_axis = _Axis(0, float(max(values.max() for values in shares)) * 1.06, bottom, _TOP)
+    parts = [_frame(x_axis, y_axis, x, y, y_format=lambda value: f"{100 * value:g} %")]
     for number, values in enumerate(shares):
         for start, end, value in zip(starts, ends, values, strict=True):
-            left, right, top = across(float(edges[start])), across(float(edges[end])), up(float(value))
+            left, right, top = x_axis(float(edges[start])), x_axis(float(edges[end])), y_axis(float(value))
             if value > 0:
                 width = max(0.5, right - left - 0.6)
                 parts.append(_tag("rect", class_=f"bar s{number}", x=left, y=top, width=width, height=bottom - top))
-    if mark is not None and across.low <= mark[0] <= across.high:
-        at = across(mark[0])
+    if mark is not None and x_axis.low <= mark[0] <= x_axis.high:
+        at = x_axis(mark[0])
         anchor, shift = ("end", -6) if at > _WIDTH * 0.6 else ("start", 6)
         parts.append(_tag("line", class_="mark", x1=at, x2=at, y1=_TOP, y2=bottom))
         parts.append(_tag("text", mark[1], class_="mark-text", x=at + shift, y=_TOP + 12, text_anchor=anchor))
@@ -140,8 +140,8 @@ class _Axis:
 
 
 def _frame(
-    across: _Axis,
-    up: _Axis,
+    x_axis: _Axis,
+    y_axis: _Axis,
     x: str,
     y: str,
     *,
@@ -151,12 +151,12 @@ def _frame(
     """Axes, grid, ticks and titles."""
     left, right, bottom = _LEFT, _WIDTH - _RIGHT, _HEIGHT - _BOTTOM
     parts = []
-    for value in up.ticks():
-        at = up(value)
+    for value in y_axis.ticks():
+        at = y_axis(value)
         parts.append(_tag("line", class_="grid", x1=left, x2=right, y1=at, y2=at))
         parts.append(_tag("text", y_format(value), class_="tick", x=left - 7, y=at + 4, text_anchor="end"))
-    for value in x_ticks or across.ticks():
-        parts.append(_tag("text", f"{value:g}", class_="tick", x=across(value), y=bottom + 16, text_anchor="middle"))
+    for value in x_ticks or x_axis.ticks():
+        parts.append(_tag("text", f"{value:g}", class_="tick", x=x_axis(value), y=bottom + 16, text_anchor="middle"))
     parts.append(_tag("line", class_="axis", x1=left, x2=right, y1=bottom, y2=bottom))
     middle = (left + right) / 2
     parts.append(_tag("text", x, class_="axis-title", x=middle, y=_HEIGHT - 6, text_anchor="middle"))

@@ -143,12 +143,12 @@ def evaluate(
 
 def embed(loaded: embedder.Embedder, array: np.ndarray, on_progress: Progress | None = None) -> Tensor:
     """Decoded images uint8 [n, s, s, 3] to float32 [n, d], rows of unit length."""
-    found = []
+    batches = []
     for start in range(0, len(array), _BATCH):
-        found.append(loaded.embed_arrays(np.ascontiguousarray(array[start : start + _BATCH])))
+        batches.append(loaded.embed_arrays(np.ascontiguousarray(array[start : start + _BATCH])))
         if on_progress:
             on_progress("embedding", min(start + _BATCH, len(array)), len(array))
-    return torch.from_numpy(np.concatenate(found))
+    return torch.from_numpy(np.concatenate(batches))
 
 
 def evaluate_distances(distances: np.ndarray, labels: Tensor, *, ks: Sequence[int] = KS) -> Retrieval:
@@ -156,12 +156,12 @@ def evaluate_distances(distances: np.ndarray, labels: Tensor, *, ks: Sequence[in
     return evaluate_similarities(torch.from_numpy(-distances), labels, ks=ks)
 
 
-def _figures(found: Retrieval, before: str = "", only: Sequence[str] = ()) -> dict[str, float]:
+def _figures(retrieval: Retrieval, name_prefix: str = "", only: Sequence[str] = ()) -> dict[str, float]:
     every = {
-        **{f"recall@{k}": value for k, value in found.recall.items()},
-        **{f"precision@{k}": value for k, value in found.precision.items()},
-        "map@r": found.map_at_r,
-        "map": found.mean_average_precision,
-        "r_precision": found.r_precision,
+        **{f"recall@{k}": value for k, value in retrieval.recall.items()},
+        **{f"precision@{k}": value for k, value in retrieval.precision.items()},
+        "map@r": retrieval.map_at_r,
+        "map": retrieval.mean_average_precision,
+        "r_precision": retrieval.r_precision,
     }
-    return {f"{before}{name}": value for name, value in every.items() if not only or name in only}
+    return {f"{name_prefix}{name}": value for name, value in every.items() if not only or name in only}

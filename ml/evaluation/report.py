@@ -125,8 +125,8 @@ _SHOWN = (
     ("comparative_recall@1", "comparative recall@1", "one right among 99 wrong ones comes first"),
     ("rerank_map@r", "mAP@R, re-ranked", "k-reciprocal re-ranking"),
     ("rerank_recall@1", "recall@1, re-ranked", "k-reciprocal re-ranking"),
-    ("binary_map@r", "mAP@R, binary codes", "one bit a dimension"),
-    ("binary_recall@1", "recall@1, binary codes", "one bit a dimension"),
+    ("binary_map@r", "mAP@R, binary codes", "one bit per dimension"),
+    ("binary_recall@1", "recall@1, binary codes", "one bit per dimension"),
     ("dim256_map@r", "mAP@R, first 256 dimensions", "prefix of the vector"),
     ("dim128_map@r", "mAP@R, first 128 dimensions", "prefix of the vector"),
     ("dim64_map@r", "mAP@R, first 64 dimensions", "prefix of the vector"),
@@ -134,7 +134,7 @@ _SHOWN = (
 
 
 def _comparison(evaluations: Sequence[Evaluation]) -> list[dict[str, Any]]:
-    """A row a figure, a column a model, the best marked."""
+    """One row per figure, one column per model, the best marked."""
     rows = []
     for key, name, meaning in _SHOWN:
         values = [one.metrics.get(key) for one in evaluations]
@@ -179,9 +179,9 @@ def _curves(one: Evaluation) -> list[Markup]:
     if len(epochs) < 2:
         return []
     drawn = [charts.lines([("loss", epochs, [entry["loss"] for entry in history])], x="epoch", y="training loss")]
-    held = [math.nan if entry.get("map_at_r") is None else 100 * entry["map_at_r"] for entry in history]
-    if any(math.isfinite(value) for value in held):
-        drawn.append(charts.lines([("mAP@R", epochs, held)], x="epoch", y="held-out mAP@R, %"))
+    held_out = [math.nan if entry.get("map_at_r") is None else 100 * entry["map_at_r"] for entry in history]
+    if any(math.isfinite(value) for value in held_out):
+        drawn.append(charts.lines([("mAP@R", epochs, held_out)], x="epoch", y="held-out mAP@R, %"))
     return drawn
 
 
@@ -206,24 +206,24 @@ def _queries(one: Evaluation, *, is_best: bool) -> list[Query]:
     scores = one.retrieval.average_precision_at_r.numpy()
     positions = np.flatnonzero(one.retrieval.is_counted.numpy())
     order = positions[np.argsort(-scores[positions] if is_best else scores[positions], kind="stable")]
-    found: list[Query] = []
-    shown: set[int] = set()
+    queries: list[Query] = []
+    shown_labels: set[int] = set()
     for position in order:
         label = int(one.dataset.labels[position])
-        if label in shown:
+        if label in shown_labels:
             continue
-        shown.add(label)
+        shown_labels.add(label)
         nearest = one.retrieval.nearest[position, :_NEIGHBOURS].tolist()
-        found.append(
+        queries.append(
             Query(
                 _image(one, int(position)),
                 [_image(one, other, int(position)) for other in nearest],
                 float(scores[position]),
             )
         )
-        if len(found) == _QUERIES:
+        if len(queries) == _QUERIES:
             break
-    return found
+    return queries
 
 
 def _wrong_neighbours(one: Evaluation) -> np.ndarray:
@@ -233,9 +233,9 @@ def _wrong_neighbours(one: Evaluation) -> np.ndarray:
     counts = np.bincount(labels, minlength=classes)
     within = np.arange(nearest.shape[1])[None, :] < np.maximum(counts[labels] - 1, 1)[:, None]
     pairs = labels[:, None] * classes + labels[nearest]
-    found = np.bincount(pairs[within], minlength=classes * classes).reshape(classes, classes)
+    neighbours = np.bincount(pairs[within], minlength=classes * classes).reshape(classes, classes)
     total = np.bincount(np.repeat(labels, within.sum(1)), minlength=classes)
-    shares = found / np.maximum(total, 1)[:, None]
+    shares = neighbours / np.maximum(total, 1)[:, None]
     np.fill_diagonal(shares, 0)
     return shares
 
@@ -261,7 +261,7 @@ def _classes(one: Evaluation) -> list[ClassRow]:
 def _confusions(one: Evaluation) -> list[Confusion]:
     """The pairs of classes that are taken for one another most often, with two images that show it."""
     shares = _wrong_neighbours(one)
-    found = []
+    confusions = []
     for flat in np.argsort(-shares, axis=None, kind="stable")[:_CONFUSIONS]:
         label, other = (int(value) for value in np.unravel_index(flat, shares.shape))
         if not shares[label, other]:
@@ -269,7 +269,7 @@ def _confusions(one: Evaluation) -> list[Confusion]:
         own, others = (torch.from_numpy(np.flatnonzero(one.dataset.labels == value)) for value in (label, other))
         similarity = one.embeddings[own] @ one.embeddings[others].T
         row, column = divmod(int(similarity.argmax()), similarity.shape[1])
-        found.append(
+        confusions.append(
             Confusion(
                 one.dataset.classes[label],
                 one.dataset.classes[other],
@@ -278,7 +278,7 @@ def _confusions(one: Evaluation) -> list[Confusion]:
                 _image(one, int(others[column]), int(own[row])),
             )
         )
-    return found
+    return confusions
 
 
 def _image(one: Evaluation, position: int, query: int | None = None) -> ReportImage:

@@ -103,12 +103,12 @@ def load_weights(backbone: nn.Module, state: Mapping[str, Tensor], name: str) ->
     Raises:
         LookalikeError: a tensor is missing or has another shape.
     """
-    own = backbone.state_dict()
-    wanted = {key: state[key] for key in own if key in state}
-    absent = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
+    expected = backbone.state_dict()
+    fitting = {key: state[key] for key in expected if key in state}
+    absent = [key for key in expected if key not in state and not key.endswith("num_batches_tracked")]
     if absent:
         raise LookalikeError(f"the weights lack {absent[0]} and {len(absent) - 1} more of {name}")
     try:
-        backbone.load_state_dict(wanted, strict=False)
+        backbone.load_state_dict(fitting, strict=False)
     except RuntimeError as error:
         raise LookalikeError(f"the weights do not fit {name}: {str(error).splitlines()[-1].strip()}") from error

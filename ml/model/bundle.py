@@ -85,7 +85,7 @@ class Bundle:
     @classmethod
     def _from_json(cls, directory: Path, data: dict[str, Any]) -> "Bundle":
         if not isinstance(data, dict) or data.get("format") != FORMAT:
-            raise BadBundle(f"{directory / MODEL_JSON} has another format than {FORMAT}", hint="export the model again")
+            raise BadBundle(f"{directory / MODEL_JSON} must have format {FORMAT}", hint="export the model again")
         names = [f.name for f in dataclasses.fields(cls) if f.name != "directory"]
         missing = [name for name in names if name not in data]
         if missing:

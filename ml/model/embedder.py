@@ -1,4 +1,4 @@
-"""Images to unit vectors, in batches, on what this machine has.
+"""Batched image embedding on the best available device.
 
 `load` takes a bundle and picks the device and the precision; `Embedder.why` says why. Preprocessing is the bundle's.
 """

@@ -84,18 +84,20 @@ class OpenVinoNetwork:
         )
 
     @classmethod
-    def _load(cls, core: ov.Core, bundle: Bundle, kept: Path, processor: str) -> "OpenVinoNetwork":
-        if not (kept / _IR).exists():
+    def _load(cls, core: ov.Core, bundle: Bundle, cached: Path, processor: str) -> "OpenVinoNetwork":
+        if not (cached / _IR).exists():
             log.info("compiling model %s for this processor", bundle.name)
             # The child runs in another folder, where a relative path would lead elsewhere.
-            child_process.run("ml.model.openvino_backend:convert", str(bundle.directory.resolve()), str(kept.resolve()))
+            child_process.run(
+                "ml.model.openvino_backend:convert", str(bundle.directory.resolve()), str(cached.resolve())
+            )
         # Read into memory, not mapped: the cache may be emptied while the network is in use.
-        network = core.read_model((kept / _IR).read_bytes(), (kept / _IR).with_suffix(".bin").read_bytes())
-        choice = _read_choice(kept / _CHOICE)
+        network = core.read_model((cached / _IR).read_bytes(), (cached / _IR).with_suffix(".bin").read_bytes())
+        choice = _read_choice(cached / _CHOICE)
         if choice.get("processor") != processor:
             precision, why = _choose_precision(core, network, bundle)
             choice = {"processor": processor, "precision": precision, "why": why}
-            files.write(kept / _CHOICE, json.dumps(choice))
+            files.write(cached / _CHOICE, json.dumps(choice))
         return cls(network, choice["precision"], choice["why"])
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
@@ -105,7 +107,7 @@ class OpenVinoNetwork:
         try:
             if len(pixels) == 1:
                 return self._latency_request.infer({0: pixels}, share_inputs=True)[0].copy()
-            return self._side_by_side(pixels)
+            return self._infer_concurrently(pixels)
         except RuntimeError as error:  # OpenVINO raises nothing finer
             for request in self._throughput_requests:
                 with contextlib.suppress(RuntimeError):
@@ -120,7 +122,7 @@ class OpenVinoNetwork:
             for request in (self._latency_request, *self._throughput_requests):
                 request.cancel()  # within a layer's time; one that rests is left as it is
 
-    def _side_by_side(self, pixels: np.ndarray) -> np.ndarray:
+    def _infer_concurrently(self, pixels: np.ndarray) -> np.ndarray:
         streams = len(self._throughput_requests)
         requests = [self._throughput_requests[index % streams] for index in range(len(pixels))]
         results = []
@@ -147,7 +149,7 @@ def convert(bundle_dir: str, directory: str) -> None:
 
     from ml.model.network import from_bundle
 
-    bundle, kept = Bundle.load(Path(bundle_dir)), Path(directory)
+    bundle, target = Bundle.load(Path(bundle_dir)), Path(directory)
     size = bundle.preprocessing.size_px
     pixels = torch.zeros((2, size, size, 3), dtype=torch.uint8)
     # The frontend itself, not openvino.convert_model: that one reports its use to a statistics server.
@@ -158,7 +160,7 @@ def convert(bundle_dir: str, directory: str) -> None:
         decoder = TorchScriptPythonDecoder(from_bundle(bundle), example_input=(pixels,), trace_kwargs=trace)
         network = frontend.convert(frontend.load(decoder))
     network.reshape([-1, size, size, 3])
-    with files.draft(kept, keep_existing=True) as draft:  # another process that is faster has the same result
+    with files.draft(target, keep_existing=True) as draft:  # another process that is faster has the same result
         draft.mkdir()
         ov.save_model(network, draft / _IR, compress_to_fp16=False)
         _keep_ends_precise(draft / _IR)
@@ -199,14 +201,14 @@ def _samples(bundle: Bundle) -> np.ndarray:
     golden, _, _ = bundle.golden()
     size = golden.shape[0]
     rng = np.random.default_rng(0)
-    cuts = []
+    crops = []
     for _ in range(16):
         side = int(rng.integers(size // 3, size + 1))
         top, left = rng.integers(0, size - side + 1, 2)
-        cut = np.rot90(golden[top : top + side, left : left + side], int(rng.integers(4)))
+        crop = np.rot90(golden[top : top + side, left : left + side], int(rng.integers(4)))
         rows = np.arange(size) * side // size
-        cuts.append((cut[rows][:, rows] * rng.uniform(0.5, 1.0)).astype(np.uint8))
-    return np.stack(cuts)
+        crops.append((crop[rows][:, rows] * rng.uniform(0.5, 1.0)).astype(np.uint8))
+    return np.stack(crops)
 
 
 def _read_choice(path: Path) -> dict[str, Any]:

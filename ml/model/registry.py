@@ -96,14 +96,14 @@ class Registry:
             BadBundle: the bundle is damaged, or its golden vector does not come out.
         """
         bundle = embedder.load(bundle_dir, cache_dir=cache_dir).bundle
-        known = {record.name: record for record in self.models()}
-        wanted = name or bundle.name
-        version, chosen = 1, wanted
-        while chosen in known:
-            if known[chosen].sha256 == bundle.sha256:
+        registered = {record.name: record for record in self.models()}
+        base_name = name or bundle.name
+        version, chosen = 1, base_name
+        while chosen in registered:
+            if registered[chosen].sha256 == bundle.sha256:
                 return chosen
             version += 1
-            chosen = f"{wanted}-v{version}"
+            chosen = f"{base_name}-v{version}"
         for file_name in bundle.files:
             self._storage.put(f"{chosen}/{file_name}", (bundle.directory / file_name).read_bytes())
         facts = json.loads((bundle.directory / MODEL_JSON).read_text("utf-8")) | {"name": chosen}
@@ -321,5 +321,5 @@ def _shown(key: str) -> str:
 def _checked(name: str) -> str:
     """Names come from outside and become part of a path."""
     if not name or name.startswith(".") or "/" in name or "\\" in name or name in _STATE_FILES:
-        raise UnknownModel(f"{name!r} is no name of a model", hint="see: lookalike models")
+        raise UnknownModel(f"{name!r} is not a model name", hint="see: lookalike models")
     return name

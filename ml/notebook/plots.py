@@ -82,14 +82,14 @@ def comparative_set(
         raise ValueError(f"{len(negatives)} negatives and a positive, {len(similarities)} similarities")
     order = np.argsort(-np.asarray(similarities), kind="stable")
     rank = int(np.flatnonzero(order == 0)[0]) + 1
-    kept = [int(place) for place in order[:shown]]
-    if 0 not in kept:
-        kept[-1] = 0
+    places = [int(place) for place in order[:shown]]
+    if 0 not in places:
+        places[-1] = 0
     candidates = [positive, *negatives]
     title = f"the positive has rank {rank} of {len(similarities)}"
-    figure, tiles = _tiles(len(kept) + 1, shown + 1, title)
+    figure, tiles = _tiles(len(places) + 1, shown + 1, title)
     _tile(tiles[0], query, "query", _QUERY)
-    for tile, place in zip(tiles[1:], kept, strict=False):
+    for tile, place in zip(tiles[1:], places, strict=False):
         name = "positive" if place == 0 else "negative"
         _tile(tile, candidates[place], f"{name}: {similarities[place]:.2f}", _RIGHT if place == 0 else _WRONG)
     return figure

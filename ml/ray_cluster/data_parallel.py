@@ -27,13 +27,13 @@ from ml.data import datasets
 from ml.data.datasets import Dataset, Progress
 from ml.errors import LookalikeError
 from ml.model.bundle import Bundle
-from ml.ray_cluster.events import Board, listening, teller
+from ml.ray_cluster.events import EventChannel, forward_events, progress_reporter
 from ml.ray_cluster.session import session
-from ml.ray_cluster.shared_cache import SharedCache, open_shelf
+from ml.ray_cluster.shared_cache import SharedCache, start_cache_actor
 from ml.training import checkpoints, train
 from ml.training.checkpoints import TrainingFailed
 from ml.training.config import TrainConfig
-from ml.training.finetune import EpochReport, entry, report_of
+from ml.training.finetune import EpochReport
 from ml.training.train import Run, TrainResult
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ log = logging.getLogger(__name__)
 RETRIES = 3
 
 
-class TorchPeers:
+class TorchProcessGroup:
     """The processes of this process's torch group."""
 
     def __init__(self) -> None:
@@ -72,8 +72,8 @@ class _Job:
     runs_dir: Path
     node: str  # whose disk `runs_dir` is on
     start: dict[str, bytes] | None  # files of the checkpoint to begin after
-    shelf: Any
-    board: Any
+    cache_actor: Any
+    channel: Any
     is_gpu: bool
 
 
@@ -88,7 +88,7 @@ def train_distributed(
     cpus_each: int | None = None,
     resume: bool = False,
     storage: str = "",
-    shelf: Any = None,
+    cache_actor: Any = None,
     on_progress: Progress | None = None,
     on_epoch: Callable[[EpochReport], None] | None = None,
     on_workers: Callable[[list[int]], None] | None = None,
@@ -105,7 +105,7 @@ def train_distributed(
         cpus_each: cores of each process; None shares out those that there are.
         resume: go on after the last checkpoint of this very run.
         storage: URL under which Ray keeps checkpoints; a cluster of many machines needs one that all of them reach.
-        shelf: of images shared with other runs.
+        cache_actor: of images shared with other runs.
         on_progress: told what is being done and how far it is.
         on_epoch: told of every finished epoch.
         on_workers: told the process ids whenever the processes have started.
@@ -123,8 +123,8 @@ def train_distributed(
     remarks = datasets.remarks(data)
     if not (run.directory / "model" / "model.json").exists():
         with session(cpus=max(workers, cores.available())):
-            wanted = _gpus(workers, gpus)
-            board = ray.remote(Board).options(num_cpus=0).remote()
+            gpus_used = _gpus(workers, gpus)
+            channel = ray.remote(EventChannel).options(num_cpus=0).remote()
             job = _Job(
                 config,
                 data,
@@ -132,15 +132,15 @@ def train_distributed(
                 runs_dir,
                 ray.get_runtime_context().get_node_id(),
                 _packed(checkpoints.latest(run.directory / "checkpoints")),
-                shelf or open_shelf(),
-                board,
-                wanted > 0,
+                cache_actor or start_cache_actor(),
+                channel,
+                gpus_used > 0,
             )
-            told = (lambda event: on_epoch(report_of(event))) if on_epoch else None
-            with listening(board, on_progress, told, on_workers):
-                _fit(job, run, workers, wanted, cpus_each, storage)
+            forward_epoch = (lambda event: on_epoch(EpochReport.from_json(event))) if on_epoch else None
+            with forward_events(channel, on_progress, forward_epoch, on_workers):
+                _fit(job, run, workers, gpus_used, cpus_each, storage)
     finished = Bundle.load(run.directory / "model")
-    history = [report_of(item) for item in checkpoints.read_history(run.directory)]
+    history = [EpochReport.from_json(item) for item in checkpoints.read_history(run.directory)]
     return TrainResult(finished, finished.metrics, history, time.monotonic() - began, remarks, run.directory)
 
 
@@ -171,7 +171,7 @@ def _fit(job: _Job, run: Run, workers: int, gpus: int, cpus_each: int | None, st
     )
     try:
         result = trainer.fit()
-        failure = ray.get(job.board.failure.remote())
+        failure = ray.get(job.channel.failure.remote())
         if failure:
             raise TrainingFailed(failure[0], hint=failure[1])
         if not (run.directory / "model" / "model.json").exists() and result.checkpoint:
@@ -186,16 +186,16 @@ def _fit(job: _Job, run: Run, workers: int, gpus: int, cpus_each: int | None, st
             files.delete_dir(f"{root}/{name}")
 
 
-def _work(given: dict[str, Any]) -> None:
+def _work(loop_config: dict[str, Any]) -> None:
     """What one process does."""
 
-    job: _Job = given["job"]
-    if ray.get(job.board.failure.remote()):
+    job: _Job = loop_config["job"]
+    if ray.get(job.channel.failure.remote()):
         return
-    peers = TorchPeers()
-    job.board.tell.remote("worker", (peers.rank, os.getpid()))
+    process_group = TorchProcessGroup()
+    job.channel.send.remote("worker", (process_group.rank, os.getpid()))
     torch.set_num_threads(max(1, int(ray.get_runtime_context().get_assigned_resources().get("CPU", 1))))
-    is_first = peers.rank == 0
+    is_first = process_group.rank == 0
     with contextlib.ExitStack() as stack:
         runs_dir = job.runs_dir
         if not is_first or ray.get_runtime_context().get_node_id() != job.node:
@@ -210,26 +210,26 @@ def _work(given: dict[str, Any]) -> None:
                 runs_dir,
                 test=job.test if is_first else None,
                 resume=True,
-                cache=SharedCache(job.shelf),
-                peers=peers,
+                cache=SharedCache(job.cache_actor),
+                process_group=process_group,
                 device="cuda" if job.is_gpu else "cpu",
-                on_progress=teller(job.board) if is_first else None,
-                on_epoch=lambda report: _report_epoch(job.board, report, is_first=is_first),
+                on_progress=progress_reporter(job.channel) if is_first else None,
+                on_epoch=lambda report: _report_epoch(job.channel, report, is_first=is_first),
             )
         except LookalikeError as error:
             # Raised, so that Ray ends the other processes, which may be waiting for this one. Those that it starts
             # again come back to the first lines of this function, and end.
-            ray.get(job.board.fail.remote(error.message, error.hint))
+            ray.get(job.channel.fail.remote(error.message, error.hint))
             raise
         except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
-            ray.get(job.board.fail.remote(f"{type(error).__name__}: {error}", "run it with --workers 1 --debug"))
+            ray.get(job.channel.fail.remote(f"{type(error).__name__}: {error}", "run it with --workers 1 --debug"))
             raise
         _report_model(run.directory, is_first=is_first)
 
 
-def _report_epoch(board: Any, report: EpochReport, *, is_first: bool) -> None:
+def _report_epoch(channel: Any, report: EpochReport, *, is_first: bool) -> None:
     if is_first:
-        ray.get(board.tell.remote("epoch", entry(report)))
+        ray.get(channel.send.remote("epoch", report.to_json()))
     checkpoint = None
     if report.checkpoint is not None:
         checkpoint = ray.train.Checkpoint.from_directory(report.checkpoint)
@@ -246,10 +246,10 @@ def _place(folder: Path, start: dict[str, bytes] | None) -> None:
     if (folder.parent / "model" / "model.json").exists():
         return
     shutil.rmtree(folder, ignore_errors=True)
-    held = ray.train.get_checkpoint()
+    checkpoint = ray.train.get_checkpoint()
     target = folder / "epoch-0000"
-    if held is not None:
-        held.to_directory(target)
+    if checkpoint is not None:
+        checkpoint.to_directory(target)
     elif start is not None:
         target.mkdir(parents=True)
         for name, content in start.items():
@@ -262,13 +262,16 @@ def _packed(checkpoint: checkpoints.Checkpoint | None) -> dict[str, bytes] | Non
     return {path.name: path.read_bytes() for path in checkpoint.directory.iterdir()}
 
 
-def _gpus(workers: int, wanted: int | None) -> int:
-    there = int(ray.cluster_resources().get("GPU", 0))
-    if wanted is None:
-        return workers if there >= workers else 0
-    if wanted > there:
-        raise LookalikeError(f"{wanted} GPUs are wanted, Ray has {there}", hint="lower --gpus, or set RAY_ADDRESS")
-    return wanted
+def _gpus(workers: int, requested: int | None) -> int:
+    available = int(ray.cluster_resources().get("GPU", 0))
+    if requested is None:
+        return workers if available >= workers else 0
+    if requested > available:
+        raise LookalikeError(
+            f"--gpus must be <= {available}, the GPUs that Ray has, got {requested}",
+            hint="set RAY_ADDRESS for a cluster",
+        )
+    return requested
 
 
 def _file_system(url: str) -> tuple["pyarrow.fs.FileSystem", str]:

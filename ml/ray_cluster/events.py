@@ -1,4 +1,4 @@
-"""How processes that train together tell the one that started them what happens.
+"""Progress events from training workers to the driver.
 
 The actor holds plain values only and its module imports no torch, so that its process starts in a moment.
 """
@@ -16,17 +16,17 @@ _POLL_S = 0.3
 Progress = Callable[[str, int, int], None]
 
 
-class Board:
-    """The actor through which processes tell what happens, because only they know."""
+class EventChannel:
+    """The actor: workers send events, the driver drains them."""
 
     def __init__(self) -> None:
         self._events: list[tuple[str, Any]] = []
         self._failure: tuple[str, str] | None = None
 
-    def tell(self, kind: str, event: Any) -> None:
+    def send(self, kind: str, event: Any) -> None:
         self._events.append((kind, event))
 
-    def take(self) -> list[tuple[str, Any]]:
+    def drain(self) -> list[tuple[str, Any]]:
         events, self._events = self._events, []
         return events
 
@@ -37,31 +37,31 @@ class Board:
         return self._failure
 
 
-def teller(board: Any) -> Progress:
+def progress_reporter(channel: Any) -> Progress:
     last = 0.0
 
-    def tell(what: str, done: int, total: int) -> None:
+    def report(what: str, done: int, total: int) -> None:
         nonlocal last
         if time.monotonic() - last > _POLL_S or done == total:
             last = time.monotonic()
-            board.tell.remote("progress", (what, done, total))
+            channel.send.remote("progress", (what, done, total))
 
-    return tell
+    return report
 
 
 @contextlib.contextmanager
-def listening(
-    board: Any,
+def forward_events(
+    channel: Any,
     on_progress: Progress | None,
     on_epoch: Callable[[dict[str, Any]], None] | None,
     on_workers: Callable[[list[int]], None] | None,
 ) -> Iterator[None]:
-    """Passes on, from a thread, what the processes tell."""
+    """Passes the workers' events on to callbacks, from a thread, while the block runs."""
     ended = threading.Event()
     pids: dict[int, int] = {}
 
     def pass_on() -> None:
-        for kind, event in ray.get(board.take.remote()):
+        for kind, event in ray.get(channel.drain.remote()):
             if kind == "progress" and on_progress:
                 on_progress(*event)
             elif kind == "epoch" and on_epoch:

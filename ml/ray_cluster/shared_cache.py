@@ -1,4 +1,4 @@
-"""What processes that train side by side make once and share: decoded images, and features of an untouched network.
+"""Decoded images and features of an untouched network, computed once and shared by processes that train side by side.
 
 One actor, on the node where the photos are, decodes and keeps; the others see its arrays in Ray's object store, without
 a copy on the same node, and need no access to the files themselves.
@@ -27,7 +27,7 @@ _CLAIM_S = 120.0  # features that nobody delivered by then are computed by whoev
 _UNBOUNDED = 2**62  # the object store itself spills to disk what does not fit
 
 
-class _Shelf:
+class _CacheActor:
     """The actor. Its methods run in threads."""
 
     def __init__(self) -> None:
@@ -42,11 +42,15 @@ class _Shelf:
         with self._decoding:
             if key not in self._pixels:
                 try:
-                    made = decoding.decode(data, preprocessing, memory_bytes=_UNBOUNDED)
+                    decoded = decoding.decode(data, preprocessing, memory_bytes=_UNBOUNDED)
                 except LookalikeError as error:
                     return error
                 # Put by this actor, which thereby owns it: it outlives the trial that asked.
-                self._pixels[key] = ([ray.put(made.array)], made.dataset, f"{made.array.nbytes / 2**20:.0f} MB, shared")
+                self._pixels[key] = (
+                    [ray.put(decoded.array)],
+                    decoded.dataset,
+                    f"{decoded.array.nbytes / 2**20:.0f} MB, shared",
+                )
                 self.decoded += len(data)
             return self._pixels[key]
 
@@ -67,36 +71,36 @@ class _Shelf:
         return self.decoded
 
 
-def open_shelf() -> Any:
+def start_cache_actor() -> Any:
     """Starts the actor on this node. It ends when its handle and this process do."""
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    return ray.remote(_Shelf).options(num_cpus=0, max_concurrency=16, scheduling_strategy=here).remote()
+    return ray.remote(_CacheActor).options(num_cpus=0, max_concurrency=16, scheduling_strategy=here).remote()
 
 
 class SharedCache(Cache):
-    """A cache that many processes share through a shelf."""
+    """A cache that many processes share through the cache actor."""
 
-    def __init__(self, shelf: Any) -> None:
+    def __init__(self, cache_actor: Any) -> None:
         super().__init__()
-        self._shelf = shelf
+        self._actor = cache_actor
 
     def pixels(self, data: Dataset, preprocessing: Preprocessing, on_progress: Progress | None) -> Pixels:
         key = (data.fingerprint, str(replace(preprocessing, mirror=False)))
         if key not in self._known:
             if on_progress:
                 on_progress("decoding", 0, len(data))
-            found = ray.get(self._shelf.pixels.remote(data, replace(preprocessing, mirror=False)))
-            if isinstance(found, LookalikeError):
-                raise found
-            (reference,), dataset, where = found
+            answer = ray.get(self._actor.pixels.remote(data, replace(preprocessing, mirror=False)))
+            if isinstance(answer, LookalikeError):
+                raise answer
+            (reference,), dataset, where = answer
             self._known[key] = Pixels(dataset, ray.get(reference), where)
         return self._known[key]
 
     def features(self, key: str, compute: Callable[[], Tensor]) -> Tensor:
-        while (found := ray.get(self._shelf.features.remote(key))) == "wait":
+        while (answer := ray.get(self._actor.features.remote(key))) == "wait":
             time.sleep(0.1)
-        if found is not None:
-            return torch.from_numpy(np.array(ray.get(found[0])))
+        if answer is not None:
+            return torch.from_numpy(np.array(ray.get(answer[0])))
         features = compute()
-        ray.get(self._shelf.keep.remote(key, features.numpy()))
+        ray.get(self._actor.keep.remote(key, features.numpy()))
         return features

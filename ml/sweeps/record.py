@@ -1,6 +1,6 @@
 """A sweep on disk: what was planned and how every trial ended, so that a killed sweep repeats no finished one.
 
-trials.json          the plan and one entry a trial; replaced in one step whenever a trial reports
+trials.json          the plan and one entry per trial; replaced in one step whenever a trial reports
 logs/<trial>.log     what a trial logged, and the traceback of one that failed
 runs/<run>/          the training runs, with the models of trials that went to the end
 """
@@ -18,7 +18,7 @@ from typing import Any
 from ml import files
 from ml.errors import LookalikeError
 
-FINISHED = ("done", "cut")
+FINISHED = ("done", "pruned")
 _FILE = "trials.json"
 
 
@@ -31,7 +31,7 @@ class Trial:
         settings: the hyper-parameters that this trial tries.
         seed: of the run.
         data: name of the data set.
-        state: running, done, cut (by ASHA; it may go on later) or failed.
+        state: running, done, pruned (by ASHA; it may go on later) or failed.
         map_at_r: of held-out classes through the finished head; None before it is done.
         history: epoch, loss, map_at_r and seconds of each epoch.
         seconds: of the run.
@@ -59,7 +59,7 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Setting:
+class Configuration:
     """All trials of one setting: seeds and data sets. `map_at_r` is the mean over those that went to the end."""
 
     settings: dict[str, Any]
@@ -90,9 +90,9 @@ class Record:
     @classmethod
     def new(cls, directory: Path, plan: dict[str, Any]) -> "Record":
         """An empty record. Raises LookalikeError when the folder cannot be written."""
-        made = cls(directory, plan | {"created_at": time.time()}, {})
-        made.save()
-        return made
+        record = cls(directory, plan | {"created_at": time.time()}, {})
+        record.save()
+        return record
 
     @classmethod
     def load(cls, directory: Path) -> "Record":
@@ -102,8 +102,8 @@ class Record:
             trials = {entry["id"]: Trial(**entry) for entry in content["trials"]}
             return cls(directory, content["plan"], trials)
         except FileNotFoundError:
-            known = sorted(path.parent.name for path in directory.parent.glob(f"*/{_FILE}"))
-            hint = f"there are: {', '.join(known)}" if known else "no sweep has been started here"
+            names = sorted(path.parent.name for path in directory.parent.glob(f"*/{_FILE}"))
+            hint = f"there are: {', '.join(names)}" if names else "no sweep has been started here"
             raise LookalikeError(f"there is no sweep {directory.name!r}", hint=hint) from None
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise LookalikeError(f"{directory / _FILE} cannot be read: {error}", hint="start a new sweep") from error
@@ -127,13 +127,13 @@ class Record:
         """Where a trial logs."""
         return self.directory / "logs" / f"{id}.log"
 
-    def settings(self, data: str | None = None) -> list[Setting]:
+    def configurations(self, data: str | None = None) -> list[Configuration]:
         """Trials by setting, the best first; those that went to the end before those that did not."""
         groups: dict[str, list[Trial]] = {}
         for trial in self._of(data):
             groups.setdefault(json.dumps(trial.settings, sort_keys=True), []).append(trial)
-        found = [Setting(trials[0].settings, tuple(trials)) for trials in groups.values()]
-        return sorted(found, key=_rank)
+        configurations = [Configuration(trials[0].settings, tuple(trials)) for trials in groups.values()]
+        return sorted(configurations, key=_rank)
 
     def _of(self, data: str | None) -> Iterator[Trial]:
         return (trial for trial in self.trials.values() if data in (None, trial.data))
@@ -145,9 +145,9 @@ def trial_id(settings: dict[str, Any], seed: int, fingerprint: str) -> str:
     return hashlib.sha256(facts.encode()).hexdigest()[:10]
 
 
-def _rank(setting: Setting) -> tuple[float, float]:
-    value = setting.map_at_r
+def _rank(configuration: Configuration) -> tuple[float, float]:
+    value = configuration.map_at_r
     if math.isnan(value):
-        last = [trial.last_map_at_r for trial in setting.trials if not math.isnan(trial.last_map_at_r)]
+        last = [trial.last_map_at_r for trial in configuration.trials if not math.isnan(trial.last_map_at_r)]
         return 1.0, -max(last, default=-1.0)
-    return -float(len(setting.done)), -value
+    return -float(len(configuration.done)), -value

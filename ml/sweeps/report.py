@@ -22,10 +22,10 @@ from matplotlib.ticker import MaxNLocator
 
 from ml import files
 from ml.errors import LookalikeError
-from ml.sweeps.record import Record, Setting, Trial
+from ml.sweeps.record import Configuration, Record, Trial
 
-_GOOD, _CUT, _SOFT = "#0c7f74", "#e0703f", "#9aa0a6"
-_NEAR = 0.01  # settings within a point of the best are as good as it
+_GOOD, _PRUNED, _SOFT = "#0c7f74", "#e0703f", "#9aa0a6"
+_NEAR = 0.01  # configurations within a point of the best are as good as it
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def write(record: Record, file: Path) -> Path:
         name=record.directory.name,
         plan=record.plan,
         names=_names(record),
-        settings=record.settings(),
+        configurations=record.configurations(),
         trials=list(record.trials.values()),
         failed=[trial for trial in record.trials.values() if trial.state == "failed"],
         charts=[(chart.title, chart.about, _uri(_figure(chart))) for chart in charts],
@@ -70,38 +70,41 @@ def write(record: Record, file: Path) -> Path:
 
 def charts_of(record: Record) -> list[Chart]:
     """The charts that this record has the facts for."""
-    settings = [setting for setting in record.settings() if not _is_nan(_known(setting))]
-    if not settings:
+    configurations = [configuration for configuration in record.configurations() if not _is_nan(_known(configuration))]
+    if not configurations:
         return []
-    names = [name for name in _names(record) if len({str(s.settings.get(name)) for s in settings}) > 1]
-    charts = [Chart(f"mAP@R by {name}", "One dot a trial; hollow: ended early.", _by(record, name)) for name in names]
+    names = [name for name in _names(record) if len({str(s.settings.get(name)) for s in configurations}) > 1]
+    charts = [Chart(f"mAP@R by {name}", "One dot per trial; hollow: ended early.", _by(record, name)) for name in names]
     if len(names) > 1:
-        about = "One line a setting, from its hyper-parameters to its mAP@R; the darker, the better."
-        charts.append(Chart("All settings", about, lambda axes: _parallel(axes, settings, names), 9.0))
-    weights = importance(settings, names)
+        about = "One line per configuration, from its hyper-parameters to its mAP@R; the darker, the better."
+        charts.append(Chart("All configurations", about, lambda axes: _parallel(axes, configurations, names), 9.0))
+    weights = importance(configurations, names)
     if weights:
         about = "How much of the differences a random forest attributes to each hyper-parameter."
         charts.append(Chart("Importance", about, lambda axes: _bars(axes, weights)))
     if any(len(trial.history) > 1 for trial in record.trials.values()):
         about = "mAP@R of held-out classes after each epoch; a cross marks where ASHA ended a trial."
         charts.append(Chart("Learning curves", about, lambda axes: _curves(axes, list(record.trials.values())), 9.0))
-    charts.append(Chart("Cost against quality", "One dot a setting.", lambda axes: _cost(axes, settings)))
+    charts.append(Chart("Cost against quality", "One dot per configuration.", lambda axes: _cost(axes, configurations)))
     return charts
 
 
-def importance(settings: Sequence[Setting], names: Sequence[str]) -> dict[str, float]:
-    """Shares of each hyper-parameter, from a random forest on all settings, summing to 1; nothing below four settings.
+def importance(configurations: Sequence[Configuration], names: Sequence[str]) -> dict[str, float]:
+    """Shares of each hyper-parameter, from a random forest on all configurations, summing to 1; empty for
+    fewer than four.
 
     Args:
-        settings: tried ones.
+        configurations: tried ones.
         names: of hyper-parameters that vary.
     """
-    values = np.array([_known(setting) for setting in settings])
-    if len(settings) < 4 or not names or np.ptp(values) < 1e-9:
+    values = np.array([_known(configuration) for configuration in configurations])
+    if len(configurations) < 4 or not names or np.ptp(values) < 1e-9:
         return {}
     from sklearn.ensemble import RandomForestRegressor
 
-    columns = np.array([[_place(settings, name, setting) for name in names] for setting in settings])
+    columns = np.array(
+        [[_place(configurations, name, configuration) for name in names] for configuration in configurations]
+    )
     forest = RandomForestRegressor(200, random_state=0, min_samples_leaf=1).fit(columns, values)
     ranked = sorted(zip(names, forest.feature_importances_, strict=True), key=lambda pair: -pair[1])
     return {name: float(share) for name, share in ranked}
@@ -109,26 +112,30 @@ def importance(settings: Sequence[Setting], names: Sequence[str]) -> dict[str, f
 
 def advice(record: Record) -> list[str]:
     """What to try next time, one sentence each."""
-    ranked = [setting for setting in record.settings() if setting.done]
+    ranked = [configuration for configuration in record.configurations() if configuration.done]
     if not ranked:
         return ["No trial went to the end: read the reasons below and the logs in the sweep's folder."]
-    best, found = ranked[0], []
+    best, suggestions = ranked[0], []
     for name, dimension in record.plan["space"].items():
         value = best.settings.get(name)
-        found += _at_edge(name, value, dimension)
-    names = [name for name in _names(record) if len({str(s.settings.get(name)) for s in record.settings()}) > 1]
-    weights = importance([s for s in record.settings() if not _is_nan(_known(s))], names)
+        suggestions += _at_edge(name, value, dimension)
+    names = [name for name in _names(record) if len({str(s.settings.get(name)) for s in record.configurations()}) > 1]
+    weights = importance([s for s in record.configurations() if not _is_nan(_known(s))], names)
     for name, share in weights.items():
         if share < 0.05:
-            found.append(f"Leave {name} at {_text(best.settings[name])}: it made hardly any difference.")
-    near = [setting for setting in ranked[1:] if setting.map_at_r >= best.map_at_r - _NEAR]
+            suggestions.append(f"Leave {name} at {_text(best.settings[name])}: it made hardly any difference.")
+    near = [configuration for configuration in ranked[1:] if configuration.map_at_r >= best.map_at_r - _NEAR]
     repeats = record.plan.get("repeats", 1)
     if near and repeats < 3:
-        found.append(f"Add --repeats 3: {len(near)} settings lie within a point of the best, which may be luck.")
+        suggestions.append(
+            f"Add --repeats 3: {len(near)} configurations lie within a point of the best, which may be luck."
+        )
     last = [trial.history for trial in best.done if len(trial.history) > 1]
     if last and last[0][-1]["map_at_r"] > last[0][-2]["map_at_r"] + 0.005:
-        found.append("Add epochs: the best trial was still getting better in its last one.")
-    return found or ["Nothing stands out: the best setting lies inside the space and the curves have levelled off."]
+        suggestions.append("Add epochs: the best trial was still getting better in its last one.")
+    return suggestions or [
+        "Nothing stands out: the best configuration lies inside the space and the curves have levelled off."
+    ]
 
 
 def _at_edge(name: str, value: Any, dimension: Any) -> list[str]:
@@ -145,9 +152,9 @@ def _at_edge(name: str, value: Any, dimension: Any) -> list[str]:
             elif value >= low * (high / low) ** 0.9:
                 value = high
     if value == low:
-        return [f"Try {name} below {_text(low)}: the best setting lies at the lower edge of the space."]
+        return [f"Try {name} below {_text(low)}: the best configuration lies at the lower edge of the space."]
     if value == high:
-        return [f"Try {name} above {_text(high)}: the best setting lies at the upper edge of the space."]
+        return [f"Try {name} above {_text(high)}: the best configuration lies at the upper edge of the space."]
     return []
 
 
@@ -161,7 +168,9 @@ def _by(record: Record, name: str) -> Callable[[Axes], None]:
         xs = [float(value) if is_number else kinds.index(str(value)) for value in values]  # type: ignore[arg-type]
         for x, trial in zip(xs, trials, strict=True):
             is_done = trial.state == "done"
-            axes.plot(x, 100 * trial.last_map_at_r, "o", color=_GOOD if is_done else _CUT, mfc=None if is_done else "w")
+            axes.plot(
+                x, 100 * trial.last_map_at_r, "o", color=_GOOD if is_done else _PRUNED, mfc=None if is_done else "w"
+            )
         if is_number and min(xs) > 0 and max(xs) / min(xs) >= 8:
             axes.set_xscale("log")
         if not is_number:
@@ -171,17 +180,17 @@ def _by(record: Record, name: str) -> Callable[[Axes], None]:
     return draw
 
 
-def _parallel(axes: Axes, settings: Sequence[Setting], names: Sequence[str]) -> None:
-    values = np.array([_known(setting) for setting in settings])
+def _parallel(axes: Axes, configurations: Sequence[Configuration], names: Sequence[str]) -> None:
+    values = np.array([_known(configuration) for configuration in configurations])
     low, high = values.min(), max(values.max(), values.min() + 1e-9)
-    for setting, value in sorted(zip(settings, values, strict=True), key=lambda pair: pair[1]):
+    for configuration, value in sorted(zip(configurations, values, strict=True), key=lambda pair: pair[1]):
         share = (value - low) / (high - low)
-        ys = [_place(settings, name, setting, spread=True) for name in names] + [share]
+        ys = [_place(configurations, name, configuration, spread=True) for name in names] + [share]
         axes.plot(range(len(ys)), ys, color=_GOOD, alpha=0.15 + 0.85 * share, linewidth=1 + 2 * share)
     for number, name in enumerate(names):
-        for setting in settings:
-            y = _place(settings, name, setting, spread=True)
-            axes.annotate(_plain(_text(setting.settings.get(name))), (number, y), fontsize=7, color="#444")
+        for configuration in configurations:
+            y = _place(configurations, name, configuration, spread=True)
+            axes.annotate(_plain(_text(configuration.settings.get(name))), (number, y), fontsize=7, color="#444")
     axes.set_xticks(range(len(names) + 1), [*names, "mAP@R"])
     axes.set_yticks([])
 
@@ -198,39 +207,43 @@ def _curves(axes: Axes, trials: Sequence[Trial]) -> None:
             continue
         epochs = [item["epoch"] for item in trial.history]
         values = [math.nan if item["map_at_r"] is None else 100 * item["map_at_r"] for item in trial.history]
-        is_cut = trial.state == "cut"
-        axes.plot(epochs, values, color=_CUT if is_cut else _GOOD, alpha=0.8, marker=".")
-        if is_cut:
-            axes.plot(epochs[-1], values[-1], "x", color=_CUT, markersize=9, markeredgewidth=2)
+        is_pruned = trial.state == "pruned"
+        axes.plot(epochs, values, color=_PRUNED if is_pruned else _GOOD, alpha=0.8, marker=".")
+        if is_pruned:
+            axes.plot(epochs[-1], values[-1], "x", color=_PRUNED, markersize=9, markeredgewidth=2)
     axes.set(xlabel="epoch", ylabel="held-out mAP@R, %")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
-def _cost(axes: Axes, settings: Sequence[Setting]) -> None:
-    for setting in settings:
-        axes.plot(setting.seconds, 100 * _known(setting), "o", color=_GOOD if setting.done else _CUT)
+def _cost(axes: Axes, configurations: Sequence[Configuration]) -> None:
+    for configuration in configurations:
+        axes.plot(
+            configuration.seconds, 100 * _known(configuration), "o", color=_GOOD if configuration.done else _PRUNED
+        )
     axes.set(xlabel="seconds of all its trials", ylabel="held-out mAP@R, %")
 
 
-def _place(settings: Sequence[Setting], name: str, setting: Setting, *, spread: bool = False) -> float:
+def _place(
+    configurations: Sequence[Configuration], name: str, configuration: Configuration, *, spread: bool = False
+) -> float:
     """A value as a number: itself or its logarithm, or its position among words; `spread`: within 0..1."""
-    values = [one.settings.get(name) for one in settings]
+    values = [one.settings.get(name) for one in configurations]
     if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
         numbers = [float(value) for value in values]  # type: ignore[arg-type]
         is_log = min(numbers) > 0 and max(numbers) / min(numbers) >= 8
         place = [math.log(number) if is_log else number for number in numbers]
-        own = float(setting.settings[name])
+        own = float(configuration.settings[name])
         own = math.log(own) if is_log else own
     else:
         kinds = sorted({str(value) for value in values})
-        place, own = list(range(len(kinds))), kinds.index(str(setting.settings.get(name)))
+        place, own = list(range(len(kinds))), kinds.index(str(configuration.settings.get(name)))
     return (own - min(place)) / max(max(place) - min(place), 1e-12) if spread else own
 
 
-def _known(setting: Setting) -> float:
-    if setting.done:
-        return setting.map_at_r
-    return max((t.last_map_at_r for t in setting.trials if not _is_nan(t.last_map_at_r)), default=math.nan)
+def _known(configuration: Configuration) -> float:
+    if configuration.done:
+        return configuration.map_at_r
+    return max((t.last_map_at_r for t in configuration.trials if not _is_nan(t.last_map_at_r)), default=math.nan)
 
 
 def _names(record: Record) -> list[str]:

@@ -1,4 +1,4 @@
-"""Many training runs, to find settings that do better: Ray Tune around `ml.training.train.train`.
+"""Hyper-parameter search over training runs: Ray Tune around `ml.training.train.train`.
 
 Settings are judged by mAP@R of classes held out of the training data, never by a test set. Several trials run side by
 side, as many as the machine has room for, and share decoded images. ASHA lets the best third go on at each mark
@@ -26,12 +26,12 @@ from ml.data.augment import Augmentation
 from ml.data.datasets import BadDataset, Dataset
 from ml.errors import LookalikeError
 from ml.ray_cluster.session import session
-from ml.ray_cluster.shared_cache import open_shelf
+from ml.ray_cluster.shared_cache import start_cache_actor
 from ml.sweeps.asha import Rungs, StopAtMarks
-from ml.sweeps.record import Record, Setting
+from ml.sweeps.record import Configuration, Record
 from ml.sweeps.search_space import BadSearchSpace, Choice, Range, Space
-from ml.sweeps.searcher import METRIC, Questions
-from ml.sweeps.trial import Job, Notes, run
+from ml.sweeps.searcher import METRIC, SweepSearcher
+from ml.sweeps.trial import Job, RecordCallback, run
 from ml.training.checkpoints import TrainingFailed
 from ml.training.config import TrainConfig
 
@@ -80,12 +80,12 @@ class SweepPlan:
 
     def __post_init__(self) -> None:
         if not self.space:
-            raise BadSearchSpace("the space holds no setting", hint="for example --grid lr=1e-4,3e-4")
+            raise BadSearchSpace("the search space is empty", hint="for example --grid lr=1e-4,3e-4")
         for name in self.space:
             if name in _FIXED:
                 raise BadSearchSpace(f"{name} cannot be searched", hint=_FIXED[name])
         if self.search not in _SEARCHES:
-            raise LookalikeError(f"search is {self.search!r}", hint="use grid, random or optuna")
+            raise LookalikeError(f"search must be one of {', '.join(_SEARCHES)}, got {self.search!r}")
 
     def to_json(self) -> dict[str, Any]:
         """A dict of plain JSON types."""
@@ -93,8 +93,8 @@ class SweepPlan:
             name: list(dimension.values) if isinstance(dimension, Choice) else dataclasses.asdict(dimension)
             for name, dimension in self.space.items()
         }
-        kept = ("search", "scheduler", "trials", "repeats", "workers", "gpus")
-        return {"space": space, "base": self.base.to_json()} | {name: getattr(self, name) for name in kept}
+        names = ("search", "scheduler", "trials", "repeats", "workers", "gpus")
+        return {"space": space, "base": self.base.to_json()} | {name: getattr(self, name) for name in names}
 
     @classmethod
     def from_json(cls, plan: Mapping[str, Any]) -> "SweepPlan":
@@ -105,16 +105,16 @@ class SweepPlan:
         }
         base = dict(plan["base"])
         base["augmentation"] = Augmentation(**base["augmentation"])
-        kept = ("search", "scheduler", "trials", "repeats", "workers", "gpus")
-        return cls(space, TrainConfig(**base), **{name: plan[name] for name in kept})
+        names = ("search", "scheduler", "trials", "repeats", "workers", "gpus")
+        return cls(space, TrainConfig(**base), **{name: plan[name] for name in names})
 
 
 @dataclass(frozen=True)
 class SweepResult:
-    """A finished sweep. `best` is the first of `record.settings()`; `model` the folder of its best trial's model."""
+    """A finished sweep. `best` is the first of `record.configurations()`, `model` its best trial's model folder."""
 
     record: Record
-    best: Setting
+    best: Configuration
     model: Path
     seconds: float
     decoded: int = field(default=0)
@@ -149,12 +149,12 @@ def sweep(
             )
     decoded = 0
     with session(gpus=plan.gpus):
-        shelf = open_shelf()
+        cache_actor = start_cache_actor()
         for dataset in data:
-            _tune(plan, dataset, record, shelf, on_change)
-        decoded = ray.get(shelf.count.remote())
+            _tune(plan, dataset, record, cache_actor, on_change)
+        decoded = ray.get(cache_actor.count.remote())
     _clear(record)
-    ranked = record.settings()
+    ranked = record.configurations()
     if not ranked or not ranked[0].done:
         raise TrainingFailed(*_why(record))
     best = ranked[0]
@@ -162,19 +162,19 @@ def sweep(
     return SweepResult(record, best, record.directory / first.model, time.monotonic() - began, decoded)
 
 
-def best_config(plan: SweepPlan, best: Setting, **changes: Any) -> TrainConfig:
+def best_config(plan: SweepPlan, best: Configuration, **changes: Any) -> TrainConfig:
     """The winner's config, with changes, for a training of its own."""
     return dataclasses.replace(plan.base, **(best.settings | changes))
 
 
 def _tune(
-    plan: SweepPlan, data: Dataset, record: Record, shelf: Any, on_change: Callable[[Record], None] | None
+    plan: SweepPlan, data: Dataset, record: Record, cache_actor: Any, on_change: Callable[[Record], None] | None
 ) -> None:
     """All runs on one data set: ASHA compares like with like."""
     epochs = plan.space.get("epochs", Choice((plan.base.epochs,)))
     longest = int(max(epochs.values) if isinstance(epochs, Choice) else epochs.high)
     rungs = Rungs(longest) if plan.scheduler == "asha" and longest > 1 else None
-    questions = Questions(
+    searcher = SweepSearcher(
         plan.space,
         plan.search,
         count=plan.trials,
@@ -185,11 +185,11 @@ def _tune(
         seed=plan.base.seed,
         rungs=rungs,
     )
-    if not questions.runs:
+    if not searcher.runs:
         return
-    resources, side_by_side = _room(plan, questions.runs)
+    resources, side_by_side = _room(plan, searcher.runs)
     scheduler = StopAtMarks(rungs.marks, plan.base.epochs) if rungs else FIFOScheduler()
-    job = Job(plan.base, plan.workers, data, record.directory, shelf)
+    job = Job(plan.base, plan.workers, data, record.directory, cache_actor)
     state = record.directory / ".tune"
     with _quietly():
         tuner = tune.Tuner(
@@ -197,16 +197,16 @@ def _tune(
             tune_config=tune.TuneConfig(
                 metric=METRIC,
                 mode="max",
-                search_alg=questions,
+                search_alg=searcher,
                 scheduler=scheduler,
-                num_samples=questions.runs,
+                num_samples=searcher.runs,
                 max_concurrent_trials=side_by_side,
                 reuse_actors=True,  # a new process would spend seconds on importing torch
             ),
             run_config=tune.RunConfig(
                 name=f"{record.directory.name}-{uuid.uuid4().hex[:8]}",
                 storage_path=str(state),
-                callbacks=[Notes(record, data, on_change)],
+                callbacks=[RecordCallback(record, data, on_change)],
                 failure_config=tune.FailureConfig(max_failures=_RETRIES),
                 verbose=0,
             ),
@@ -223,8 +223,8 @@ def _room(plan: SweepPlan, runs: int) -> tuple[dict[str, float], int]:
     A CPU trial takes one core: batches of 32 small images gain less from a second thread than a second trial does.
     Two trials share a GPU: one of them decodes and augments while the other multiplies.
     """
-    there = ray.cluster_resources()
-    processors, gpus = int(there.get("CPU", 1)), there.get("GPU", 0)
+    resources = ray.cluster_resources()
+    processors, gpus = int(resources.get("CPU", 1)), resources.get("GPU", 0)
     if plan.workers > 1:
         return {"CPU": 0}, max(1, processors // plan.workers)
     if gpus and plan.gpus != 0:
@@ -244,9 +244,9 @@ def _why(record: Record) -> tuple[str]:
 
 def _clear(record: Record) -> None:
     """Removes the runs of trials that ended without a model."""
-    kept = {(record.directory / trial.model).parent for trial in record.trials.values() if trial.model}
+    finished = {(record.directory / trial.model).parent for trial in record.trials.values() if trial.model}
     for folder in (record.directory / "runs").glob("*"):
-        if folder not in kept:
+        if folder not in finished:
             shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -22,7 +22,7 @@ from ml.errors import LookalikeError
 
 
 class BadSearchSpace(LookalikeError):
-    """A search space that names an unknown hyper-parameter, or holds no setting."""
+    """A search space that names an unknown hyper-parameter, or holds nothing."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,8 @@ class Range:
             value = dice.uniform(self.low, self.high)
         return round(value) if self.is_int else value
 
+
+_KINDS = {float: "a number", int: "a whole number", bool: "true or false", str: "a word"}
 
 Dimension = Choice | Range
 Space = Mapping[str, Dimension]
@@ -120,9 +122,9 @@ def samples(space: Space, count: int, *, seed: int) -> Iterator[dict[str, Any]]:
 
 def _type_of(name: str, config: type) -> type:
     hints = typing.get_type_hints(config)
-    known = [field.name for field in dataclasses.fields(config)]
-    if name not in known:
-        raise BadSearchSpace(f"there is no hyper-parameter {name!r}", hint=f"there are: {', '.join(sorted(known))}")
+    names = [field.name for field in dataclasses.fields(config)]
+    if name not in names:
+        raise BadSearchSpace(f"there is no hyper-parameter {name!r}", hint=f"there are: {', '.join(sorted(names))}")
     hint = hints[name]
     if isinstance(hint, types.UnionType):
         hint = next(arm for arm in typing.get_args(hint) if arm is not types.NoneType)
@@ -136,7 +138,7 @@ def _dimension(name: str, text: str, kind: type) -> Dimension:
     if colon and scale in ("log", "int", "float") and ".." in rest:
         low, high = _bounds(name, rest)
         if scale == "log" and low <= 0:
-            raise BadSearchSpace(f"{name} starts at {low}, a logarithmic range starts above 0")
+            raise BadSearchSpace(f"a logarithmic range must start above 0, got {name} from {low}")
         return Range(low, high, is_log=scale == "log", is_int=scale == "int" or kind is int)
     if ".." in text and kind in (int, float):
         low, high = _bounds(name, text)
@@ -151,7 +153,7 @@ def _bounds(name: str, text: str) -> tuple[float, float]:
     low_text, _, high_text = text.partition("..")
     low, high = _value(name, low_text, float), _value(name, high_text, float)
     if not low < high:
-        raise BadSearchSpace(f"{name} ranges from {low} to {high}, which is nothing", hint="write LOW..HIGH")
+        raise BadSearchSpace(f"a range must have LOW < HIGH, got {name} from {low} to {high}", hint="write LOW..HIGH")
     return low, high
 
 
@@ -163,8 +165,8 @@ def _value(name: str, text: str, kind: type) -> Any:
     except (ValueError, KeyError):
         example = {float: "0.1", int: "8", bool: "true"}.get(kind, "…")
         raise BadSearchSpace(
-            f"{name} is {text!r}, not a value to train with", hint=f"for example --grid {name}={example}"
+            f"{name} must be {_KINDS[kind]}, got {text!r}", hint=f"for example --grid {name}={example}"
         ) from None
     if isinstance(value, float) and not math.isfinite(value):
-        raise BadSearchSpace(f"{name} is {text!r}, not a value to train with", hint="give a finite number")
+        raise BadSearchSpace(f"{name} must be finite, got {text!r}")
     return value

@@ -1,4 +1,4 @@
-"""Which setting a sweep tries next: a grid, random settings, or Optuna's tree-structured Parzen estimator.
+"""The searcher that Ray Tune asks for runs: a grid, random settings, or Optuna's tree-structured Parzen estimator.
 
 One face for all of them towards Ray Tune. What an earlier sweep of the same name finished is not asked again, and
 Optuna learns from it.
@@ -21,8 +21,8 @@ METRIC = "map_at_r"
 _TRIES = 50  # of a search that proposes what is known already
 
 
-class Questions(Searcher):
-    """Hands settings to Ray Tune and takes results back.
+class SweepSearcher(Searcher):
+    """Suggests runs to Ray Tune and takes their results.
 
     Args:
         space: what may be tried.
@@ -53,29 +53,29 @@ class Questions(Searcher):
         self._seeds, self._record, self._fingerprint, self._data = seeds, record, fingerprint, data
         self._study = _Study(space, seed) if search == "optuna" else None
         self._count = count
-        self._asked: dict[str, dict[str, Any]] = {}  # settings that were proposed, by their JSON
+        self._proposed: dict[str, dict[str, Any]] = {}  # settings that were proposed, by their JSON
         self._waiting: list[dict[str, Any]] = []
         self._under_way: dict[str, dict[str, Any]] = {}
         self._rungs = rungs
-        self._taken_up: set[str] = set()
+        self._resumed: set[str] = set()
         self._runs: dict[str, dict[str, Any]] = {}  # those that stand at a mark, by their ids in the record
         if rungs:
-            self._take_up(rungs)
+            self._resume_trials(rungs)
         if self._study is None:
             chosen = search_space.grid(space) if search == "grid" else _different(space, count, seed)
             for settings in chosen:
                 self._propose(settings)
         else:
-            for setting in record.settings(data):
-                if any(trial.state in FINISHED for trial in setting.trials):
-                    self._propose(setting.settings)
-                    if not self._is_open(setting.settings):
-                        self._study.know(setting.settings, self._outcome(setting.settings))
+            for configuration in record.configurations(data):
+                if any(trial.state in FINISHED for trial in configuration.trials):
+                    self._propose(configuration.settings)
+                    if not self._is_open(configuration.settings):
+                        self._study.add_finished(configuration.settings, self._outcome(configuration.settings))
 
     @property
     def runs(self) -> int:
         """At most so many runs are still to be made, counting one again each time that it goes on; 0: nothing is."""
-        new = len(self._waiting) + (max(0, self._count - len(self._asked)) * len(self._seeds) if self._study else 0)
+        new = len(self._waiting) + (max(0, self._count - len(self._proposed)) * len(self._seeds) if self._study else 0)
         if self._rungs is None:
             return new
         standing = len(self._runs) if self._rungs.next([]) else 0
@@ -103,16 +103,21 @@ class Questions(Searcher):
         run = self._under_way.pop(trial_id, None)
         if run is None:
             return
-        settings, found = run["settings"], result or {}
-        if self._rungs is not None and not error and found.get("epoch") in self._rungs.marks and "final" not in found:
+        settings, figures = run["settings"], result or {}
+        if (
+            self._rungs is not None
+            and not error
+            and figures.get("epoch") in self._rungs.marks
+            and "final" not in figures
+        ):
             id = self._id(settings, run["seed"])
-            self._rungs.reach(id, found["epoch"], found[METRIC])
+            self._rungs.reach(id, figures["epoch"], figures[METRIC])
             self._runs[id] = run
         others = [*self._under_way.values(), *self._waiting]
         if self._study is not None and all(other["settings"] != settings for other in others):
             self._study.tell(settings, self._outcome(settings))
 
-    def _take_up(self, rungs: Rungs) -> None:
+    def _resume_trials(self, rungs: Rungs) -> None:
         """Puts what an interrupted sweep left where it was: at a mark, or on the way from one."""
         for id, trial in self._record.trials.items():
             is_ours = id == self._id(trial.settings, trial.seed)  # of this very data
@@ -131,8 +136,8 @@ class Questions(Searcher):
                     rungs.promote(id, mark)
             if trial.state != "done" and last not in passed:
                 self._waiting.append(run)
-            self._taken_up.add(id)
-            self._asked[json.dumps(trial.settings, sort_keys=True)] = trial.settings
+            self._resumed.add(id)
+            self._proposed[json.dumps(trial.settings, sort_keys=True)] = trial.settings
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the sweep's own record is what a resumed sweep reads."""
@@ -148,18 +153,18 @@ class Questions(Searcher):
 
     def _ask(self) -> None:
         for _ in range(_TRIES):
-            if self._study is None or len(self._asked) >= self._count:
+            if self._study is None or len(self._proposed) >= self._count:
                 return
             settings = self._study.ask()
             key = json.dumps(settings, sort_keys=True)
-            if key not in self._asked:
+            if key not in self._proposed:
                 self._propose(settings)
                 if self._waiting:
                     return
             self._study.tell(settings, self._outcome(settings))
 
     def _propose(self, settings: dict[str, Any]) -> None:
-        self._asked[json.dumps(settings, sort_keys=True)] = settings
+        self._proposed[json.dumps(settings, sort_keys=True)] = settings
         self._waiting += [
             {"settings": settings, "seed": seed, "start": 0}
             for seed in self._seeds
@@ -168,8 +173,8 @@ class Questions(Searcher):
 
     def _is_finished(self, settings: dict[str, Any], seed: int) -> bool:
         id = self._id(settings, seed)
-        known = self._record.trials.get(id)
-        return id in self._taken_up or (known is not None and known.state in FINISHED)
+        trial = self._record.trials.get(id)
+        return id in self._resumed or (trial is not None and trial.state in FINISHED)
 
     def _id(self, settings: dict[str, Any], seed: int) -> str:
         return trial_id(settings, seed, self._fingerprint)
@@ -178,14 +183,14 @@ class Questions(Searcher):
         return any(not self._is_finished(settings, seed) for seed in self._seeds)
 
     def _outcome(self, settings: dict[str, Any]) -> tuple[str, float]:
-        """How a setting ended: done with its mean, cut at its last figure, or failed."""
+        """How a setting ended: done with its mean, pruned at its last figure, or failed."""
         ids = [self._id(settings, seed) for seed in self._seeds]
         trials = [self._record.trials[id] for id in ids if id in self._record.trials]
         done = [trial.map_at_r for trial in trials if trial.state == "done" and trial.map_at_r is not None]
         if done:
             return "done", statistics.fmean(done)
         last = [trial.last_map_at_r for trial in trials if not math.isnan(trial.last_map_at_r)]
-        return ("cut", max(last)) if last else ("failed", 0.0)
+        return ("pruned", max(last)) if last else ("failed", 0.0)
 
 
 class _Study:
@@ -214,13 +219,13 @@ class _Study:
         states = self._optuna.trial.TrialState
         if state == "done":
             self._study.tell(trial, value)
-        elif state == "cut":
+        elif state == "pruned":
             trial.report(value, step=1)
             self._study.tell(trial, state=states.PRUNED)
         else:
             self._study.tell(trial, state=states.FAIL)
 
-    def know(self, settings: dict[str, Any], outcome: tuple[str, float]) -> None:
+    def add_finished(self, settings: dict[str, Any], outcome: tuple[str, float]) -> None:
         state, value = outcome
         states = self._optuna.trial.TrialState
         if state == "failed" or set(settings) != set(self._distributions):

@@ -20,7 +20,7 @@ from ml.ray_cluster.shared_cache import SharedCache
 from ml.sweeps.record import Record, Trial, trial_id
 from ml.sweeps.searcher import METRIC
 from ml.training.config import TrainConfig
-from ml.training.finetune import EpochReport, entry
+from ml.training.finetune import EpochReport
 from ml.training.train import TrainResult, train
 
 log = logging.getLogger(__name__)
@@ -34,23 +34,23 @@ class Job:
     workers: int
     data: Dataset
     directory: Path
-    shelf: Any
+    cache_actor: Any
 
 
 def run(config: dict[str, Any], job: Job) -> None:
-    """One trial, in a process of its own."""
+    """One trial, in a process of its recorded."""
     log_file = job.directory / "logs" / f"{trial_id(config['settings'], config['seed'], job.data.fingerprint)}.log"
     torch.set_num_threads(max(1, int(ray.get_runtime_context().get_assigned_resources().get("CPU", 1))))
     began = time.monotonic()
 
     def on_epoch(report: EpochReport) -> None:
         log.info("epoch %d: loss %.4f, mAP@R %.4f", report.epoch, report.loss, report.map_at_r)
-        tune.report({METRIC: report.map_at_r, "epoch": report.epoch, "report": entry(report)})
+        tune.report({METRIC: report.map_at_r, "epoch": report.epoch, "report": report.to_json()})
 
     with _logged_to(log_file):
         try:
-            found = dataclasses.replace(job.base, **config["settings"], seed=config["seed"])
-            result = _train(found, job, on_epoch)
+            train_config = dataclasses.replace(job.base, **config["settings"], seed=config["seed"])
+            result = _train(train_config, job, on_epoch)
         except LookalikeError as error:
             log.exception("failed")
             tune.report({METRIC: -1.0, "epoch": 0, "failed": error.message})
@@ -64,7 +64,7 @@ def run(config: dict[str, Any], job: Job) -> None:
         tune.report(
             {
                 METRIC: value,
-                "epoch": found.epochs + 1,
+                "epoch": train_config.epochs + 1,
                 "done": True,
                 "final": value,
                 "model": str(result.bundle.directory.relative_to(job.directory)),
@@ -85,16 +85,16 @@ def _train(config: TrainConfig, job: Job, on_epoch: Callable[[EpochReport], None
             workers=job.workers,
             cpus_each=1,
             resume=True,
-            shelf=job.shelf,
+            cache_actor=job.cache_actor,
             on_epoch=on_epoch,
         )
     # Resuming: a trial whose process died goes on from its last epoch.
-    made = train(config, job.data, runs, resume=True, cache=SharedCache(job.shelf), on_epoch=on_epoch)
-    assert made is not None  # only further processes get None
-    return made
+    result = train(config, job.data, runs, resume=True, cache=SharedCache(job.cache_actor), on_epoch=on_epoch)
+    assert result is not None  # only further processes get None
+    return result
 
 
-class Notes(tune.Callback):
+class RecordCallback(tune.Callback):
     """Writes into the record what trials report, in the process that runs the sweep."""
 
     def __init__(self, record: Record, data: Dataset, on_change: Callable[[Record], None] | None) -> None:
@@ -105,33 +105,33 @@ class Notes(tune.Callback):
         return {}  # Ray Tune pickles what it is given, for a restoration that we do without
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        mine = self._of(trial)
-        mine.state, mine.reason = "running", ""
-        self._began[mine.id] = time.monotonic() - mine.seconds
+        recorded = self._of(trial)
+        recorded.state, recorded.reason = "running", ""
+        self._began[recorded.id] = time.monotonic() - recorded.seconds
         self._changed()
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
-        mine = self._of(trial)
-        mine.seconds = round(time.monotonic() - self._began.get(mine.id, time.monotonic()), 1)
+        recorded = self._of(trial)
+        recorded.seconds = round(time.monotonic() - self._began.get(recorded.id, time.monotonic()), 1)
         if "failed" in result:
-            mine.state, mine.reason = "failed", str(result["failed"])
+            recorded.state, recorded.reason = "failed", str(result["failed"])
         elif "final" in result:
-            mine.state, mine.map_at_r, mine.model = "done", result["final"], result["model"]
+            recorded.state, recorded.map_at_r, recorded.model = "done", result["final"], result["model"]
         elif "report" in result:
-            kept = [item for item in mine.history if item["epoch"] < result["epoch"]]
+            earlier = [item for item in recorded.history if item["epoch"] < result["epoch"]]
             report = {key: result["report"][key] for key in ("epoch", "loss", "map_at_r")}
-            mine.history = [*kept, report | {"seconds": mine.seconds}]
+            recorded.history = [*earlier, report | {"seconds": recorded.seconds}]
         self._changed()
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        mine = self._of(trial)
-        if mine.state == "running":
-            mine.state = "cut"
+        recorded = self._of(trial)
+        if recorded.state == "running":
+            recorded.state = "pruned"
         self._changed()
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        mine = self._of(trial)
-        mine.state, mine.reason = "failed", "its process died, see its log"
+        recorded = self._of(trial)
+        recorded.state, recorded.reason = "failed", "its process died, see its log"
         self._changed()
 
     def _of(self, trial: Any) -> Trial:

@@ -9,6 +9,8 @@ from ml.errors import LookalikeError
 from ml.model.backbone import DEFAULT_BACKBONE
 from ml.training import losses
 
+HEADS = ("closed_form", "linear", "none")
+
 
 @dataclass(frozen=True)
 class TrainConfig:
@@ -72,34 +74,36 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         checks = {
-            "preset": self.preset in PRESETS,
-            "loss": self.loss in losses.NAMES,
-            "head": self.head in ("closed_form", "linear", "none"),
-            "dim": self.dim >= 1,
-            "epochs": self.epochs >= 0,
-            "train_px": 32 <= self.train_px <= 1024,
-            "test_px": 32 <= self.test_px <= 1024,
-            "lr": self.lr > 0,
-            "loss_lr": self.loss_lr > 0,
-            "temperature": self.temperature > 0,
-            "classes_per_batch": self.classes_per_batch >= 2,
-            "images_per_class": self.images_per_class >= 0,
-            "keep_pretrained": 0 <= self.keep_pretrained < 1,
-            "shrinkage": self.shrinkage > 0,
-            "holdout": 0 <= self.holdout < 1,
-            "warmup": 0 <= self.warmup <= 1,
-            "margin": 0 <= self.margin < 0.9,
+            "preset": (self.preset in PRESETS, f"be one of {', '.join(PRESETS)}"),
+            "loss": (self.loss in losses.NAMES, f"be one of {', '.join(losses.NAMES)}"),
+            "head": (self.head in HEADS, f"be one of {', '.join(HEADS)}"),
+            "dim": (self.dim >= 1, "be >= 1"),
+            "epochs": (self.epochs >= 0, "be >= 0"),
+            "head_epochs": (self.head_epochs >= 0, "be >= 0"),
+            "train_px": (32 <= self.train_px <= 1024, "be in 32..1024"),
+            "test_px": (32 <= self.test_px <= 1024, "be in 32..1024"),
+            "margin": (0 <= self.margin < 0.9, "be >= 0 and < 0.9"),
+            "lr": (self.lr > 0, "be > 0"),
+            "loss_lr": (self.loss_lr > 0, "be > 0"),
+            "weight_decay": (self.weight_decay >= 0, "be >= 0"),
+            "warmup": (0 <= self.warmup <= 1, "be in 0..1"),
+            "temperature": (self.temperature > 0, "be > 0"),
+            "classes_per_batch": (self.classes_per_batch >= 2, "be >= 2"),
+            "images_per_class": (self.images_per_class >= 0, "be >= 0"),
+            "clip_norm": (self.clip_norm > 0, "be > 0"),
+            "keep_pretrained": (0 <= self.keep_pretrained < 1, "be >= 0 and < 1"),
+            "shrinkage": (self.shrinkage > 0, "be > 0"),
+            "holdout": (0 <= self.holdout < 1, "be >= 0 and < 1"),
+            "patience": (self.patience >= 0, "be >= 0"),
         }
-        for name, is_good in checks.items():
+        for name, (is_good, rule) in checks.items():
             if not is_good:
-                raise LookalikeError(f"{name} is {getattr(self, name)!r}", hint=_HINTS.get(name, "see --help"))
+                raise LookalikeError(f"{name} must {rule}, got {getattr(self, name)!r}")
 
     def to_json(self) -> dict[str, Any]:
         """A dict of plain JSON types."""
         return dataclasses.asdict(self)
 
-
-_HINTS = {"loss": f"use one of {', '.join(losses.NAMES)}", "preset": "use fast or accurate"}
 
 # What each preset changes; benchmarks/training.py measures both, docs/how-to/train-a-model.md says when to use which.
 PRESETS: dict[str, dict[str, Any]] = {
@@ -115,5 +119,5 @@ def preset_config(preset: str, **changes: Any) -> TrainConfig:
         LookalikeError: there is no such preset, or a value makes no sense.
     """
     if preset not in PRESETS:
-        raise LookalikeError(f"there is no preset {preset!r}", hint=_HINTS["preset"])
+        raise LookalikeError(f"preset must be one of {', '.join(PRESETS)}, got {preset!r}")
     return TrainConfig(**({"preset": preset} | PRESETS[preset] | changes))

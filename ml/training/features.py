@@ -79,17 +79,17 @@ class Reader:
     def _compute(
         self, array: np.ndarray, what: str, is_mirrored: bool, vary: Callable[[Tensor], Tensor] | None
     ) -> Tensor:
-        found = []
+        batches = []
         for start in range(0, len(array), _BATCH):
             batch = torch.from_numpy(np.ascontiguousarray(array[start : start + _BATCH])).to(self.device)
             x = self.normalise(vary(batch)) if vary else self.model.normalise(batch)
             x = (x.flip(3) if is_mirrored else x).contiguous(memory_format=torch.channels_last)
             with finetune.autocast(self.device):
                 features = self.model.features(x)
-            found.append(features.float().cpu())
+            batches.append(features.float().cpu())
             if self.on_progress:
                 self.on_progress(what, min(start + _BATCH, len(array)), len(array))
-        features = torch.cat(found)
+        features = torch.cat(batches)
         return functional.layer_norm(features, features.shape[1:])
 
     def normalise(self, x: Tensor) -> Tensor:

@@ -7,11 +7,11 @@ process or many, resumed or not, see the same images in the same order.
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ from ml.training.checkpoints import Checkpoint, TrainingFailed
 _UNKNOWN = (math.nan, math.nan)
 
 
-class Peers(Protocol):
+class ProcessGroup(Protocol):
     """The processes that train together."""
 
     rank: int
@@ -36,7 +36,7 @@ class Peers(Protocol):
         """Replaces each tensor by its mean over the processes."""
 
 
-class Alone:
+class SingleProcess:
     """One process."""
 
     rank, world_size = 0, 1
@@ -104,6 +104,17 @@ class EpochReport:
     seconds_left: float
     checkpoint: Path | None
 
+    def to_json(self) -> dict[str, float | int | None]:
+        """Plain JSON: NaN becomes null, the folder is left out."""
+        values = {key: value for key, value in vars(self).items() if key != "checkpoint"}
+        return {key: None if isinstance(v, float) and math.isnan(v) else v for key, v in values.items()}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """The inverse of `to_json`, without the folder."""
+        values: dict[str, Any] = {key: math.nan if value is None else value for key, value in data.items()}
+        return cls(**values, checkpoint=None)
+
 
 class FeatureNetwork(nn.Module):
     """What the loss sees: normalised pixels to features before unit length."""
@@ -155,7 +166,7 @@ def finetune(
     patience: int = 0,
     directory: Path | None = None,
     resume: Checkpoint | None = None,
-    peers: Peers | None = None,
+    process_group: ProcessGroup | None = None,
     on_step: Callable[[int, int], None] | None = None,
     on_epoch: Callable[[EpochReport], None] | None = None,
 ) -> list[EpochReport]:
@@ -174,17 +185,17 @@ def finetune(
             0 never stops.
         directory: of checkpoints; None keeps none.
         resume: go on after this one.
-        peers: the other processes.
+        process_group: the processes that train together; None for this one alone.
         on_step: told (step, steps) of the epoch.
         on_epoch: told of every finished epoch.
 
     Raises:
         TrainingFailed: the loss is not a number, memory runs out, or a checkpoint cannot be written.
     """
-    peers = peers or Alone()
+    process_group = process_group or SingleProcess()
     modules = nn.ModuleDict({"network": network, "loss": loss})
     optimizer = _optimizer(network, loss, schedule)
-    history = [report_of(item) for item in resume.history] if resume else []
+    history = [EpochReport.from_json(item) for item in resume.history] if resume else []
     if resume:
         resume.restore(modules, optimizer)
     steps = len(list(_batches(labels, schedule, 0)))
@@ -193,11 +204,24 @@ def finetune(
     for epoch in range(len(history), schedule.epochs):
         began = time.monotonic()
         mean_loss = _one_epoch(
-            network, loss, optimizer, pixels, labels, schedule, augmentation, epoch, steps, normalise, peers, on_step
+            network,
+            loss,
+            optimizer,
+            pixels,
+            labels,
+            schedule,
+            augmentation,
+            epoch,
+            steps,
+            normalise,
+            process_group,
+            on_step,
         )
         seconds = time.monotonic() - began
         map_at_r, recall = (
-            _shared(peers, held_out(network) if peers.rank == 0 else (0.0, 0.0)) if held_out else _UNKNOWN
+            _shared(process_group, held_out(network) if process_group.rank == 0 else (0.0, 0.0))
+            if held_out
+            else _UNKNOWN
         )
         now = time.monotonic() - started
         report = EpochReport(
@@ -213,8 +237,8 @@ def finetune(
             checkpoint=None,
         )
         history.append(report)
-        if directory is not None and peers.rank == 0:
-            entries = [entry(item) for item in history]
+        if directory is not None and process_group.rank == 0:
+            entries = [item.to_json() for item in history]
             saved = checkpoints.save(directory, epoch + 1, entries, modules, optimizer)
             report = history[-1] = replace(report, checkpoint=saved.directory)
             if patience and _best(history) == len(history) - 1:
@@ -225,9 +249,9 @@ def finetune(
         if patience and best is not None and len(history) - 1 - best >= patience:
             break
     if patience and directory is not None and best is not None and best < len(history) - 1:
-        found = checkpoints.latest(directory.with_name("best"))
-        if found:
-            found.restore(modules, optimizer)
+        best_checkpoint = checkpoints.latest(directory.with_name("best"))
+        if best_checkpoint:
+            best_checkpoint.restore(modules, optimizer)
     return history
 
 
@@ -242,7 +266,7 @@ def _one_epoch(
     epoch: int,
     steps: int,
     normalise: Callable[[Tensor], Tensor],
-    peers: Peers,
+    process_group: ProcessGroup,
     on_step: Callable[[int, int], None] | None,
 ) -> float:
     device = next(network.parameters()).device
@@ -252,10 +276,10 @@ def _one_epoch(
     total = 0.0
     for step, batch in enumerate(_batches(labels, schedule, epoch)):
         _set_rates(optimizer, schedule, epoch * steps + step, schedule.epochs * steps)
-        draws = augmentation.draw(len(batch), generator)[peers.rank :: peers.world_size]
-        mine = batch[peers.rank :: peers.world_size]
-        x = normalise(augmentation(torch.from_numpy(pixels[mine]).to(device), schedule.size_px, draws))
-        target = torch.from_numpy(labels[mine]).to(device)
+        draws = augmentation.draw(len(batch), generator)[process_group.rank :: process_group.world_size]
+        own = batch[process_group.rank :: process_group.world_size]
+        x = normalise(augmentation(torch.from_numpy(pixels[own]).to(device), schedule.size_px, draws))
+        target = torch.from_numpy(labels[own]).to(device)
         try:
             with autocast(device), torch.set_grad_enabled(not is_head_only):
                 features = network.backbone(x)
@@ -264,12 +288,12 @@ def _one_epoch(
             value.backward()
         except torch.OutOfMemoryError as error:
             raise TrainingFailed(
-                f"a batch of {len(mine)} images at {schedule.size_px} px does not fit in memory",
+                f"a batch of {len(own)} images at {schedule.size_px} px does not fit in memory",
                 hint="lower --images-per-class or --train-px",
             ) from error
         gradients = [p.grad for p in trained if p.grad is not None]
         current = value.detach()
-        peers.mean([*gradients, current])
+        process_group.mean([*gradients, current])
         if not math.isfinite(float(current)):
             raise TrainingFailed(
                 f"the loss is not a number in epoch {epoch + 1}",
@@ -283,10 +307,10 @@ def _one_epoch(
     return total / steps
 
 
-def _shared(peers: Peers, figures: tuple[float, float]) -> tuple[float, float]:
+def _shared(process_group: ProcessGroup, figures: tuple[float, float]) -> tuple[float, float]:
     """The first process's figures, in every process; the others give zeros."""
-    tensor = torch.tensor(figures) * peers.world_size
-    peers.mean([tensor])
+    tensor = torch.tensor(figures) * process_group.world_size
+    process_group.mean([tensor])
     return float(tensor[0]), float(tensor[1])
 
 
@@ -328,16 +352,5 @@ def _batch_size(schedule: Schedule) -> int:
 
 def _best(history: Sequence[EpochReport]) -> int | None:
     """Position of the epoch with the highest mAP@R of held-out classes."""
-    known = [(report.map_at_r, -place) for place, report in enumerate(history) if math.isfinite(report.map_at_r)]
-    return -max(known)[1] if known else None
-
-
-def entry(of: EpochReport) -> dict[str, float | int | None]:
-    """A report as plain JSON: NaN becomes null, the folder is left out."""
-    values = {key: value for key, value in vars(of).items() if key != "checkpoint"}
-    return {key: None if isinstance(v, float) and math.isnan(v) else v for key, v in values.items()}
-
-
-def report_of(values_of: dict[str, float]) -> EpochReport:
-    values = {key: math.nan if value is None else value for key, value in values_of.items()}
-    return EpochReport(**values, checkpoint=None)  # type: ignore[arg-type]
+    candidates = [(report.map_at_r, -place) for place, report in enumerate(history) if math.isfinite(report.map_at_r)]
+    return -max(candidates)[1] if candidates else None

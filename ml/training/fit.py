@@ -29,7 +29,7 @@ from ml.training.checkpoints import Checkpoint
 from ml.training.closed_form_head import closed_form_head
 from ml.training.config import TrainConfig
 from ml.training.features import Cache, Reader, project
-from ml.training.finetune import EpochReport, FeatureNetwork, Peers, Schedule
+from ml.training.finetune import EpochReport, FeatureNetwork, ProcessGroup, Schedule
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ def fit(
     *,
     resume: Checkpoint | None,
     cache: Cache,
-    peers: Peers | None,
+    process_group: ProcessGroup | None,
     device: torch.device,
     on_progress: Progress | None,
     on_epoch: Callable[[EpochReport], None] | None,
@@ -79,13 +79,13 @@ def fit(
     model, preprocessing = _untrained(config)
     seen = cache.pixels(data, preprocessing, on_progress)
     is_held = datasets.held_out(seen.dataset, config.holdout)
-    trained, held = np.flatnonzero(~is_held), np.flatnonzero(is_held)
+    trained, held_out = np.flatnonzero(~is_held), np.flatnonzero(is_held)
     labels = np.unique(seen.dataset.labels[trained], return_inverse=True)[1]
-    log.info("%d images to train on, %d held out; decoded: %s", len(trained), len(held), seen.where)
+    log.info("%d images to train on, %d held out; decoded: %s", len(trained), len(held_out), seen.where)
     model.to(device)
     frozen_backbone.prepare(model.backbone)
     reader = Reader(model, device, on_progress, cache, f"{config.backbone} {finetune.precision(device)[0]}")
-    before = _before(reader, seen, held)
+    before = _before(reader, seen, held_out)
     history: list[EpochReport] = []
     if config.epochs:
         network = FeatureNetwork(model).to(device)
@@ -100,24 +100,24 @@ def fit(
             network,
             data,
             labels,
-            (trained, held),
+            (trained, held_out),
             run_dir,
             reader,
             cache,
             seen,
             resume,
-            peers,
+            process_group,
             on_progress,
             on_epoch,
         )
-        if peers is not None and peers.rank != 0:  # the first process fits the head and measures
+        if process_group is not None and process_group.rank != 0:  # the first process fits the head and measures
             return Fitted(model, {}, 0.0, history)
-        _keep(network, pretrained_weights, config.keep_pretrained)
+        _interpolate_weights(network, pretrained_weights, config.keep_pretrained)
         model.projection = network.projection if isinstance(network.projection, nn.Linear) else None
     vectors = None
     if config.head == "closed_form":
         vectors = _fit_closed_form(config, model, reader, seen.array[trained], labels)
-    fitted = _measured(config, _exported(config, model, preprocessing), reader, seen, held, trained, history)
+    fitted = _measured(config, _exported(config, model, preprocessing), reader, seen, held_out, trained, history)
     return replace(
         fitted,
         metrics=before | fitted.metrics,
@@ -127,9 +127,9 @@ def fit(
 
 
 def _untrained(config: TrainConfig) -> tuple[EmbeddingModel, Preprocessing]:
-    model, given = pretrained(config.backbone, layer_norm=True)
+    model, backbone_preprocessing = pretrained(config.backbone, layer_norm=True)
     preprocessing = replace(
-        given,
+        backbone_preprocessing,
         size_px=config.test_px,
         resize_px=round(config.test_px / (1 - config.margin)),
         fit="squash",
@@ -139,13 +139,13 @@ def _untrained(config: TrainConfig) -> tuple[EmbeddingModel, Preprocessing]:
     return model, preprocessing
 
 
-def _before(reader: Reader, seen: Pixels, held: np.ndarray) -> dict[str, float]:
+def _before(reader: Reader, seen: Pixels, held_out: np.ndarray) -> dict[str, float]:
     """mAP@R of held-out classes through the network as it came, for a person to see what training brought."""
-    if not len(held):
+    if not len(held_out):
         return {}
-    vectors = functional.normalize(reader.features(seen.array[held], "held-out classes"), dim=1)
-    found = evaluate_retrieval(vectors, _long(seen.dataset.labels[held]), ks=(1,)).map_at_r
-    return {"held_out_map@r_before": found} if math.isfinite(found) else {}
+    vectors = functional.normalize(reader.features(seen.array[held_out], "held-out classes"), dim=1)
+    map_at_r = evaluate_retrieval(vectors, _long(seen.dataset.labels[held_out]), ks=(1,)).map_at_r
+    return {"held_out_map@r_before": map_at_r} if math.isfinite(map_at_r) else {}
 
 
 def _finetune(
@@ -159,7 +159,7 @@ def _finetune(
     cache: Cache,
     seen: Pixels,
     resume: Checkpoint | None,
-    peers: Peers | None,
+    process_group: ProcessGroup | None,
     on_progress: Progress | None,
     on_epoch: Callable[[EpochReport], None] | None,
 ) -> list[EpochReport]:
@@ -181,8 +181,8 @@ def _finetune(
         features = reader.features(seen.array[held], "held-out classes")
         with torch.no_grad():
             vectors = functional.normalize(network.projection(features.to(reader.device)).cpu(), dim=1)
-        found = evaluate_retrieval(vectors, _long(seen.dataset.labels[held]), ks=(1,))
-        return found.map_at_r, found.recall[1]
+        retrieval = evaluate_retrieval(vectors, _long(seen.dataset.labels[held]), ks=(1,))
+        return retrieval.map_at_r, retrieval.recall[1]
 
     reader.touch()
     return finetune.finetune(
@@ -209,7 +209,7 @@ def _finetune(
         patience=config.patience,
         directory=run_dir / "checkpoints",
         resume=resume,
-        peers=peers,
+        process_group=process_group,
         on_step=(lambda step, steps: on_progress("training", step, steps)) if on_progress else None,
         on_epoch=on_epoch,
     )
@@ -232,12 +232,12 @@ def _fit_closed_form(
     Returns:
         float32 [n, dim], the finished model's vectors of these images.
     """
-    found = [reader.features(array, "reading features")]
+    sides = [reader.features(array, "reading features")]
     if config.mirror:
-        found.append(reader.features(array, "reading mirror images", is_mirrored=True))
-    repeated = _long(labels).repeat(len(found))
-    model.set_projection(*closed_form_head(torch.cat(found), repeated, dim=config.dim, shrinkage=config.shrinkage))
-    vectors = sum(project(model, features) for features in found)
+        sides.append(reader.features(array, "reading mirror images", is_mirrored=True))
+    repeated = _long(labels).repeat(len(sides))
+    model.set_projection(*closed_form_head(torch.cat(sides), repeated, dim=config.dim, shrinkage=config.shrinkage))
+    vectors = sum(project(model, features) for features in sides)
     model.to(reader.device)
     return functional.normalize(torch.as_tensor(vectors), dim=1).numpy()
 
@@ -251,12 +251,12 @@ def _class_means(
     return functional.normalize(sums, dim=1)
 
 
-def _keep(network: nn.Module, before: dict[str, Tensor], share: float) -> None:
+def _interpolate_weights(network: nn.Module, pretrained: dict[str, Tensor], share: float) -> None:
     """Moves the weights part of the way back to what they were (WiSE-FT, Wortsman et al., CVPR 2022)."""
     if share:
         network.load_state_dict(
             {
-                key: value.lerp(before[key], share) if value.is_floating_point() else value
+                key: value.lerp(pretrained[key], share) if value.is_floating_point() else value
                 for key, value in network.state_dict().items()
             }
         )
@@ -284,7 +284,7 @@ def _measured(
     model: EmbeddingModel,
     reader: Reader,
     seen: Pixels,
-    held: np.ndarray,
+    held_out: np.ndarray,
     trained: np.ndarray,
     history: list[EpochReport],
 ) -> Fitted:
@@ -296,19 +296,19 @@ def _measured(
         array = seen.array[positions]
         return _mean([project(model, reader.features(array, "measuring", is_mirrored=side)) for side in sides])
 
-    chosen = held if len(held) else trained
+    chosen = held_out if len(held_out) else trained
     vectors = embedded(chosen)
     labels = _long(seen.dataset.labels[chosen])
     # A few held-out classes may be as different as apples and juice: none of them may look like any other class either.
-    others = embedded(trained[:: max(1, len(trained) // _OTHERS)]) if len(held) else None
+    others = embedded(trained[:: max(1, len(trained) // _OTHERS)]) if len(held_out) else None
     threshold = count_pairs(vectors, labels, others).threshold()
     metrics: dict[str, Any] = {}
-    if len(held):
-        found = evaluate_retrieval(vectors, labels, ks=(1,))
-        metrics = {"held_out_map@r": found.map_at_r, "held_out_recall@1": found.recall[1]}
+    if len(held_out):
+        retrieval = evaluate_retrieval(vectors, labels, ks=(1,))
+        metrics = {"held_out_map@r": retrieval.map_at_r, "held_out_recall@1": retrieval.recall[1]}
     facts = {
-        "held_out_classes": [seen.dataset.classes[label] for label in np.unique(seen.dataset.labels[held])],
-        "threshold_from": "held-out classes" if len(held) else "training classes",
+        "held_out_classes": [seen.dataset.classes[label] for label in np.unique(seen.dataset.labels[held_out])],
+        "threshold_from": "held-out classes" if len(held_out) else "training classes",
         "epochs": len(history),
         "precision": finetune.precision(reader.device)[1],
     }

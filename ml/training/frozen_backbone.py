@@ -28,7 +28,7 @@ def prepare(backbone: nn.Module) -> None:
     backbone.eval()
     for block in list(backbone.modules()):
         for convolution, norm in _ORDERS.get(type(block).__name__, ()):
-            folded = _fold(getattr(block, convolution, None), getattr(block, norm, None))
+            folded = _fold_batchnorm(getattr(block, convolution, None), getattr(block, norm, None))
             if folded is not None:
                 setattr(block, norm, folded)
     for parent in list(backbone.modules()):
@@ -134,7 +134,7 @@ def _is_depthwise(convolution: nn.Conv2d) -> bool:
     )
 
 
-def _fold(convolution: Any, norm: Any) -> nn.Module | None:
+def _fold_batchnorm(convolution: Any, norm: Any) -> nn.Module | None:
     """Moves a BatchNorm into the convolution; returns what is left of it, its activation. None where it cannot."""
     if not isinstance(convolution, nn.Conv2d) or not isinstance(norm, nn.BatchNorm2d) or convolution.bias is not None:
         return None

@@ -17,7 +17,7 @@ TEMPERATURE = 0.05
 
 
 class NormSoftmax(nn.Module):
-    """Cross-entropy over cosines to one weight vector a class (Zhai & Wu, BMVC 2019).
+    """Cross-entropy over cosines to one weight vector per class (Zhai & Wu, BMVC 2019).
 
     Args:
         classes: how many.
@@ -54,7 +54,7 @@ class Softmax(nn.Module):
         return functional.cross_entropy(self.linear(features), labels)
 
 
-class _Peer(nn.Module):
+class _MetricLearningLoss(nn.Module):
     """A loss of pytorch-metric-learning, with its miner where it wants one."""
 
     def __init__(self, loss: nn.Module, miner: nn.Module | None) -> None:
@@ -85,35 +85,37 @@ def make(
         return NormSoftmax(classes, dim, temperature=temperature, weight=class_means)
     if name == "softmax":
         return Softmax(classes, dim)
-    if name not in _PEERS:
-        raise LookalikeError(f"there is no loss {name!r}", hint=f"use one of {', '.join(NAMES)}")
-    return _PEERS[name](classes, dim)
+    if name not in _PML_LOSSES:
+        raise LookalikeError(f"loss must be one of {', '.join(NAMES)}, got {name!r}")
+    return _PML_LOSSES[name](classes, dim)
 
 
-def _peer(
+def _pml_loss(
     loss: str, miner: str | None = None, *, has_classes: bool = False, **options: Any
 ) -> Callable[..., nn.Module]:
     def build(classes: int, dim: int) -> nn.Module:
         from pytorch_metric_learning import losses, miners
 
         sizes = {"num_classes": classes, "embedding_size": dim} if has_classes else {}
-        return _Peer(getattr(losses, loss)(**sizes, **options), getattr(miners, miner)() if miner else None)
+        return _MetricLearningLoss(
+            getattr(losses, loss)(**sizes, **options), getattr(miners, miner)() if miner else None
+        )
 
     return build
 
 
-_PEERS = {
-    "arcface": _peer("ArcFaceLoss", has_classes=True),
-    "circle": _peer("CircleLoss"),
-    "contrastive": _peer("ContrastiveLoss"),
-    "cosface": _peer("CosFaceLoss", has_classes=True),
-    "multi_similarity": _peer("MultiSimilarityLoss", "MultiSimilarityMiner"),
-    "proxy_anchor": _peer("ProxyAnchorLoss", has_classes=True),
-    "proxy_nca": _peer("ProxyNCALoss", has_classes=True, softmax_scale=10),
-    "soft_triple": _peer("SoftTripleLoss", has_classes=True),
-    "sub_center_arcface": _peer("SubCenterArcFaceLoss", has_classes=True),
-    "supcon": _peer("SupConLoss"),
-    "triplet": _peer("TripletMarginLoss", "TripletMarginMiner"),
+_PML_LOSSES = {
+    "arcface": _pml_loss("ArcFaceLoss", has_classes=True),
+    "circle": _pml_loss("CircleLoss"),
+    "contrastive": _pml_loss("ContrastiveLoss"),
+    "cosface": _pml_loss("CosFaceLoss", has_classes=True),
+    "multi_similarity": _pml_loss("MultiSimilarityLoss", "MultiSimilarityMiner"),
+    "proxy_anchor": _pml_loss("ProxyAnchorLoss", has_classes=True),
+    "proxy_nca": _pml_loss("ProxyNCALoss", has_classes=True, softmax_scale=10),
+    "soft_triple": _pml_loss("SoftTripleLoss", has_classes=True),
+    "sub_center_arcface": _pml_loss("SubCenterArcFaceLoss", has_classes=True),
+    "supcon": _pml_loss("SupConLoss"),
+    "triplet": _pml_loss("TripletMarginLoss", "TripletMarginMiner"),
 }
 
-NAMES = ("normsoftmax", "softmax", *_PEERS)
+NAMES = ("normsoftmax", "softmax", *_PML_LOSSES)

@@ -111,14 +111,14 @@ def read_inshop(root: Path) -> Splits:
         BadDataset: a file is missing or malformed.
     """
     lists = [root / folder / "list_eval_partition.txt" for folder in (".", "Eval", "Anno")]
-    found = next((file for file in lists if file.is_file()), None)
-    if found is None:
+    partition = next((file for file in lists if file.is_file()), None)
+    if partition is None:
         raise BadDataset(f"{root} holds no list_eval_partition.txt", hint="unpack In-Shop Clothes Retrieval there")
     images = root / "Img" if (root / "Img").is_dir() else root
     parts: dict[str, Pairs] = {"train": [], "query": [], "gallery": []}
-    for path, item, part in list(_rows(found, 3, skip=2)):
+    for path, item, part in list(_rows(partition, 3, skip=2)):
         if part not in parts:
-            raise BadDataset(f"{found} has the unknown status {part!r}")
+            raise BadDataset(f"{partition} has the unknown status {part!r}")
         parts[part].append((images / path, item))
     train, query, gallery = (datasets.from_pairs(parts[part], name=f"In-Shop-{part}") for part in parts)
     return Splits(train, query, gallery)
@@ -146,9 +146,9 @@ def measure(
     labels, gallery_labels = (torch.tensor([number[name] for name in own]) for own in (names, gallery_names))
     figures: dict[str, float] = {}
     for before, code in (("", lambda x: x), ("binary_", binary_codes)):
-        found = _retrieval(code(vectors), labels, code(gallery), gallery_labels, splits.gallery is None, tuple(ks))
-        figures |= {f"{before}recall@{k}": value for k, value in found.recall.items()}
-        figures[f"{before}map@r"] = found.map_at_r
+        retrieval = _retrieval(code(vectors), labels, code(gallery), gallery_labels, splits.gallery is None, tuple(ks))
+        figures |= {f"{before}recall@{k}": value for k, value in retrieval.recall.items()}
+        figures[f"{before}map@r"] = retrieval.map_at_r
     return figures
 
 

@@ -1,4 +1,5 @@
-"""One training run: labelled images in, a model bundle out.
+"""A training run from start to end: labelled images in, a model bundle out. The steps are in `ml.training.fit`, the
+loop over epochs in `ml.training.finetune`, the settings in `ml.training.config`.
 
 `train` is a plain function of a typed config that only reports through callbacks: the command line, Ray and the tests
 call the same one. Two presets: `fast` fits a linear head in closed form on features of the untouched network,
@@ -27,7 +28,7 @@ from ml.training import checkpoints, fit, lineage
 from ml.training.checkpoints import TrainingFailed
 from ml.training.config import TrainConfig
 from ml.training.features import Cache
-from ml.training.finetune import EpochReport, Peers, entry, report_of
+from ml.training.finetune import EpochReport, ProcessGroup
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +77,7 @@ def train(
     test: Dataset | None = None,
     resume: bool = False,
     cache: Cache | None = None,
-    peers: Peers | None = None,
+    process_group: ProcessGroup | None = None,
     device: str = "auto",
     on_progress: Progress | None = None,
     on_epoch: Callable[[EpochReport], None] | None = None,
@@ -90,7 +91,7 @@ def train(
         test: images of other classes, measured once at the end; nothing is chosen by them.
         resume: go on after the last checkpoint of this very run; a finished run is given back as it is.
         cache: decoded images that runs share.
-        peers: processes that train together; all but the first get None back.
+        process_group: processes that train together; all but the first get None back.
         device: auto, cuda or cpu.
         on_progress: told what is being done and how far it is.
         on_epoch: told of every finished epoch.
@@ -110,9 +111,9 @@ def train(
     model_dir = run.directory / "model"
     finished = _finished(model_dir, test) if resume else None
     if finished is not None:
-        reports = [report_of(item) for item in checkpoints.read_history(run.directory)]
+        reports = [EpochReport.from_json(item) for item in checkpoints.read_history(run.directory)]
         return TrainResult(finished, finished.metrics, reports, time.monotonic() - began, remarks, run.directory)
-    if not resume and (peers is None or peers.rank == 0):
+    if not resume and (process_group is None or process_group.rank == 0):
         shutil.rmtree(run.directory, ignore_errors=True)
     _write_config(run.directory, config, data)
     fitted = fit.fit(
@@ -121,16 +122,16 @@ def train(
         run.directory,
         resume=checkpoints.latest(run.directory / "checkpoints") if resume else None,
         cache=cache or Cache(),
-        peers=peers,
+        process_group=process_group,
         device=fit.device_of(device),
         on_progress=on_progress,
         on_epoch=on_epoch,
     )
-    if peers is not None and peers.rank != 0:
+    if process_group is not None and process_group.rank != 0:
         return None
     metrics = dict(fitted.metrics)
     facts = lineage.of(config.to_json(), data) | fitted.lineage
-    facts |= {"history": [entry(report) for report in fitted.history], "seconds": round(time.monotonic() - began, 1)}
+    facts |= {"history": [report.to_json() for report in fitted.history], "seconds": round(time.monotonic() - began, 1)}
     saved = _save(fitted, model_dir, run.name, metrics, facts)
     if test is not None:
         measured = evaluate(model_dir, test, device=device, on_progress=on_progress)
@@ -138,7 +139,7 @@ def train(
         remarks += _near_copies(measured, fitted, {path for path, _ in copies})
         facts |= {"test": {"name": test.name, "fingerprint": test.fingerprint}}
         saved = _save(fitted, model_dir, run.name, metrics, facts)
-    checkpoints.write_history(run.directory, [entry(report) for report in fitted.history])
+    checkpoints.write_history(run.directory, [report.to_json() for report in fitted.history])
     checkpoints.clear(run.directory / "checkpoints")
     checkpoints.clear(run.directory / "best")
     return TrainResult(saved, metrics, fitted.history, time.monotonic() - began, remarks, run.directory)
@@ -148,22 +149,22 @@ def _finished(model_dir: Path, test: Dataset | None) -> Bundle | None:
     """The model of a run that was ended before; None where there is none, or the test set was not measured."""
     if not (model_dir / MODEL_JSON).exists():
         return None
-    found = Bundle.load(model_dir)
-    measured = found.lineage.get("test", {}).get("fingerprint")
-    return found if test is None or measured == test.fingerprint else None
+    finished = Bundle.load(model_dir)
+    measured = finished.lineage.get("test", {}).get("fingerprint")
+    return finished if test is None or measured == test.fingerprint else None
 
 
-def _near_copies(measured: Evaluation, fitted: "fit.Fitted", known: set[Path]) -> list[str]:
+def _near_copies(measured: Evaluation, fitted: "fit.Fitted", known_copies: set[Path]) -> list[str]:
     """A remark on test images that look like copies of training images, apart from those known to be."""
     if fitted.vectors is None:
         return []
     pairs = datasets.near_duplicates(measured.embeddings.numpy(), fitted.vectors)
     paths = [(measured.dataset.paths[test], fitted.paths[trained]) for test, trained in pairs]
-    found = [(test, trained) for test, trained in paths if test not in known]
-    if not found:
+    near_copies = [(test, trained) for test, trained in paths if test not in known_copies]
+    if not near_copies:
         return []
-    test, trained = found[0]
-    return [f"{len(found)} test images look like copies of training images, for example {test.name} and {trained.name}"]
+    example = " and ".join(path.name for path in near_copies[0])
+    return [f"{len(near_copies)} test images look like copies of training images, for example {example}"]
 
 
 def _save(fitted: "fit.Fitted", directory: Path, name: str, metrics: dict[str, Any], facts: dict[str, Any]) -> Bundle:
@@ -188,5 +189,5 @@ def _write_config(directory: Path, config: TrainConfig, data: Dataset) -> None:
 
 def _slug(name: str) -> str:
     """A data set's name as part of a model's name: letters, digits and dashes."""
-    kept = "".join(c if c.isascii() and c.isalnum() else "-" for c in name.lower())
-    return "-".join(part for part in kept.split("-") if part)[:40] or "data"
+    dashed = "".join(c if c.isascii() and c.isalnum() else "-" for c in name.lower())
+    return "-".join(part for part in dashed.split("-") if part)[:40] or "data"

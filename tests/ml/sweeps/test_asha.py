@@ -8,7 +8,7 @@ from ray.tune.search import Searcher
 from ml.sweeps.asha import Rungs
 from ml.sweeps.record import Record
 from ml.sweeps.search_space import Choice
-from ml.sweeps.searcher import METRIC, Questions
+from ml.sweeps.searcher import METRIC, SweepSearcher
 
 SPACE = {"lr": Choice(tuple(n / 1000 for n in range(1, 13)))}  # 12 settings; the better the larger
 
@@ -20,18 +20,18 @@ def record(tmp_path):
 
 def ask(record, epochs=8):
     rungs = Rungs(epochs)
-    return Questions(
+    return SweepSearcher(
         SPACE, "grid", count=12, seeds=[0], record=record, data="photos", fingerprint="f", rungs=rungs
     ), rungs
 
 
-def play(record, questions, rungs, side_by_side=2, epochs=8, limit=1000):
+def play(record, searcher, rungs, side_by_side=2, epochs=8, limit=1000):
     """Runs everything that is asked for, as Ray Tune would; returns the number of epochs, and what ran to its end."""
     under_way, spent, done, number = {}, 0, [], 0
     while spent < limit:
         while len(under_way) < side_by_side:
             name = f"t{number}"
-            run = questions.suggest(name)
+            run = searcher.suggest(name)
             if run is None or run == Searcher.FINISHED:
                 assert under_way or run == Searcher.FINISHED, "it waits for nobody"
                 break
@@ -52,12 +52,12 @@ def play(record, questions, rungs, side_by_side=2, epochs=8, limit=1000):
                 trial.state, trial.map_at_r = "done", figure
                 done.append(run["settings"]["lr"])
             elif epoch in rungs.marks and epoch > run["start"]:
-                trial.state = "cut"
+                trial.state = "pruned"
             else:
                 continue
             del under_way[name]
             result = {METRIC: figure, "epoch": epoch} | ({"final": figure} if epoch == epochs else {})
-            questions.on_trial_complete(name, result)
+            searcher.on_trial_complete(name, result)
     return spent, done
 
 
@@ -75,7 +75,7 @@ def test_an_interrupted_sweep_goes_on_where_it_was(tmp_path, stopped_after):
     record = Record.new(tmp_path / "sweep", {"space": {}})
     before, _ = play(record, *ask(record), limit=stopped_after)
     for trial in record.trials.values():  # what was running says so still
-        if trial.state == "cut" and len(trial.history) not in (1, 3):
+        if trial.state == "pruned" and len(trial.history) not in (1, 3):
             trial.state = "running"
     after, done = play(record, *ask(record))
     assert max(done, default=0.012) == 0.012
@@ -85,17 +85,17 @@ def test_an_interrupted_sweep_goes_on_where_it_was(tmp_path, stopped_after):
 
 def test_a_finished_sweep_asks_nothing(record):
     play(record, *ask(record))
-    questions, _ = ask(record)
-    assert questions.runs == 0
-    assert questions.suggest("x") == Searcher.FINISHED
+    searcher, _ = ask(record)
+    assert searcher.runs == 0
+    assert searcher.suggest("x") == Searcher.FINISHED
 
 
 def test_trials_on_other_data_are_left_alone(record):
     play(record, *ask(record))
-    questions = Questions(
+    searcher = SweepSearcher(
         SPACE, "grid", count=12, seeds=[0], record=record, data="photos", fingerprint="changed", rungs=Rungs(8)
     )
-    assert [questions.suggest(str(n))["start"] for n in range(12)] == [0] * 12
+    assert [searcher.suggest(str(n))["start"] for n in range(12)] == [0] * 12
 
 
 def test_one_of_two_goes_on():

@@ -21,7 +21,7 @@ def _record(folder, values):
         trial.state, trial.map_at_r = state, value if state == "done" else None
         trial.reason = "<img src=x>" if state == "failed" else ""
         trial.seconds = 10.0 + number
-        curve = [0.3, 0.5] if state == "cut" else [0.3, 0.5, value or 0]
+        curve = [0.3, 0.5] if state == "pruned" else [0.3, 0.5, value or 0]
         trial.history = [{"epoch": n, "loss": 1.0, "map_at_r": v, "seconds": n} for n, v in enumerate(curve, 1)]
     return record
 
@@ -36,7 +36,7 @@ def record(tmp_path):
             (1e-4, other, 0.6, "done"),
             (1e-3, "normsoftmax", 0.7, "done"),
             (9e-3, other, 0.8, "done"),
-            (2e-4, other, None, "cut"),
+            (2e-4, other, None, "pruned"),
             (3e-4, other, None, "failed"),
         ],
     )
@@ -56,7 +56,7 @@ def test_every_chart_that_the_trials_allow_is_drawn(record):
     assert titles == [
         "mAP@R by lr",
         "mAP@R by loss",
-        "All settings",
+        "All configurations",
         "Importance",
         "Learning curves",
         "Cost against quality",
@@ -64,7 +64,7 @@ def test_every_chart_that_the_trials_allow_is_drawn(record):
 
 
 def test_importance_finds_what_the_figure_depends_on(record):
-    weights = importance([s for s in record.settings() if s.done], ["lr", "loss"])
+    weights = importance([s for s in record.configurations() if s.done], ["lr", "loss"])
     assert weights["lr"] > weights["loss"]
     assert sum(weights.values()) == pytest.approx(1)
 

@@ -5,7 +5,7 @@ from ray.tune.search import Searcher
 
 from ml.sweeps.record import Record
 from ml.sweeps.search_space import Choice, Range
-from ml.sweeps.searcher import Questions
+from ml.sweeps.searcher import SweepSearcher
 
 SPACE = {"lr": Choice((1e-4, 1e-3)), "dim": Choice((64, 128, 256))}
 
@@ -17,7 +17,7 @@ def record(tmp_path):
 
 def _questions(record, space=SPACE, search="grid", **options):
     defaults = {"count": 4, "seeds": [0], "data": "photos", "fingerprint": "f"}
-    return Questions(space, search, record=record, **(defaults | options))
+    return SweepSearcher(space, search, record=record, **(defaults | options))
 
 
 def _finish(record, settings, value, *, seed=0, state="done"):
@@ -25,9 +25,9 @@ def _finish(record, settings, value, *, seed=0, state="done"):
     trial.state, trial.map_at_r = state, value
 
 
-def _all(questions):
+def _all(searcher):
     found = []
-    while (run := questions.suggest(str(len(found)))) != Searcher.FINISHED:
+    while (run := searcher.suggest(str(len(found)))) != Searcher.FINISHED:
         found.append(run)
     return found
 
@@ -44,7 +44,7 @@ def test_random_settings_differ_and_are_no_more_than_there_are(record):
 
 
 @pytest.mark.parametrize("search", ["grid", "random"])
-@pytest.mark.parametrize("state", ["done", "cut"])
+@pytest.mark.parametrize("state", ["done", "pruned"])
 def test_finished_trials_are_not_asked_again(record, search, state):
     _finish(record, {"lr": 1e-4, "dim": 64}, 0.5, state=state)
     runs = _all(_questions(record, search=search, count=6))
@@ -60,12 +60,12 @@ def test_failed_and_interrupted_trials_are_asked_again(record):
 
 def test_optuna_closes_in_on_what_is_good(record):
     space = {"lr": Range(1e-6, 1.0, is_log=True)}
-    questions = _questions(record, space, "optuna", count=40)
+    searcher = _questions(record, space, "optuna", count=40)
     asked = []
-    while (run := questions.suggest(str(len(asked)))) != Searcher.FINISHED:
+    while (run := searcher.suggest(str(len(asked)))) != Searcher.FINISHED:
         lr = run["settings"]["lr"]
         _finish(record, run["settings"], 1 - abs(lr - 1e-3) ** 0.2)
-        questions.on_trial_complete(str(len(asked)))
+        searcher.on_trial_complete(str(len(asked)))
         asked.append(lr)
     assert len(asked) == 40
     assert sum(1e-4 < lr < 1e-2 for lr in asked[20:]) > sum(1e-4 < lr < 1e-2 for lr in asked[:20])
@@ -79,17 +79,17 @@ def test_optuna_goes_on_from_what_is_known(record):
 
 
 def test_optuna_ends_when_a_small_space_is_used_up(record):
-    questions = _questions(record, search="optuna", count=30)
+    searcher = _questions(record, search="optuna", count=30)
     asked = 0
-    while (run := questions.suggest(str(asked))) != Searcher.FINISHED:
+    while (run := searcher.suggest(str(asked))) != Searcher.FINISHED:
         _finish(record, run["settings"], 0.5)
-        questions.on_trial_complete(str(asked))
+        searcher.on_trial_complete(str(asked))
         asked += 1
     assert asked <= 6
 
 
 def test_optuna_hears_of_a_setting_once_all_of_its_seeds_have_ended(record):
-    questions = _questions(record, search="optuna", count=1, seeds=[0, 1])
-    runs = _all(questions)
+    searcher = _questions(record, search="optuna", count=1, seeds=[0, 1])
+    runs = _all(searcher)
     assert [run["seed"] for run in runs] == [0, 1]
     assert runs[0]["settings"] == runs[1]["settings"]

@@ -116,7 +116,7 @@ def test_two_processes_end_with_the_weights_of_one(monkeypatch):
     slots, barrier = [None, None], Barrier(2)
     networks = [_network() for _ in range(2)]
     threads = [
-        Thread(target=_run, args=networks[rank], kwargs={"peers": _Together(rank, 2, (slots, barrier))})
+        Thread(target=_run, args=networks[rank], kwargs={"process_group": _Together(rank, 2, (slots, barrier))})
         for rank in range(2)
     ]
     for thread in threads:

@@ -1,6 +1,7 @@
 """One run from images to a bundle: what it leaves behind, how it goes on, and what stops it."""
 
 import json
+import math
 
 import numpy as np
 import pytest
@@ -220,13 +221,26 @@ def test_a_full_disk_at_the_end_is_said(products, tmp_path, monkeypatch):
     assert checkpoints.latest(run / "checkpoints").epoch == 1
 
 
-@pytest.mark.parametrize(("name", "value"), [("lr", 0), ("loss", "magic"), ("dim", 0), ("holdout", 1), ("head", "x")])
-def test_settings_that_make_no_sense_are_refused(name, value):
-    with pytest.raises(LookalikeError, match=f"{name} is"):
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("lr", 0, "lr must be > 0, got 0"),
+        ("lr", math.nan, "lr must be > 0, got nan"),
+        ("clip_norm", 0, "clip_norm must be > 0, got 0"),
+        ("weight_decay", -1, "weight_decay must be >= 0, got -1"),
+        ("dim", 0, "dim must be >= 1, got 0"),
+        ("holdout", 1, "holdout must be >= 0 and < 1, got 1"),
+        ("train_px", 8, r"train_px must be in 32\.\.1024, got 8"),
+        ("head", "x", "head must be one of closed_form, linear, none, got 'x'"),
+        ("loss", "magic", "loss must be one of normsoftmax, .*, got 'magic'"),
+    ],
+)
+def test_an_error_in_the_settings_names_what_is_allowed(name, value, message):
+    with pytest.raises(LookalikeError, match=message):
         TrainConfig(**{name: value})
 
 
 def test_presets_are_named():
     assert set(PRESETS) == {"fast", "accurate"}
-    with pytest.raises(LookalikeError, match="no preset 'best'"):
+    with pytest.raises(LookalikeError, match="preset must be one of accurate, fast, got 'best'"):
         preset_config("best")
