@@ -56,7 +56,7 @@ class JobReport(Report):
 
     def trials(self, record: "Record", plan: "SweepPlan") -> None:
         done = sum(trial.state != "running" for trial in record.trials.values())
-        ranked = [setting for setting in record.configurations() if setting.done]
+        ranked = [configuration for configuration in record.configurations() if configuration.done]
         best = {"settings": ranked[0].settings, "map@r": ranked[0].map_at_r} if ranked else None
         self.update(done, plan.trials * plan.repeats, phase="trials", sweep=record.directory.name, best=best)
 
