@@ -158,7 +158,8 @@ class Jobs:
 
     def params(self, job: str) -> dict[str, Any]:
         """What the job was created with."""
-        return json.loads(self._redis.hget(_key(job), "params") or "{}")
+        params: dict[str, Any] = json.loads(self._redis.hget(_key(job), "params") or "{}")
+        return params
 
     def pending(self, job: str) -> int:
         """How many chunks are not finished."""

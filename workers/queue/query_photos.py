@@ -8,6 +8,7 @@ benchmarks/portal_search.py).
 import contextlib
 import uuid
 from collections.abc import Iterator
+from typing import Any
 
 import redis
 from redis.client import NEVER_DECODE
@@ -20,7 +21,7 @@ class PhotoGone(LookalikeError):
 
 
 @contextlib.contextmanager
-def uploaded(server: redis.Redis, image: bytes, timeout_s: float) -> Iterator[str]:
+def uploaded(server: Any, image: bytes, timeout_s: float) -> Iterator[str]:
     """Keeps a photo in Redis for the time of the block, never longer than the timeout and a second. Yields its key."""
     key = f"lookalike:photo:{uuid.uuid4().hex}"
     server.set(key, image, px=round(1000 * timeout_s) + 1000)
@@ -31,7 +32,7 @@ def uploaded(server: redis.Redis, image: bytes, timeout_s: float) -> Iterator[st
             server.unlink(key)
 
 
-def fetch(server: redis.Redis, key: str) -> bytes:
+def fetch(server: Any, key: str) -> bytes:
     """The photo.
 
     Raises:

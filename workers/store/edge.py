@@ -116,7 +116,7 @@ class EdgeStore(Store):
                 return
 
     def count(self, collection: str) -> int:
-        return self._shard(collection).engine.count(edge.CountRequest(exact=True))
+        return int(self._shard(collection).engine.count(edge.CountRequest(exact=True)))
 
     def labels(self, collection: str) -> dict[str, int]:
         hits = self._shard(collection).engine.facet(edge.FacetRequest("label", limit=100_000, exact=True)).hits

@@ -188,7 +188,7 @@ class ServerStore(Store):
                 return
 
     def count(self, collection: str) -> int:
-        return self._do(self._client.count, collection, exact=True).count
+        return int(self._do(self._client.count, collection, exact=True).count)
 
     def labels(self, collection: str) -> dict[str, int]:
         hits = self._do(self._client.facet, collection, "label", limit=100_000, exact=True).hits

@@ -107,7 +107,7 @@ class Shard:
     def unindexed(self) -> int:
         """How many points no HNSW graph covers."""
         info = self._shard.info()
-        return max(0, info.points_count - info.indexed_vectors_count)
+        return int(max(0, info.points_count - info.indexed_vectors_count))
 
     def copy_for_optimising(self) -> Path:
         """A copy of the shard as it is now; from here on the changes are noted for `exchange`."""

@@ -40,10 +40,15 @@ _TURN_S = 30.0  # of one message; meanwhile the broker delivers it again, which 
 def register(context: Context) -> None:
     """Makes this process able to run the tasks."""
     app = context.app
-    task = functools.partial(app.task, shared=False)  # shared ones go to every other application, too
+
+    def task(name: str, *, bind: bool = False) -> Callable[[Callable[..., None]], Callable[..., None]]:
+        # Shared tasks would go to every other application, too.
+        decorator: Callable[[Callable[..., None]], Callable[..., None]] = app.task(name=name, bind=bind, shared=False)
+        return decorator
+
     at_work: set[tuple[str, int]] = set()
 
-    @task(name="canary")
+    @task("canary")
     def canary(queue: str, sent_at: float) -> None:
         """Shows that tasks of a queue get done."""
         waited_s = max(0.0, server_time(context.redis) - sent_at)
@@ -52,7 +57,7 @@ def register(context: Context) -> None:
         TASK_SECONDS.labels("canary", "wait").observe(waited_s)
         record_canary(context.redis, queue, waited_s)
 
-    @task(name="search", bind=True)
+    @task("search", bind=True)
     def search_task(self: Task, request: dict[str, Any], reply_to: str, sent_at: float, timeout_s: float) -> None:
         """Ranks the gallery for one photo or image."""
         waited_s = max(0.0, server_time(context.redis) - sent_at)
@@ -73,17 +78,17 @@ def register(context: Context) -> None:
         with logs.request(getattr(self.request, "request", None)):
             _reply(context, reply_to, ranked)
 
-    @task(name="browse")
+    @task("browse")
     def browse_task(request: dict[str, Any], reply_to: str, sent_at: float, timeout_s: float) -> None:
         """Lists images of the gallery."""
         _reply(context, reply_to, lambda: page_of(context.serving, **request))
 
-    @task(name="labels")
+    @task("labels")
     def labels_task(request: dict[str, Any], reply_to: str, sent_at: float, timeout_s: float) -> None:
         """Counts images by label."""
         _reply(context, reply_to, lambda: context.serving.store.labels(context.serving.active().collection))
 
-    @task(name="work_on_chunk")
+    @task("work_on_chunk")
     def work_on_chunk(job: str, number: int) -> None:
         """Brings one chunk of images in line, then for a while the next. Safe to run twice: ids come from content.
 
@@ -105,7 +110,7 @@ def register(context: Context) -> None:
             workers = count_living_workers(context.redis)
             numbers = enqueue_due_chunks(app, context.jobs, job, workers, keep=int(has_room))
 
-    @task(name="advance_publish")
+    @task("advance_publish")
     def advance_publish(job: str, sent_at: float) -> None:
         """Takes the next step of a publish job; not when it waited until the next message was sent."""
         if server_time(context.redis) - sent_at > ADVANCE_EXPIRES_S:

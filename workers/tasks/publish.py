@@ -204,7 +204,8 @@ def _compare_quality(serving: Serving, new: Live) -> dict[str, float]:
         arrays = {name: np.stack(rows) for name, rows in vectors.items()}
         np.savez(Path(folder) / "vectors.npz", labels=codes, **arrays)  # type: ignore[arg-type]
         child_process.run("workers.tasks.quality:measure", folder)
-        return json.loads((Path(folder) / "map_at_r.json").read_text())
+        figures: dict[str, float] = json.loads((Path(folder) / "map_at_r.json").read_text())
+        return figures
 
 
 def _vectors(serving: Serving, collection: str, ids: list[str]) -> dict[str, np.ndarray]:

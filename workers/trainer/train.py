@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from ml.data.datasets import Dataset
 from ml.errors import LookalikeError
 from ml.model.registry import Registry
 from ml.training import train as training
@@ -92,8 +93,8 @@ def requested_config(preset: str, changes: dict[str, Any]) -> TrainConfig:
 def _run(
     request: TrainRequest,
     config: TrainConfig,
-    images: data.Dataset,
-    test: data.Dataset | None,
+    images: Dataset,
+    test: Dataset | None,
     settings: Settings,
     report: Report,
     on_epoch: Callable[[EpochReport], None],
