@@ -50,7 +50,7 @@ def restore(console: Console, source: str) -> None:
         backups = Backup(client)
         now = _follow(console, client, backups.restore(url), "restoring")
         backups.finish_restore(url)
-        repair = _follow(console, client, client.verify(repair=True), "checking")
+        repair = _follow(console, client, client.verify(repair=True, quick=True), "checking")
     console.result({"job": now.job, "from": url, **_counts(now), "repaired": repair.added + repair.removed})
     console.show(f"restored {_words(now)} from {source}")
 
@@ -91,11 +91,13 @@ def _follow(console: Console, client: "Client", job: str, doing: str) -> "JobSta
     if now.state != "done" or now.failed:
         reason = now.failures[0].reason if now.failures else f"the job was {now.state}"
         raise LookalikeError(f"not everything was copied: {reason}", hint="run it again; what is there stays")
+    if left_out := int(now.detail.get("left_out", 0)):
+        console.say(f"left out: {left_out} originals that are damaged or gone; lookalike verify names them")
     return now
 
 
 def _counts(now: "JobStatus") -> dict[str, int]:
-    return {name: int(now.detail.get(name, 0)) for name in ("files", "points")}
+    return {name: int(now.detail.get(name, 0)) for name in ("files", "points", "left_out")}
 
 
 def _words(now: "JobStatus") -> str:

@@ -4,15 +4,23 @@ Each is a job that workers do a 256th at a time (workers.tasks.transfer); what c
 done here.
 """
 
-import json
+import itertools
 import time
+import uuid
 from collections.abc import Mapping
+from pathlib import PurePath
 
+from ml import records
+from ml.model.registry import Registry
 from ml.storage import Storage, open_storage
 from workers.client.api import Client
 from workers.errors import NotFound, Refused
 from workers.messages import JobStatus
 from workers.queue.jobs import PREFIXES
+
+_IDENTITY = "gallery.json"  # which gallery a storage or an archive is
+_MANIFEST = "backup.json"  # written last: with it an archive is whole
+_COMPARED = 200  # photos that an archive without a name is recognised by
 
 
 class Backup:
@@ -28,39 +36,52 @@ class Backup:
         When it is done, `finish_archive` makes the archive one that can be restored.
 
         Raises:
-            Refused: nothing is here, but the archive holds something.
+            Refused: nothing is here, but the archive holds something; or it is that of another gallery.
             StorageFailed: the archive cannot be written.
         """
         _check_writable(to)
+        archive = open_storage(to)
+        self._check_owner(archive, to)
         if next(self._client.gallery.ids(), None) is None and open_storage(to).exists("backup.json"):
             raise Refused(
                 f"the gallery is empty, and {to} holds a backup that it would empty, too",
                 hint="choose another place, or restore that backup: lookalike restore",
             )
+        records.write(archive, _IDENTITY, {"id": self._identity()})
         return self._start("backup", {"to": to})
 
     def finish_archive(self, to: str, status: JobStatus) -> None:
         """Copies models and state, and writes the manifest, which says that the archive is whole."""
         archive = open_storage(to)
-        _copy_models(self._here, archive)
-        archive.put("backup.json", json.dumps({"made_at": time.time(), **status.detail}).encode())
+        kept = set(_copy_models(self._here, archive))
+        for key in [key for key in archive.keys("models") if key not in kept]:
+            archive.delete(key)
+        records.write(archive, _MANIFEST, {"made_at": time.time(), **status.detail})
 
     def restore(self, source: str) -> str:
         """Starts a job that brings an archive's images, points and models here. Returns its id.
 
         Raises:
             NotFound: there is no whole archive.
+            Damaged: its manifest is not what was written.
         """
         archive = open_storage(source)
-        if not archive.exists("backup.json"):
-            raise NotFound(f"there is no complete backup at {source}", hint="lookalike backup makes one")
+        try:
+            records.read(archive, _MANIFEST, dict, name=f"the backup at {source}")
+        except FileNotFoundError:
+            raise NotFound(f"there is no complete backup at {source}", hint="lookalike backup makes one") from None
+        owner = _owner(archive)
+        if owner and next(self._client.gallery.ids(), None) is None:
+            records.write(self._here, _IDENTITY, {"id": owner})  # it is that gallery now, and goes on with its archive
         _copy_models(archive, self._here, but=("active.json",))
         return self._start("restore", {"from": source})
 
     def finish_restore(self, source: str) -> None:
         """Makes the model and collection active that were when the backup was made."""
-        named = json.loads(open_storage(source).get("models/active.json"))
-        self._client.registry.activate(named["model"], named["collection"])
+        active = Registry(f"{source.rstrip('/')}/models").active()
+        if active is None:
+            raise NotFound(f"the backup at {source} does not say which model is active", hint="make a new backup")
+        self._client.registry.activate(active.model, active.collection)
 
     def migrate(self, to_storage: str, to_qdrant: str) -> str:
         """Starts a job that copies everything to another storage, another Qdrant server, or both. Returns its id.
@@ -78,8 +99,38 @@ class Backup:
             _copy_models(self._here, open_storage(to_storage))
         return self._start("migrate", {"to_storage": to_storage, "to_qdrant": to_qdrant})
 
+    def _identity(self) -> str:
+        """The name of this gallery, made when it is first needed."""
+        with self._here.lock(_IDENTITY):
+            owner = _owner(self._here)
+            if owner is None:
+                owner = uuid.uuid4().hex
+                records.write(self._here, _IDENTITY, {"id": owner})
+            return owner
+
+    def _check_owner(self, archive: Storage, url: str) -> None:
+        owner = _owner(archive)
+        if owner is None:  # made by an earlier version: a photo in common tells whose it is
+            ids = [PurePath(key).stem for key in itertools.islice(archive.keys("metadata"), _COMPARED)]
+            is_ours = not ids or bool(self._client.gallery.find_many(ids))
+        else:
+            is_ours = owner == self._identity()
+        if not is_ours:
+            raise Refused(
+                f"{url} holds the backup of another gallery, whose photos it would remove",
+                hint="choose another place: one archive for each gallery",
+            )
+
     def _start(self, kind: str, params: Mapping[str, str]) -> str:
         return self._client.connection.start_job(kind, params, PREFIXES, chunk_size=4)
+
+
+def _owner(storage: Storage) -> str | None:
+    """The name of the gallery that is kept in some storage; None where it has none. Raises Damaged."""
+    try:
+        return records.read(storage, _IDENTITY, lambda record: str(record["id"]))
+    except FileNotFoundError:
+        return None
 
 
 def _check_writable(url: str) -> None:
@@ -89,7 +140,9 @@ def _check_writable(url: str) -> None:
     storage.delete("writable")
 
 
-def _copy_models(source: Storage, target: Storage, but: tuple[str, ...] = ()) -> None:
-    for key in source.keys("models"):
-        if not key.endswith(("building.json", *but)):
-            target.put(key, source.get(key))
+def _copy_models(source: Storage, target: Storage, but: tuple[str, ...] = ()) -> list[str]:
+    """Returns the keys of what was copied."""
+    keys = [key for key in source.keys("models") if not key.endswith(("building.json", *but))]
+    for key in keys:
+        target.put(key, source.get(key))
+    return keys

@@ -10,8 +10,10 @@ from collections.abc import Sequence
 from pathlib import PurePath
 
 import numpy as np
+from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from ml import records
 from ml.storage import Storage
 from workers.store import Payload, Point
 
@@ -29,8 +31,13 @@ class Archive:
     def ensure(self, collection: str, dim: int) -> None:
         self._storage.put(f"collections/{collection}/collection.json", json.dumps({"dim": dim}).encode())
 
+    def drop(self, collection: str) -> None:
+        """Removes a collection; one that does not exist is no error."""
+        for key in list(self._storage.keys(f"collections/{collection}")):
+            self._storage.delete(key)
+
     def dim(self, collection: str) -> int:
-        return int(json.loads(self._storage.get(f"collections/{collection}/collection.json"))["dim"])
+        return records.read(self._storage, f"collections/{collection}/collection.json", lambda facts: int(facts["dim"]))
 
     def write(self, collection: str, prefix: str, points: Sequence[Point]) -> None:
         """Replaces the points of a prefix."""
@@ -47,8 +54,13 @@ class Archive:
         """The points of a prefix, in order of their ids."""
         key = f"collections/{collection}/{prefix}"
         try:
-            rows = json.loads(self._storage.get(f"{key}.json"))
+            return records.read(self._storage, f"{key}.json", lambda rows: self._points(f"{key}.safetensors", rows))
         except FileNotFoundError:
             return []
-        vectors = load(self._storage.get(f"{key}.safetensors"))["vectors"]
+
+    def _points(self, key: str, rows: list[dict[str, str]]) -> list[Point]:
+        try:
+            vectors = load(self._storage.get(key))["vectors"]
+        except (FileNotFoundError, SafetensorError) as error:
+            raise ValueError(f"its vectors cannot be read: {error}") from error
         return [Point(row["id"], vector, Payload.from_json(row)) for row, vector in zip(rows, vectors, strict=True)]

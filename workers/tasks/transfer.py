@@ -6,11 +6,15 @@ archive of plain files. Safe to run again: files that are there already are pass
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import PurePath
 from typing import Any, Protocol
 
 from ml.errors import LookalikeError
+from ml.records import Damaged
 from ml.storage import Storage, open_storage
+from workers.originals import image_id
+from workers.originals import key as original_key
 from workers.process.serving import Serving
 from workers.queue.jobs import Chunk
 from workers.store import Point, Store, points_with_prefix
@@ -33,19 +37,24 @@ class Points(Protocol):
 
     def ensure(self, collection: str, dim: int) -> None: ...
 
+    def drop(self, collection: str) -> None: ...
+
     def read(self, collection: str, prefix: str) -> list[Point]: ...
 
     def write(self, collection: str, prefix: str, points: list[Point]) -> None: ...
 
 
 class StorePoints:
-    """A store as `Points`."""
+    """The gallery's collections in a store as `Points`. Whatever else a shared server holds is left alone."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, store: Store, names: Sequence[str]) -> None:
+        self._store, self._names = store, names
 
     def collections(self) -> list[str]:
-        return self._store.collections()
+        return [name for name in self._names if self._store.exists(name)]
+
+    def drop(self, collection: str) -> None:
+        self._store.drop(collection)
 
     def dim(self, collection: str) -> int:
         return self._store.dim(collection)
@@ -74,17 +83,29 @@ def transfer(serving: Serving, chunk: Chunk, renew: Callable[[], None]) -> dict[
     """Copies the prefixes of a chunk. The job's params say from where to where: see `places`.
 
     Returns:
-        Counts for the job: `files` and `points` that are at the target now.
+        Counts for the job: `files` and `points` that are at the target now; `left_out`, originals that are not what
+        their id says.
 
     Raises:
         TransferFailed: points differ after they were read back.
     """
     (source, source_points), (target, target_points) = places(serving, chunk.params)
-    counts = {"files": 0, "points": 0, "done": len(chunk.items)}
+    counts = {"files": 0, "points": 0, "left_out": 0, "done": len(chunk.items)}
+    if "to" in chunk.params:
+        for dropped in set(target_points.collections()) - set(source_points.collections()):
+            target_points.drop(dropped)
     for item in chunk.items:
         prefix = item.removeprefix("prefix:")
-        copied = {folder: copy_files(source, target, f"{folder}/{prefix}", renew) for folder in _FOLDERS}
-        counts["files"] += sum(map(len, copied.values()))
+        copied, left_out = {}, []
+        for folder in _FOLDERS:
+            copied[folder], damaged = copy_files(source, target, f"{folder}/{prefix}", renew)
+            left_out += damaged
+            if folder == "originals" and "from" not in chunk.params:
+                in_place, damaged = _copy_in_place(serving, target, prefix, renew)
+                copied[folder] += in_place
+                left_out += damaged
+        counts["files"] += sum(map(len, copied.values())) - len(left_out)
+        counts["left_out"] += len(left_out)
         if "to" in chunk.params:  # so that no restore brings back what was deleted
             for folder, keys in reversed(copied.items()):
                 remove_others(target, f"{folder}/{prefix}", keys)
@@ -101,7 +122,7 @@ def transfer(serving: Serving, chunk: Chunk, renew: Callable[[], None]) -> dict[
 
 def places(serving: Serving, params: dict[str, Any]) -> tuple[tuple[Storage, Points], tuple[Storage, Points]]:
     """Source and target of a job: its params hold `to` or `from`, an archive's URL, or `to_storage` and `to_qdrant`."""
-    here = (serving.storage, StorePoints(serving.store))
+    here = (serving.storage, StorePoints(serving.store, _own_collections(serving)))
     if "from" in params:
         archive = open_storage(params["from"])
         return (archive, Archive(archive)), here
@@ -115,25 +136,64 @@ def places(serving: Serving, params: dict[str, Any]) -> tuple[tuple[Storage, Poi
 
     settings = serving.settings
     server = ServerStore.connect(params["to_qdrant"], settings.qdrant_api_key, Layout.of(settings))
-    return here, (storage, StorePoints(server))
+    return here, (storage, StorePoints(server, here[1].collections()))
 
 
-def copy_files(source: Storage, target: Storage, folder: str, renew: Callable[[], None]) -> list[str]:
-    """Copies a folder's files that the target lacks; those that may change are compared first. Returns all keys."""
+def _own_collections(serving: Serving) -> list[str]:
+    """What the registry names: a Qdrant server may hold the collections of others, too."""
+    active = serving.registry.active()
+    return [entry.collection for entry in [active, *serving.registry.history()] if entry]
+
+
+def copy_files(source: Storage, target: Storage, folder: str, renew: Callable[[], None]) -> tuple[list[str], list[str]]:
+    """Copies a folder's files that the target lacks; those that may change are compared first.
+
+    An original goes only where its bytes are those that its id was made of, and replaces one there whose are not.
+
+    Returns:
+        All keys of the folder, and those of originals that were left out.
+    """
     if source.url == target.url:
-        return []
-    keys = list(source.keys(folder))
+        return [], []
+    keys, left_out = list(source.keys(folder)), []
     for count, key in enumerate(keys, 1):
-        is_content = key.startswith(("originals/", "thumbnails/"))
-        if is_content and target.exists(key):
-            continue
-        data = source.get(key)
-        if not is_content and target.exists(key) and target.get(key) == data:
-            continue
-        target.put(key, data)
         if count % 20 == 0:
             renew()
-    return keys
+        if key.startswith("thumbnails/") and target.exists(key):
+            continue
+        if key.startswith("originals/") and target.size(key) == source.size(key) and _is_original(target, key):
+            continue
+        data = source.get(key)
+        if key.startswith("originals/") and image_id(data) != PurePath(key).name:
+            left_out.append(key)
+            continue
+        if key.startswith("metadata/") and target.exists(key) and target.get(key) == data:
+            continue
+        target.put(key, data)
+    return keys, left_out
+
+
+def _is_original(storage: Storage, key: str) -> bool:
+    """Whether a stored original is what its id says; of storage that is elsewhere, its size has to do."""
+    return storage.local_path("") is None or image_id(storage.get(key)) == PurePath(key).name
+
+
+def _copy_in_place(
+    serving: Serving, target: Storage, prefix: str, renew: Callable[[], None]
+) -> tuple[list[str], list[str]]:
+    """Copies the originals that stay in place here. Returns their keys, and those of which have changed or are gone."""
+    keys, left_out = [], []
+    for id, image in serving.gallery.find_many(serving.gallery.ids(prefix)).items():
+        if not image.is_in_place:
+            continue
+        keys.append(original_key(id))
+        try:
+            if not target.exists(original_key(id)):
+                target.put(original_key(id), serving.gallery.original(id))
+        except Damaged:
+            left_out.append(original_key(id))
+        renew()
+    return keys, left_out
 
 
 def remove_others(target: Storage, folder: str, keys: Iterable[str]) -> None:
