@@ -197,11 +197,15 @@ def command(
         call.__doc__ = function.__doc__
         # click collects the parameters that decorators below this one left on the function.
         call.__click_params__ = getattr(function, "__click_params__", [])  # type: ignore[attr-defined]
-        how: dict[str, Any] = {"epilog": f"\b\nExample:\n  {example}", "context_settings": _CONTEXT}
+        sub_command: click.Command
         if actions:
-            how |= {"cls": click.Group, "commands": actions, "invoke_without_command": True}
-            how |= {"subcommand_metavar": "[COMMAND [ARGS]...]"}
-        sub_command = click.command(name, **how)(call)
+            group = click.group(name, invoke_without_command=True, subcommand_metavar="[COMMAND [ARGS]...]")
+            sub_command = group(call)
+            for action in actions:
+                sub_command.add_command(action)
+        else:
+            sub_command = click.command(name)(call)
+        sub_command.epilog, sub_command.context_settings = f"\b\nExample:\n  {example}", _CONTEXT
         if has_json:
             sub_command.params.append(
                 _switch("--json", "One JSON object on stdout, and nothing else there.", Console.use_json)

@@ -44,16 +44,16 @@ def demo(console: Console, photos: Path | None, once: bool, port: int) -> None:
     from deploy.local.stack import require_packages
     from workers import settings
 
-    own = settings.load()
+    current = settings.load()
     if not os.environ.get("LOOKALIKE_HOME"):
-        own = dataclasses.replace(own, home=Path.cwd() / ".lookalike")
-    described = None if own.redis_url else running(own)
+        current = dataclasses.replace(current, home=Path.cwd() / ".lookalike")
+    described = None if current.redis_url else running(current)
     if not described:
-        require_packages(own)
-    photos = photos or _drawn(console, own)
+        require_packages(current)
+    photos = photos or _drawn(console, current)
     if described:
         console.say("using the system that already runs on this home")
-        joined = dataclasses.replace(own, redis_url=described.redis_url, storage=described.storage)
+        joined = dataclasses.replace(current, redis_url=described.redis_url, storage=described.storage)
         console.result(_tour(console, joined, photos) | {"portal": described.portal})
         if described.portal:
             console.show(f"\nthe portal is open at {described.portal}")
@@ -61,7 +61,7 @@ def demo(console: Console, photos: Path | None, once: bool, port: int) -> None:
     with terminable():
         try:
             with contextlib.ExitStack() as hold:
-                stack = _start(console, hold, own, port)
+                stack = _start(console, hold, current, port)
                 console.result(_tour(console, stack.settings, photos) | {"portal": stack.address})
                 if not once:
                     console.show(f"\nthe portal is open at {stack.address} – Ctrl-C stops everything")
@@ -70,10 +70,10 @@ def demo(console: Console, photos: Path | None, once: bool, port: int) -> None:
             console.say("stopped")
 
 
-def _drawn(console: Console, own: "Settings") -> Path:
+def _drawn(console: Console, current: "Settings") -> Path:
     from deploy import demo_photos
 
-    folder = own.home / "demo-photos"
+    folder = current.home / "demo-photos"
     if not (folder / ".complete").exists():
         console.step("drawing demo photos")
         demo_photos.make(folder)
@@ -81,12 +81,12 @@ def _drawn(console: Console, own: "Settings") -> Path:
     return folder
 
 
-def _start(console: Console, hold: contextlib.ExitStack, own: "Settings", port: int) -> "Stack":
+def _start(console: Console, hold: contextlib.ExitStack, current: "Settings", port: int) -> "Stack":
     """A running system at the first free port from `port` on."""
     from deploy.local.stack import PortTaken, Stack
 
     for candidate in [*range(port, min(port + _PORTS_TRIED, 65536)), 0]:
-        stack = Stack(own, ("127.0.0.1", candidate), say=console.step, warn=console.say)
+        stack = Stack(current, ("127.0.0.1", candidate), say=console.step, warn=console.say)
         try:
             return hold.enter_context(stack)
         except PortTaken:
@@ -112,10 +112,13 @@ def _tour(console: Console, connected: "Settings", photos: Path) -> dict[str, An
         status = index(client, walk, progress=progress)
     index_command.show(console, status, walk.skipped)
     left_out = {failure.path for failure in status.failures}
-    query = next((found for found in Walk([photos]) if not found.reason and found.shown_path not in left_out), None)
+    query = next(
+        (candidate for candidate in Walk([photos]) if not candidate.reason and candidate.display_path not in left_out),
+        None,
+    )
     if query is None:
         raise LookalikeError(f"there are no photos in {photos}", hint="give a folder with photos: --photos DIR")
-    found = client.search(query.path.read_bytes(), k=6)
-    console.show(f"\nthe photos most like {query.shown_path}:")
-    gallery.show_results(console, found)
-    return {"query": query.shown_path, "index": report(status, walk.skipped), "search": found.to_json()}
+    answer = client.search(query.path.read_bytes(), k=6)
+    console.show(f"\nthe photos most like {query.display_path}:")
+    gallery.show_results(console, answer)
+    return {"query": query.display_path, "index": report(status, walk.skipped), "search": answer.to_json()}

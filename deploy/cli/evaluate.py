@@ -44,7 +44,7 @@ def evaluate(
         folders = [_folder(name, current) for name in (model, *compare)]
         images = read_test(data, data, current, on_progress=phases.show)
         assert images is not None  # DATA itself is given
-        found = [
+        evaluations = [
             run(
                 folder,
                 images,
@@ -63,13 +63,13 @@ def evaluate(
 
             phases.close()
             console.step("drawing the report")
-            write(found, report)
+            write(evaluations, report)
             written = {"report": str(report)}
-    first = found[0]
-    others = {other.bundle.name: other.metrics for other in found[1:]}
+    first = evaluations[0]
+    others = {other.bundle.name: other.metrics for other in evaluations[1:]}
     extra = {"compared": others} if others else {}
     console.result({"model": first.bundle.name, **first.metrics, **extra, **written})
-    _show_metrics(console, found)
+    _show_metrics(console, evaluations)
     if report is not None:
         console.show(f"report: {report}")
 
@@ -100,13 +100,13 @@ _MEANINGS = {
 }
 
 
-def _show_metrics(console: Console, found: Any) -> None:
+def _show_metrics(console: Console, evaluations: Any) -> None:
     rows = [
-        [name, *(_figure(name, one.metrics.get(name)) for one in found), meaning]
+        [name, *(_figure(name, one.metrics.get(name)) for one in evaluations), meaning]
         for name, meaning in _MEANINGS.items()
-        if name in found[0].metrics
+        if name in evaluations[0].metrics
     ]
-    console.show(table(rows, ["", *(one.bundle.name for one in found), ""]))
+    console.show(table(rows, ["", *(one.bundle.name for one in evaluations), ""]))
 
 
 def _figure(name: str, value: Any) -> str:

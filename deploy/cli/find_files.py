@@ -17,7 +17,7 @@ _TYPES = mimetypes.MimeTypes()  # without the tables of the machine: the same fi
 
 
 @dataclass(frozen=True)
-class Found:
+class Candidate:
     """A file to try. `reason` is set where it is known already that it cannot be read; `label` is its folder's name."""
 
     path: Path
@@ -25,7 +25,7 @@ class Found:
     reason: str = ""
 
     @property
-    def shown_path(self) -> str:
+    def display_path(self) -> str:
         """The path as text that can be stored and shown, whatever bytes the file system holds."""
         return os.fsencode(self.path).decode("utf-8", "replace")
 
@@ -37,7 +37,7 @@ class Walk:
     roots: Sequence[Path]
     skipped: int = 0
 
-    def __iter__(self) -> Iterator[Found]:
+    def __iter__(self) -> Iterator[Candidate]:
         """Every file to try, folders in order of their names, each real folder once."""
         seen: set[tuple[int, int]] = set()
         for root in self.roots:
@@ -45,9 +45,9 @@ class Walk:
             if path.is_dir():
                 yield from self._folder(path, seen)
             else:
-                yield _checked(path)
+                yield _candidate(path)
 
-    def _folder(self, folder: Path, seen: set[tuple[int, int]]) -> Iterator[Found]:
+    def _folder(self, folder: Path, seen: set[tuple[int, int]]) -> Iterator[Candidate]:
         try:
             status = folder.stat()
             if (status.st_dev, status.st_ino) in seen:
@@ -55,35 +55,35 @@ class Walk:
             seen.add((status.st_dev, status.st_ino))
             entries = sorted(folder.iterdir())
         except OSError as error:
-            yield Found(folder, None, f"the folder cannot be read: {error.strerror}")
+            yield Candidate(folder, None, f"the folder cannot be read: {error.strerror}")
             return
         for entry in entries:
             if entry.name.startswith("."):
                 continue
             if entry.is_dir():
                 yield from self._folder(entry, seen)
-            elif _plainly_no_image(entry) or (entry.exists() and not entry.is_file()):
+            elif _is_plainly_no_image(entry) or (entry.exists() and not entry.is_file()):
                 self.skipped += 1
             else:
-                yield _checked(entry)
+                yield _candidate(entry)
 
 
-def _checked(path: Path) -> Found:
-    label = _readable(path.parent.name) or None
+def _candidate(path: Path) -> Candidate:
+    label = _decoded(path.parent.name) or None
     try:
         mode = path.stat().st_mode
     except OSError as error:
         reason = "the link leads nowhere" if path.is_symlink() else f"cannot be read: {error.strerror}"
-        return Found(path, label, reason)
-    return Found(path, label, "" if stat.S_ISREG(mode) else "is no regular file")
+        return Candidate(path, label, reason)
+    return Candidate(path, label, "" if stat.S_ISREG(mode) else "is no regular file")
 
 
-def _plainly_no_image(path: Path) -> bool:
+def _is_plainly_no_image(path: Path) -> bool:
     kind, encoding = _TYPES.guess_type(path.name)
     if path.suffix.lower() in _SIDE_FILES or encoding:
         return True
     return kind is not None and not kind.startswith("image/")
 
 
-def _readable(name: str) -> str:
+def _decoded(name: str) -> str:
     return os.fsencode(name).decode("utf-8", "replace")

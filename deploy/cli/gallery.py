@@ -35,31 +35,31 @@ def search(console: Console, image: Path, k: int, label: str | None, rerank: boo
     with connect(settings.load(), say=console.step) as connected:
         console.step("searching")
         try:
-            found = Client(connected).search(data, k=k, label=label, rerank=rerank)
+            answer = Client(connected).search(data, k=k, label=label, rerank=rerank)
         except UnreadableImage as error:
             raise UnreadableImage(f"{image} {error.message}", hint=error.hint) from error
-    console.result(found.to_json())
-    show_results(console, found)
+    console.result(answer.to_json())
+    show_results(console, answer)
 
 
-def show_results(console: Console, found: "SearchResult") -> None:
+def show_results(console: Console, answer: "SearchResult") -> None:
     """The ranked answers as a table, each similarity as a number and a bar."""
-    if not found.results:
+    if not answer.results:
         console.show("nothing found: the gallery is empty, or no photo of it carries this label")
         return
     rows = [
         [
-            str(result.rank),
-            f"{result.similarity:.3f}",
-            bar(result.similarity).ljust(20),
-            "match" if result.match else "",
-            result.label or "–",
-            _near(result.path),
+            str(hit.rank),
+            f"{hit.similarity:.3f}",
+            bar(hit.similarity).ljust(20),
+            "match" if hit.match else "",
+            hit.label or "–",
+            _near(hit.path),
         ]
-        for result in found.results
+        for hit in answer.results
     ]
     console.show(table(rows, ["rank", "similarity", "", "", "label", "photo"]))
-    console.show(f"by the model {found.model}")
+    console.show(f"by the model {answer.model}")
 
 
 def _near(path: str) -> str:
@@ -115,8 +115,8 @@ def duplicates(console: Console, threshold: float) -> None:
         client = Client(connected)
         job = client.duplicates(threshold)
         with console.progress("comparing") as progress:
-            for now in client.follow(job):
-                progress(now.done, now.total)
+            for status in client.follow(job):
+                progress(status.done, status.total)
         pairs = client.pairs(job)
     console.result({"job": job, "threshold": threshold, "pairs": [pair.to_json() for pair in pairs]})
     for pair in pairs:

@@ -113,8 +113,8 @@ def publish_and_follow(console: Console, client: "Client", model: str, *, force:
         LookalikeError: it was not switched to; the message says why.
     """
     with Phases(console) as phases:
-        now = client.publish_and_wait(model, force=force, on_progress=phases.show)
-    return _report(client, now)
+        status = client.publish_and_wait(model, force=force, on_progress=phases.show)
+    return _report(client, status)
 
 
 def connect_and_publish(console: Console, settings: "Settings", model: str) -> dict[str, Any]:
@@ -126,18 +126,18 @@ def connect_and_publish(console: Console, settings: "Settings", model: str) -> d
         return publish_and_follow(console, Client(connected), model)
 
 
-def _report(client: "Client", now: "JobStatus") -> dict[str, Any]:
-    quality = now.detail.get("map@r") or {}
+def _report(client: "Client", status: "JobStatus") -> dict[str, Any]:
+    quality = status.detail.get("map@r") or {}
     return {
-        "job": now.job,
-        "model": now.detail["model"],
-        "collection": now.detail["collection"],
+        "job": status.job,
+        "model": status.detail["model"],
+        "collection": status.detail["collection"],
         "images": client.status().images,
-        "failed": now.failed,
-        "failures": [failure.to_json() for failure in now.failures],
+        "failed": status.failed,
+        "failures": [failure.to_json() for failure in status.failures],
         "map@r": quality.get("new"),
         "map@r_before": quality.get("active"),
-        "seconds": round(now.seconds, 1),
+        "seconds": round(status.seconds, 1),
     }
 
 
@@ -156,8 +156,10 @@ def rollback(console: Console) -> None:
         client = Client(connected)
         active, job = client.rollback()
         with console.progress(f"{active.model} answers again; adding photos that are new since then") as progress:
-            for now in client.follow(job):
-                progress(now.done, now.total)
-    console.result({"model": active.model, "collection": active.collection, "added": now.added, "failed": now.failed})
-    since = f"; {now.added} photos that are new since then were added" if now.added else ""
+            for status in client.follow(job):
+                progress(status.done, status.total)
+    console.result(
+        {"model": active.model, "collection": active.collection, "added": status.added, "failed": status.failed}
+    )
+    since = f"; {status.added} photos that are new since then were added" if status.added else ""
     console.show(f"{active.model} answers again{since}")

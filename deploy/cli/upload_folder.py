@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from deploy.cli.find_files import Found, Walk
+from deploy.cli.find_files import Candidate, Walk
 from ml.errors import LookalikeError
 from ml.images import UnreadableImage
 from workers.client import Client
@@ -60,15 +60,17 @@ def index(
 
     waiting = Patience(say)
 
-    def keep(found: Found) -> Added:
-        folder = found.label if label_from_parent else None
+    def keep(candidate: Candidate) -> Added:
+        folder = candidate.label if label_from_parent else None
         return waiting.out(
-            lambda: client.add(found.path, path=found.shown_path, label=label or folder, by_person=label is not None)
+            lambda: client.add(
+                candidate.path, path=candidate.display_path, label=label or folder, by_person=label is not None
+            )
         )
 
     with client.indexing() as open_job, ThreadPoolExecutor(_READERS, "reader") as readers:
         try:
-            _fill(client, open_job, walk, lambda found: readers.submit(keep, found), progress)
+            _fill(client, open_job, walk, lambda candidate: readers.submit(keep, candidate), progress)
         except BaseException:  # Ctrl-C above all: what nobody has begun to read is not read
             waiting.end()
             readers.shutdown(wait=False, cancel_futures=True)
@@ -85,27 +87,27 @@ def index(
 def _fill(
     client: Client,
     open_job: OpenJob,
-    walk: Iterable[Found],
-    keep: Callable[[Found], "Future[Added]"],
+    walk: Iterable[Candidate],
+    keep: Callable[[Candidate], "Future[Added]"],
     progress: Callable[[int, int | None], None],
 ) -> None:
-    pending: collections.deque[tuple[Found, Future[Added]]] = collections.deque()
+    pending: collections.deque[tuple[Candidate, Future[Added]]] = collections.deque()
     known, shown_at = 0, time.monotonic()
 
     def take() -> None:
-        found, added = pending.popleft()
+        candidate, added = pending.popleft()
         try:
             open_job.append(added.result().id)
         except UnreadableImage as error:
-            open_job.fail(found.shown_path, error.message)
+            open_job.fail(candidate.display_path, error.message)
 
     try:
-        for found in walk:
+        for candidate in walk:
             known += 1
-            if found.reason:
-                open_job.fail(found.shown_path, found.reason)
+            if candidate.reason:
+                open_job.fail(candidate.display_path, candidate.reason)
                 continue
-            pending.append((found, keep(found)))
+            pending.append((candidate, keep(candidate)))
             if len(pending) >= _READ_AHEAD:
                 take()
             if time.monotonic() - shown_at > 0.5:
@@ -118,7 +120,7 @@ def _fill(
         raise
 
 
-def _hand_over(open_job: OpenJob, pending: Iterable[tuple[Found, "Future[Added]"]]) -> None:
+def _hand_over(open_job: OpenJob, pending: Iterable[tuple[Candidate, "Future[Added]"]]) -> None:
     """What is stored by now is handed to the job, though the command ends: nobody else knows of it."""
     for _, added in pending:
         if added.cancel():

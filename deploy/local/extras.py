@@ -44,7 +44,8 @@ def extra_with(module: str) -> str | None:
     from packaging.utils import canonicalize_name
 
     package = canonicalize_name(_IMPORTED_AS.get(module, module))
-    for extra in _metadata().get_all("Provides-Extra") or ():
+    extras: list[str] = _metadata().get_all("Provides-Extra") or []
+    for extra in extras:
         for name in map(canonicalize_name, _packages(extra, nested=False)):
             if name == package or name.startswith(f"{package}-"):  # qdrant_edge comes in qdrant-edge-py
                 return extra

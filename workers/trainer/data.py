@@ -63,14 +63,14 @@ def _gallery(settings: Settings, on_progress: Progress | None) -> Dataset:
 
     gallery = Gallery.open(settings)
     local = open_storage(settings.storage_url)
-    kept = settings.home / "cache" / "originals"
+    cache = settings.home / "cache" / "originals"
     pairs = []
     for identifier, image in gallery.find_many(gallery.ids()).items():
         if not image.label:
             continue
         path = local.local_path(f"originals/{identifier[:2]}/{identifier}")
         if path is None or not path.exists():
-            path = kept / identifier[:2] / identifier
+            path = cache / identifier[:2] / identifier
             if not path.exists():  # its name is the hash of its content: it never changes
                 files.write(path, gallery.original(identifier))
         pairs.append((path, image.label))

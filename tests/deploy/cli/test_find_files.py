@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.cli.find_files import Found, Walk
+from deploy.cli.find_files import Candidate, Walk
 
 
 def make(folder: Path, *names: str) -> None:
@@ -16,7 +16,7 @@ def make(folder: Path, *names: str) -> None:
 
 
 def names(walk: Walk, root: Path) -> list[str]:
-    return [str(found.path.relative_to(root)) for found in walk]
+    return [str(candidate.path.relative_to(root)) for candidate in walk]
 
 
 def test_files_come_in_order_of_their_names(tmp_path: Path) -> None:
@@ -61,15 +61,15 @@ def test_links_are_followed_but_never_in_circles(tmp_path: Path) -> None:
 
 def test_a_link_that_leads_nowhere_is_reported(tmp_path: Path) -> None:
     (tmp_path / "gone.jpg").symlink_to(tmp_path / "nothing")
-    assert [found.reason for found in Walk([tmp_path])] == ["the link leads nowhere"]
+    assert [candidate.reason for candidate in Walk([tmp_path])] == ["the link leads nowhere"]
 
 
 def test_what_is_no_regular_file_is_never_opened(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.jpg")
     assert list(Walk([tmp_path])) == []
-    assert [found.reason for found in Walk([tmp_path / "pipe.jpg"])] == ["is no regular file"]
+    assert [candidate.reason for candidate in Walk([tmp_path / "pipe.jpg"])] == ["is no regular file"]
 
 
 def test_names_that_are_no_text_can_be_shown(tmp_path: Path) -> None:
-    found = Found(Path(os.fsdecode(b"/photos/caf\xe9.jpg")), None)
-    assert found.shown_path == "/photos/caf\N{REPLACEMENT CHARACTER}.jpg"
+    candidate = Candidate(Path(os.fsdecode(b"/photos/caf\xe9.jpg")), None)
+    assert candidate.display_path == "/photos/caf\N{REPLACEMENT CHARACTER}.jpg"
