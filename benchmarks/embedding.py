@@ -8,7 +8,7 @@ All compute EfficientNet-Lite0 at 224 px. Contestants take turns in every round,
 hits all alike; figures are medians over rounds, and ratios are medians of each round's ratio to ours.
 
     forward      prepared pixels to vectors
-    end to end   JPEG bytes to vectors; "seed" is one image at a time through torchvision's transforms and torch
+    end to end   JPEG bytes to vectors; "original" is one image at a time through torchvision's transforms and torch
                  eager, as the notebooks that this project carries on do it
     decode       JPEG bytes to the 224 px square
     limit        what the arithmetic units gave at best for products of matrices, over the network's multiplications;
@@ -124,7 +124,7 @@ def measure(photos: list[bytes], scratch: Path, size: Size, *, with_compile: boo
         },
         "end to end": {
             "ours": (len(photos), end_to_end),
-            "seed: torchvision, torch eager": (size.alone, lambda: as_the_seed(model, photos[: size.alone])),
+            "original: torchvision, torch eager": (size.alone, lambda: as_the_original(model, photos[: size.alone])),
         },
         "decode": {
             "ours": (len(photos), lambda: [prepared(data) for data in photos]),
@@ -132,7 +132,7 @@ def measure(photos: list[bytes], scratch: Path, size: Size, *, with_compile: boo
         },
         "decode of 12 megapixels": {
             "ours": (size.large, lambda: [prepared(large) for _ in range(size.large)]),
-            "Pillow, whole": (1, lambda: seed_transform(Image.open(io.BytesIO(large)).convert("RGB"))),
+            "Pillow, whole": (1, lambda: original_transform(Image.open(io.BytesIO(large)).convert("RGB"))),
         },
     }
     gflops = {"bf16": matrix_gflops(torch.bfloat16, size.matrix_s), "f32": matrix_gflops(torch.float32, size.matrix_s)}
@@ -215,7 +215,7 @@ def onnx_runtime(model: EmbeddingModel, tensors: tuple[torch.Tensor, ...], scrat
     return lambda: [session.run(None, {"pixels": batch.numpy()}) for batch in tensors]
 
 
-seed_transform = transforms.Compose(
+original_transform = transforms.Compose(
     [
         transforms.Resize(256, transforms.InterpolationMode.BICUBIC),
         transforms.CenterCrop(224),
@@ -225,10 +225,10 @@ seed_transform = transforms.Compose(
 )
 
 
-def as_the_seed(model: EmbeddingModel, photos: list[bytes]) -> None:
+def as_the_original(model: EmbeddingModel, photos: list[bytes]) -> None:
     for data in photos:
         with torch.inference_mode():
-            model.embed(seed_transform(Image.open(io.BytesIO(data)).convert("RGB"))[None])
+            model.embed(original_transform(Image.open(io.BytesIO(data)).convert("RGB"))[None])
 
 
 def large_jpeg() -> bytes:

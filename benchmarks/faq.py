@@ -4,7 +4,7 @@
 
 Without folders, photos of made-up products are drawn; half of the products are the test. Every model is the preset
 `fast`: a head in closed form on the untouched network. Training images are drawn three times. --quick draws once,
-trains all but the first table on 8 images a class, and leaves out the mirror image, which gains a point.
+trains all but the first table on 8 images per class, and leaves out the mirror image, which gains a point.
 """
 
 import argparse
@@ -56,7 +56,7 @@ def per_class(base: TrainConfig, data: Dataset, test: Dataset, work: Path, cache
         if count > data.counts.max():
             break
         found = [measured(base, few(data, count, seed), test, work, cache) for seed in range(draws)]
-        rows.append(mean(f"{count} a class", found))
+        rows.append(mean(f"{count} per class", found))
     return rows
 
 

@@ -9,7 +9,7 @@ Nothing is chosen by the test set: settings were chosen by classes held out of `
     untrained       the same as the default model ships it, 224 px
     fast            `lookalike train --preset fast`
     accurate        `lookalike train`
-    softmax         plain softmax, the seed's notebook 01: the accurate preset's loop, epochs and augmentation
+    softmax         plain softmax, as the original's notebook 01: the accurate preset's loop, epochs and augmentation
     softmax + head  the same with our closed-form head
     pml             pytorch-metric-learning's NormalizedSoftmaxLoss in the loop of its examples: same backbone, batch
                     and image size, its MPerClassSampler, torchvision's augmentation, as long as `accurate` took
@@ -48,7 +48,7 @@ Row = dict[str, Any]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=GROCERY, help="folder with train/ and test/, one folder a class")
+    parser.add_argument("--data", type=Path, default=GROCERY, help="folder with train/ and test/, one folder per class")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--only", nargs="+", default=list(ROWS), choices=list(ROWS), metavar="ROW")
     parser.add_argument("--quick", action="store_true", help="drawn photos, two epochs, one seed: does it run at all")
@@ -71,7 +71,7 @@ def main() -> None:
 
 
 def measure(options: argparse.Namespace, train_set: Dataset, test_set: Dataset, scratch: Path) -> Iterator[Row]:
-    """One row a contestant and seed."""
+    """One row per contestant and seed."""
     changes = QUICK if options.quick else {}
     budget_s: dict[int, float] = {}
     for name in options.only:

@@ -116,6 +116,33 @@ def test_links_to_files_lead_somewhere(page: Path) -> None:
     assert [link for link in local if not (page.parent / link).exists()] == []
 
 
+def test_every_module_that_a_document_names_exists() -> None:
+    """Up to the first part that is no module: what follows is a class or a function."""
+    wrong = set()
+    for page in pages():
+        for name in re.findall(r"`((?:ml|workers|web|deploy)\.[a-z_0-9.]*[a-z0-9])", page.read_text("utf-8")):
+            path = ROOT
+            for part in name.split("."):
+                if path.is_file():
+                    break  # the rest is inside of the module
+                if not (path / part).is_dir() and not (path / f"{part}.py").is_file():
+                    init = path / "__init__.py"
+                    if not init.exists() or not re.search(rf"\b{part}\b", init.read_text("utf-8")):
+                        wrong.add((page.name, name))
+                    break
+                path = path / part if (path / part).is_dir() else path / f"{part}.py"
+    assert wrong == set()
+
+
+def test_the_architecture_page_lists_every_room() -> None:
+    text = (ROOT / "docs/architecture.md").read_text("utf-8")
+    for package in ("ml", "workers", "web", "deploy"):
+        rooms = {path.parent.name for path in (ROOT / package).glob("*/__init__.py")}
+        listing = re.search(rf"^{package}/\n((?:  .*\n)+)", text, re.M)
+        assert listing, package
+        assert rooms - set(re.findall(r"([a-z0-9_]+)/", listing[1])) == set(), package
+
+
 def test_every_public_module_of_ml_has_its_page() -> None:
     text = (ROOT / "docs/reference/python-api.md").read_text("utf-8")
     listed = re.findall(r"^::: (\S+)$", text, re.M)

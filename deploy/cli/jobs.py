@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 @click.argument("action", type=click.Choice(["list", "stop"]), default="list")
 @click.argument("job", required=False, metavar="[ID]")
 def jobs(console: Console, action: str, job: str | None) -> None:
-    """List the jobs that run or have ended lately, or stop one: what it has done stays.
+    """List the jobs that run or have ended lately, or stop one.
 
+    What a stopped job has done stays.
     A job is long work in short pieces: indexing, labelling, deleting, a check, a backup, a publish, a training.
     It waits for what passes, such as a server that restarts, and says so; what stays ends it, with the reason.
     """

@@ -19,7 +19,7 @@ def read(source: str, settings: Settings, *, split: str | None = None, on_progre
     """Loads DATA.
 
     Args:
-        source: a folder with one folder a class, a CSV, or the word gallery.
+        source: a folder with one folder per class, a CSV, or the word gallery.
         settings: where the gallery is.
         split: rows of a CSV to take.
         on_progress: told how many files are read.
