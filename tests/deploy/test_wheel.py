@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from packaging.utils import canonicalize_name
 
-from tests.deploy.environments import ROOT, build_wheel, closure, make_environment
+from tests.deploy.environments import ROOT, build_wheel, closure, make_environment, project
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +78,9 @@ def test_the_wheel_says_who_made_it_and_where_it_lives(wheel: Path) -> None:
     assert metadata["Author"]
     assert {url.partition(",")[0] for url in metadata.get_all("Project-URL", ())} >= {"Homepage", "Changelog", "Issues"}
     assert "Typing :: Typed" in metadata.get_all("Classifier", ())
-    assert set(metadata.get_all("Provides-Extra", ())) == {"worker", "embedded", "train", "s3", "all"}
+    assert set(metadata.get_all("Provides-Extra", ())) == set(project()["optional-dependencies"])
+    readme = (ROOT / "README.md").read_text("utf-8")
+    assert [extra for extra in project()["optional-dependencies"] if f"| `{extra}` |" not in readme] == []
 
 
 def test_development_packages_are_in_no_environment(embedded: Path) -> None:
