@@ -7,6 +7,7 @@ import sys
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier, BrokenBarrierError
 
 import numpy as np
 import pillow_jxl  # noqa: F401 - teaches Pillow to write JPEG XL
@@ -229,6 +230,27 @@ def test_many_threads_decode_large_images():
     with ThreadPoolExecutor(4) as threads:
         sizes = list(threads.map(lambda _: images.decode(data, min_side=200).size, range(4)))
     assert sizes == [(240, 200)] * 4
+
+
+@pytest.mark.parametrize(("size", "meet"), [((6000, 5000), False), ((60, 50), True)])
+def test_large_images_are_decoded_one_at_a_time_and_small_ones_side_by_side(monkeypatch, size, meet):
+    """Two large ones at once could take more memory than the container has."""
+    finished, barrier = decoding._finished, Barrier(2)
+
+    def met(*arguments):
+        try:
+            barrier.wait(timeout=2 if not meet else 30)  # for another thread in here
+        except BrokenBarrierError:
+            return finished(*arguments)
+        meetings.append(arguments)
+        return finished(*arguments)
+
+    meetings: list[object] = []
+    monkeypatch.setattr(decoding, "_finished", met)
+    data = encoded(Image.new("L", size), "PNG")
+    with ThreadPoolExecutor(2) as threads:
+        list(threads.map(lambda _: images.decode(data, min_side=20), range(2)))
+    assert bool(meetings) is meet
 
 
 _SEEDS = {format: encoded(scene(40, 24), format) for format in WRITTEN}

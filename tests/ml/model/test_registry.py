@@ -155,6 +155,13 @@ class TestActive:
         registry.activate("b", "two")
         assert registry.previous().model == "a"
 
+    def test_the_history_holds_each_collection_once_however_often_it_was_active(self, registry):
+        for name in "ababcb":
+            registry.activate(name, f"collection-{name}")
+        assert [entry.model for entry in registry.history()] == ["c", "a"]
+        assert registry.retain(2)[0].model == "a"
+        assert [entry.model for entry in registry.history()] == ["c"]
+
     def test_old_collections_can_be_dropped(self, registry):
         for name in "abcd":
             registry.activate(name, f"collection-{name}")

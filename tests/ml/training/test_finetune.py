@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from ml.data.augment import Augmentation
 from ml.model.backbone import default_preprocessing
@@ -127,6 +128,38 @@ def test_two_processes_end_with_the_weights_of_one(monkeypatch):
     # The sums are made in another order, and AdamW divides by small numbers: compare how far training moved.
     moved = (_weights(alone) - _weights(_network()[0])).norm()
     assert float((_weights(networks[0][0]) - _weights(alone)).norm()) < 0.02 * float(moved)
+
+
+@pytest.fixture
+def steps():
+    """At each of the optimizer's steps: the norm of all gradients, and the optimizer."""
+    seen: list[tuple[float, torch.optim.Optimizer]] = []
+
+    def note(optimizer, *_):
+        gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        seen.append((float(torch.cat([gradient.flatten() for gradient in gradients]).norm()), optimizer))
+
+    hook = register_optimizer_step_pre_hook(note)
+    yield seen
+    hook.remove()
+
+
+def test_no_step_is_taken_along_a_longer_gradient_than_clip_norm(steps):
+    _run(*_network(), replace(SCHEDULE, epochs=1, clip_norm=100.0))
+    unclipped = min(norm for norm, _ in steps)
+    steps.clear()
+    _run(*_network(), replace(SCHEDULE, epochs=1, clip_norm=unclipped / 2))
+    assert steps
+    assert all(norm == pytest.approx(unclipped / 2, rel=1e-3) for norm, _ in steps)
+
+
+def test_weight_decay_is_the_networks_and_not_that_of_class_weights(steps):
+    network, loss = _network(dim=16)
+    _run(network, loss, replace(SCHEDULE, epochs=1, weight_decay=0.125))
+    _, optimizer = steps[0]
+    decay = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
+    assert {decay[id(p)] for p in network.backbone.parameters() if p.requires_grad} == {0.125}
+    assert {decay[id(p)] for p in (*loss.parameters(), *network.projection.parameters())} == {0.0}
 
 
 def test_head_epochs_leave_the_backbone_alone():

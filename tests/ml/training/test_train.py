@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from ml import images
 from ml.data import datasets
@@ -155,6 +156,21 @@ def test_other_losses_and_heads_train_too(products, tmp_path, changes):
     assert result.bundle.dim == (1280 if changes.get("head") == "none" else 32)
     expected = "training classes" if changes.get("holdout") == 0 else "held-out classes"
     assert result.bundle.lineage["threshold_from"] == expected
+
+
+def test_keep_pretrained_is_the_share_of_the_pretrained_weights(products, tmp_path):
+    """WiSE-FT: (1 - share) of the fine-tuned weights and share of the pretrained ones."""
+
+    def weights(share):
+        config = quick(epochs=1, head="none", holdout=0.0, lr=1e-3, keep_pretrained=share)
+        return load_file(train(config, products, tmp_path / str(share)).bundle.directory / bundle.WEIGHTS)
+
+    tuned, a_quarter_back, three_quarters_back = (weights(share) for share in (0.0, 0.25, 0.75))
+    name = "backbone.conv_head.weight"
+    assert not torch.equal(tuned[name], a_quarter_back[name])
+    torch.testing.assert_close(
+        3 * (a_quarter_back[name] - tuned[name]), three_quarters_back[name] - tuned[name], rtol=1e-2, atol=1e-6
+    )
 
 
 def test_another_backbone_and_a_model_to_go_on_from(products, tmp_path, trained):
