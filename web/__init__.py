@@ -63,4 +63,4 @@ def create_app(settings: Settings | None = None, client: Client | None = None) -
 def _connect(settings: Settings) -> Client:
     from workers.client import Client
 
-    return Client(settings)
+    return Client(settings, is_interactive=True)

@@ -215,13 +215,16 @@ class ServiceStatus(Message):
 
 @dataclass(frozen=True)
 class SystemStatus(Message):
-    """The whole system in one object. `problems` says in words what is wrong and what to do; empty means healthy."""
+    """The whole system in one object. `problems` says in words what is wrong and what to do; empty means healthy.
+
+    `model`, `collection` and `images` are None while no worker can be heard, `queues` is empty while the queue is away.
+    """
 
     healthy: bool
     problems: tuple[str, ...]
     model: str | None
     collection: str | None
-    images: int
+    images: int | None
     queues: dict[str, int]
     workers: tuple[WorkerStatus, ...]
     settings: dict[str, Any]

@@ -50,7 +50,7 @@ def lines(now: "SystemStatus", portal: str | None) -> list[str]:
             f"last heard of {worker.age_s:.0f} s ago"
         )
     waiting = ", ".join(f"{name} {count}" for name, count in now.queues.items() if count)
-    said.append(f"waiting tasks: {waiting or 'none'}")
+    said.append(f"waiting tasks: {(waiting or 'none') if now.queues else 'not known while the queue is away'}")
     defaults = Settings().shown()
     changed = {name: value for name, value in now.settings.items() if value != defaults.get(name)}
     said += [f"setting {name}: {_shown(value)}" for name, value in changed.items()]

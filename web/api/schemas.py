@@ -224,7 +224,7 @@ class Health(Answer):
     problems = List(String(), metadata=_note("what is wrong and what to do, in words; empty: nothing"))
     model = String(allow_none=True)
     collection = String(allow_none=True)
-    images = Integer(metadata=_note("in the active collection"))
+    images = Integer(allow_none=True, metadata=_note("in the active collection; null while no worker can be heard"))
     queues = Dict(keys=String(), values=Integer(), metadata=_note("tasks waiting in each queue"))
     workers = List(Nested(Worker))
     settings = Dict(keys=String(), metadata=_note("every setting, secrets hidden; empty for all but admins"))

@@ -23,7 +23,7 @@ def page() -> ResponseReturnValue:
     images, following = client().images(label=label, after=page_start(request.args.get("after")), limit=PAGE)
     labels = client().labels()
     of_label = {each.label: each.count for each in labels}
-    total = of_label.get(label, 0) if label else client().status().images
+    total = of_label.get(label, 0) if label else client().status().images or len(images)
     return render_template("gallery.html", images_shown=images, next=following, label=label, labels=labels, total=total)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from ml.errors import LookalikeError
 from ml.images import UnreadableImage
 from ml.model.registry import Active, ModelRecord, Registry
-from workers.client.connection import QueueConnection
+from workers.client.connection import QueueConnection, advice
 from workers.client.index_job import OpenJob
 from workers.client.rpc import RpcClient
 from workers.client.sessions import Sessions
@@ -48,11 +48,16 @@ def observe_request(route: str, method: str, status: int, seconds: float) -> Non
 
 
 class Client:
-    """One for a process. Constructing it never blocks."""
+    """One for a process. Constructing it never blocks.
 
-    def __init__(self, settings: Settings) -> None:
+    Args:
+        is_interactive: gives up on a queue that does not answer after a second, as the portal does; otherwise calls
+            wait out a restart of it. `status` never takes longer than that.
+    """
+
+    def __init__(self, settings: Settings, *, is_interactive: bool = False) -> None:
         self.settings = settings
-        self.connection = QueueConnection(settings)
+        self.connection = QueueConnection(settings, is_interactive=is_interactive)
         damage = DamageNotes(self.connection.redis)
         self.gallery = Gallery.open(settings, damage)
         self.registry = Registry(settings.models_url, damage)
@@ -316,7 +321,9 @@ class Client:
                     seen_alive = now if self.connection.enqueue_due(job) else seen_alive
                 enqueued = now
             if now - seen_alive > 60:
-                raise Unavailable("no worker is running", hint="start one with: lookalike worker; the job goes on then")
+                raise Unavailable(
+                    "no worker is running", hint=f"{advice(self.settings.home, 'worker')}; the job goes on then"
+                )
             if timeout_s is not None and now - started > timeout_s:
                 raise Unavailable(f"job {job} is not finished after {timeout_s:.0f} s", hint="it goes on by itself")
             time.sleep(0.05)

@@ -1,7 +1,9 @@
 """The client's connection to the queue: Redis, the Celery application, and the job records of one system."""
 
 import contextlib
+import os
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import kombu
@@ -12,16 +14,23 @@ from workers.queue.app import connect_redis, enqueue_due_chunks, make_app
 from workers.queue.jobs import CHUNK, Jobs
 from workers.queue.liveness import count_living_workers
 from workers.settings import Settings
+from workers.supervision import Supervision
 
 
 class QueueConnection:
-    """What all of the client's modules send work through. Constructing one never blocks."""
+    """What all of the client's modules send work through. Constructing one never blocks.
 
-    def __init__(self, settings: Settings) -> None:
+    Args:
+        is_interactive: gives up on a queue that does not answer after a second.
+    """
+
+    def __init__(self, settings: Settings, *, is_interactive: bool = False) -> None:
         self.settings = settings
-        self.redis = connect_redis(settings)
-        self.app = make_app(settings)
+        self.redis = connect_redis(settings, is_interactive=is_interactive)
+        self.probe = self.redis if is_interactive else connect_redis(settings, is_interactive=True)
+        self.app = make_app(settings, is_interactive=is_interactive)
         self.jobs = Jobs(self.redis)
+        self.block_s = 0.5 if is_interactive else 2.0  # longest wait in one command: less than a socket waits
 
     @contextlib.contextmanager
     def errors_reported(self) -> Iterator[None]:
@@ -29,10 +38,15 @@ class QueueConnection:
         try:
             yield
         except (redis.RedisError, kombu.exceptions.OperationalError) as error:
-            where = without_password(self.settings.redis_url) or "an address that is not set"
-            raise Unavailable(
-                f"the queue at {where} does not answer", hint="start the system with: lookalike up"
-            ) from error
+            message, hint = self.explain(error)
+            raise Unavailable(message, hint=hint) from error
+
+    def explain(self, error: Exception) -> tuple[str, str]:
+        """What is wrong with the queue, and what to do."""
+        where = without_password(self.settings.redis_url) or "an address that is not set"
+        if "MISCONF" in str(error):
+            return f"the queue at {where} cannot write to its disk", "free space there: it goes on by itself then"
+        return f"the queue at {where} does not answer", advice(self.settings.home, "queue")
 
     def start_job(
         self,
@@ -67,6 +81,21 @@ class QueueConnection:
         workers = count_living_workers(self.redis)
         enqueue_due_chunks(self.app, self.jobs, job, workers)
         return workers
+
+
+_STARTS = {"queue": "start the system with: lookalike up", "worker": "start one with: lookalike worker"}
+
+
+def advice(home: Path, service: str) -> str:
+    """What to do when the `queue` or every `worker` is away: it depends on who keeps it running."""
+    supervision = Supervision.read(home)
+    if supervision and any(each.name.startswith(service) for each in supervision.services):
+        return f"`{supervision.command}` (process {supervision.pid}) starts it again by itself; see {supervision.logs}"
+    if "KUBERNETES_SERVICE_HOST" in os.environ:
+        return f"look for the {service} with: kubectl get pods"
+    if Path("/.dockerenv").exists():
+        return f"look for the {service} with: docker compose ps --all"
+    return _STARTS[service]
 
 
 def without_password(url: str) -> str:

@@ -11,7 +11,7 @@ from ml.images import UnreadableImage
 from ml.records import Damaged
 from ml.storage import StorageFailed
 from workers import logs
-from workers.client.connection import QueueConnection
+from workers.client.connection import QueueConnection, advice
 from workers.errors import NotFound, Overloaded, Unavailable
 from workers.queue import replies
 from workers.queue.app import LONGEST_SEARCH_QUEUE
@@ -59,11 +59,11 @@ class RpcClient:
         started = time.monotonic()
         was_sent_again = False
         while (left_s := timeout_s - (time.monotonic() - started)) > 0:
-            if reply := replies.wait(self._redis, address, min(left_s, 2.0)):
+            if reply := replies.wait(self._redis, address, min(left_s, self._connection.block_s)):
                 return reply
             waited_s = time.monotonic() - started
             if waited_s > _PATIENCE_S and not count_living_workers(self._redis):
-                raise Unavailable("no worker is running", hint="start one with: lookalike worker")
+                raise Unavailable("no worker is running", hint=advice(self._connection.settings.home, "worker"))
             # Requests change nothing, so one that got lost with its worker is simply sent again.
             if waited_s > _LOST_S and not was_sent_again and not self._redis.llen("search"):
                 self._send(task, request, address, timeout_s)

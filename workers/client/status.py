@@ -1,57 +1,87 @@
 """System status, in words: what `lookalike status`, the portal and readiness probes show."""
 
+import shutil
+from typing import Any
+
 import redis
 
-from workers.client.connection import QueueConnection, without_password
+from workers.client.connection import QueueConnection, advice
 from workers.messages import SystemStatus, WorkerStatus
 from workers.queue.app import LONGEST_SEARCH_QUEUE, QUEUES
-from workers.queue.damage import DamageNotes
-from workers.queue.liveness import canary_age_s, living_workers
+from workers.queue.jobs import Jobs
+from workers.queue.liveness import canary_age_s, living_workers, server_time
+from workers.settings import Settings
+from workers.supervision import Supervision
 
 _SILENT_S = 45.0  # a canary goes through every queue every ten seconds
 
 
 def system_status(connection: QueueConnection) -> SystemStatus:
-    """The whole system in one object. Raises nothing: what does not answer is among the problems."""
+    """The whole system in one object, within two seconds. Raises nothing: what does not answer is among the problems.
+
+    What only workers know is None while none of them can be heard.
+    """
     workers: tuple[WorkerStatus, ...] = ()
     queues: dict[str, int] = {}
     settings = connection.settings
+    problems = _of_this_machine(settings)
     try:
-        workers = tuple(living_workers(connection.redis))
-        queues = {queue: int(connection.redis.llen(queue)) for queue in QUEUES}
-        problems = _problems(connection, workers, queues)
+        workers = tuple(living_workers(connection.probe))
+        queues = {queue: int(connection.probe.llen(queue)) for queue in QUEUES}
+        problems += _of_queue(connection.probe, workers, queues, settings)
     except redis.RedisError as error:
-        problems = [f"the queue at {without_password(settings.redis_url)} does not answer: {error}"]
+        workers, queues = (), {}
+        problems.append("; ".join(connection.explain(error)))
     latest = workers[-1] if workers else None
     return SystemStatus(
         healthy=not problems,
         problems=tuple(problems),
         model=latest.model if latest else None,
         collection=latest.collection if latest else None,
-        images=latest.images if latest else 0,
+        images=latest.images if latest else None,
         queues=queues,
         workers=workers,
         settings=settings.shown(),
     )
 
 
-def _problems(connection: QueueConnection, workers: tuple[WorkerStatus, ...], queues: dict[str, int]) -> list[str]:
+def _of_this_machine(settings: Settings) -> list[str]:
+    """What the supervisor says, if there is one, and how the disk is: both can be read while the queue is away."""
+    supervision = Supervision.read(settings.home)
+    problems = supervision.problems() if supervision else []
+    try:
+        free_mb = shutil.disk_usage(settings.home).free / 2**20
+    except OSError:  # a portal in a container may have no home
+        return problems
+    if free_mb < settings.max_upload_mb:
+        problems.append(
+            f"{free_mb:.0f} MB are free in {settings.home}, less than an image may have "
+            f"({settings.max_upload_mb} MB): free space there"
+        )
+    return problems
+
+
+def _of_queue(server: Any, workers: tuple[WorkerStatus, ...], queues: dict[str, int], settings: Settings) -> list[str]:
     problems = []
+    persistence = server.info("persistence")
+    if "err" in (persistence.get("aof_last_write_status"), persistence.get("rdb_last_bgsave_status")):
+        problems.append("the queue cannot write to its disk: free space there")
     if not workers:
-        problems.append("no worker is running: start one with `lookalike worker`, or everything with `lookalike up`")
+        problems.append(f"no worker is running: {advice(settings.home, 'worker')}")
     served = {queue for worker in workers for queue in worker.queues}
     problems += [
         f"no worker takes tasks from the queue {queue}: add it to LOOKALIKE_QUEUES of one"
         for queue in queues
         if workers and queue not in served
     ]
+    now = server_time(server)
     for queue in served:
-        silent_s = canary_age_s(connection.redis, queue) or 0.0
+        running_s = now - min(worker.started_at for worker in workers if queue in worker.queues)
+        # The last canary of a system that has just been started again is that of the one before.
+        silent_s = min(canary_age_s(server, queue) or 0.0, running_s)
         if silent_s > _SILENT_S:
             problems.append(f"no task of queue {queue} was finished for {silent_s:.0f} s: restart its workers")
-    problems += [f"the job {job} waits: {reason}" for job, reason in connection.jobs.waiting().items()]
+    problems += [f"the job {job} waits: {reason}" for job, reason in Jobs(server).waiting().items()]
     if queues["search"] > LONGEST_SEARCH_QUEUE:
         problems.append(f"{queues['search']} searches are waiting: add workers")
-    if damage := DamageNotes(connection.redis).summary():
-        problems.append(damage)
     return problems

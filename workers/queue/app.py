@@ -26,17 +26,30 @@ _TRANSPORT = {
     "health_check_interval": 10,
 }
 
+INTERACTIVE_S = 1.0
+
 QUEUES = ("search", "index", "maintenance")
 LONGEST_SEARCH_QUEUE = 200  # waiting searches; more would only wait longer
 CHUNKS_PER_WORKER = 2  # one is decoded while another is embedded; its other threads stay free for searches
 QUEUE_OF_JOB = {"label": "maintenance", "delete": "maintenance"}  # the others: index
 
 
-def make_app(settings: Settings) -> Celery:
-    """An application that sends to, or works for, the settings' Redis."""
+def make_app(settings: Settings, *, is_interactive: bool = False) -> Celery:
+    """An application that sends to, or works for, the settings' Redis.
+
+    Args:
+        is_interactive: for a sender that gives up after a second: a person waits for the page that says so.
+    """
     app = Celery("lookalike", broker=settings.redis_url, set_as_current=False)
+    if is_interactive:
+        hurry = {"socket_timeout": INTERACTIVE_S, "socket_connect_timeout": INTERACTIVE_S}
+        app.conf.update(
+            broker_transport_options=_TRANSPORT | hurry,
+            task_publish_retry_policy={"max_retries": 1, "interval_start": 0.1, "interval_max": 0.1},
+        )
+    else:
+        app.conf.update(broker_transport_options=_TRANSPORT)
     app.conf.update(
-        broker_transport_options=_TRANSPORT,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         task_serializer="json",
@@ -54,13 +67,26 @@ def make_app(settings: Settings) -> Celery:
     return app
 
 
-def connect_redis(settings: Settings) -> Any:
-    """A connection pool for job records and replies, which waits out a restart of the server.
+def connect_redis(settings: Settings, *, is_interactive: bool = False) -> Any:
+    """A connection pool for job records and replies.
+
+    It waits out a restart of the server; an interactive one only for half a second, and for an answer a second: a page
+    that says what is wrong is better than one that does not come.
 
     A `redis.Redis`; typed as Any, because its own types leave open whether answers are bytes, text or awaitable.
     """
     is_local = settings.redis_url.startswith("unix://")  # such a connection knows no keep-alive
-    of_network = {} if is_local else {"socket_keepalive": True, "socket_connect_timeout": 5}
+    of_network: dict[str, Any] = {} if is_local else {"socket_keepalive": True, "socket_connect_timeout": 5}
+    if is_interactive:
+        passing = (redis.ConnectionError, redis.exceptions.BusyLoadingError)
+        return redis.Redis.from_url(
+            settings.redis_url,
+            decode_responses=True,
+            **of_network | {"socket_timeout": INTERACTIVE_S, "socket_connect_timeout": INTERACTIVE_S},
+            # Tried again are connections that are refused or cut, not those that do not answer.
+            retry=Retry(ExponentialBackoff(cap=0.1, base=0.05), retries=2, supported_errors=passing),
+            retry_on_error=list(passing),
+        )
     return redis.Redis.from_url(
         settings.redis_url,
         decode_responses=True,

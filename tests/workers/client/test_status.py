@@ -1,0 +1,142 @@
+"""The status, and the pages of a portal, come promptly and say nothing false while the queue is away or stopped."""
+
+import dataclasses
+import json
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import redis
+
+from deploy.local import valkey
+from tests.processes import free_port
+from web import create_app
+from workers import settings as settings_of
+from workers.client import Client, Unavailable
+from workers.messages import ServiceStatus, WorkerStatus
+from workers.queue.liveness import record_heartbeat, server_time
+from workers.settings import Settings
+from workers.supervision import SupervisionFile
+
+PROMPTLY_S = 2.0
+PAGES = ("/", "/gallery", "/models", "/status", "/jobs/index-1", "/health/ready")
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """Of a queue that is away: nobody listens on its port."""
+    address = f"redis://127.0.0.1:{free_port()}/0"
+    return settings_of.load({"LOOKALIKE_HOME": str(tmp_path), "LOOKALIKE_REDIS_URL": address, "LOOKALIKE_CONFIG": ""})
+
+
+@pytest.fixture
+def server(settings: Settings, tmp_path: Path) -> Iterator["subprocess.Popen[bytes]"]:
+    port = settings.redis_url.rpartition(":")[2].partition("/")[0]
+    command = [str(valkey.program()), "--port", port, "--bind", "127.0.0.1", "--save", "", "--dir", str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as running:
+        while not valkey.answers(settings.redis_url):
+            time.sleep(0.02)
+        yield running
+        running.kill()
+
+
+@pytest.fixture(params=["away", "stopped"])
+def lost(request: pytest.FixtureRequest, settings: Settings) -> Settings:
+    """A queue that refuses connections, or takes them and says nothing, as under SIGSTOP or behind a dead link."""
+    if request.param == "stopped":
+        request.getfixturevalue("server").send_signal(signal.SIGSTOP)
+    return settings
+
+
+def took_s(call: Callable[[], object]) -> float:
+    started = time.monotonic()
+    call()
+    return time.monotonic() - started
+
+
+@pytest.mark.parametrize("is_interactive", [True, False])
+def test_the_status_comes_promptly_and_claims_nothing(lost: Settings, is_interactive: bool) -> None:
+    client = Client(lost, is_interactive=is_interactive)
+    assert took_s(client.status) < PROMPTLY_S
+    now = client.status()
+    assert (now.healthy, now.model, now.collection, now.images, now.queues) == (False, None, None, None, {})
+    assert any("does not answer" in problem for problem in now.problems)
+
+
+def test_a_connection_that_was_open_is_no_reason_to_wait(settings: Settings, server: "subprocess.Popen[bytes]") -> None:
+    client = Client(settings, is_interactive=True)
+    assert client.status().queues
+    server.send_signal(signal.SIGSTOP)
+    assert took_s(client.status) < PROMPTLY_S
+    server.send_signal(signal.SIGCONT)
+    assert client.status().queues
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_pages_come_promptly(lost: Settings, page: str) -> None:
+    browser = create_app(lost).test_client()
+    pages: list[str] = []
+    assert took_s(lambda: pages.append(browser.get(page).text)) < PROMPTLY_S + 0.5  # the template is compiled, too
+    if page == "/status":
+        assert pages[0].count("not known while the queue is away") == 3
+        assert "none yet" not in pages[0]
+        assert "lookalike worker" not in pages[0]
+
+
+def test_advice_fits_who_supervises(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    client = Client(settings, is_interactive=True)
+    with pytest.raises(Unavailable) as alone:
+        client.labels()
+    file = SupervisionFile(settings.home, "lookalike up")
+    file.write([ServiceStatus("queue", "ended", 2, "exit status 1: no space", retry_at=time.time() + 20)])
+    with pytest.raises(Unavailable) as supervised:
+        client.labels()
+    told = client.status().problems
+    file.close()
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    with pytest.raises(Unavailable) as on_cluster:
+        client.labels()
+    assert "lookalike up" in alone.value.hint or "docker" in alone.value.hint
+    assert "`lookalike up` (process" in supervised.value.hint
+    assert "kubectl" in on_cluster.value.hint
+    assert told[0].startswith("the queue ended (exit status 1: no space); `lookalike up` (process")
+
+
+def test_a_system_that_was_just_started_again_is_not_called_silent(
+    settings: Settings, server: "subprocess.Popen[bytes]"
+) -> None:
+    queue = redis.Redis.from_url(settings.redis_url, decode_responses=True)
+    texts = dict.fromkeys(("id", "host", "device", "precision", "why", "model", "collection"), "x")
+    now = server_time(queue)
+    status = WorkerStatus(
+        **texts, pid=1, queues=("search", "index", "maintenance"), images=3, age_s=0.0, started_at=now - 2, rss_mb=1.0
+    )
+    record_heartbeat(queue, status)
+    for name in status.queues:
+        queue.set(f"lookalike:canary:{name}", json.dumps({"finished_at": now - 300, "waited_s": 0.0}))
+    assert Client(settings).status().problems == ()
+    record_heartbeat(queue, dataclasses.replace(status, started_at=now - 200))
+    assert len(Client(settings).status().problems) == 3
+
+
+def test_a_full_disk_is_not_healthy(
+    settings: Settings, server: "subprocess.Popen[bytes]", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: SimpleNamespace(free=3 * 2**20))
+    told = Client(settings).status()
+    assert not told.healthy
+    assert told.problems[0] == (
+        f"3 MB are free in {settings.home}, less than an image may have (32 MB): free space there"
+    )
+
+
+def test_a_queue_that_cannot_write_is_told_as_that(settings: Settings) -> None:
+    client = Client(settings)
+    with pytest.raises(Unavailable, match="cannot write to its disk"), client.connection.errors_reported():
+        raise redis.ResponseError("MISCONF Errors writing to the AOF file: No space left on device")
