@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from flask import Flask, request
+from flask.typing import ResponseReturnValue
 from werkzeug.serving import make_server
 
 from workers.store import Hit, Payload, Point, Stored
@@ -98,6 +99,16 @@ def make_app(store: EdgeStore) -> Flask:
     @app.put("/collections/<name>/index")
     def index(name: str) -> dict[str, Any]:
         return answer({"operation_id": 0, "status": "completed"})
+
+    @app.before_request
+    def lose_what_nobody_waits_for() -> ResponseReturnValue | None:
+        """A server answers a write with `wait=false` at once, and may lose it: here it always does."""
+        is_write = request.path.endswith(("/points", "/points/payload", "/points/delete")) and (
+            request.method == "PUT" or request.path.endswith("/delete")
+        )
+        if is_write and request.args.get("wait") != "true":
+            return {"result": {"operation_id": 0, "status": "acknowledged"}, "status": "ok", "time": 0.0}
+        return None
 
     @app.put("/collections/<name>/points")
     def upsert(name: str) -> dict[str, Any]:

@@ -1,9 +1,11 @@
 """A publish that meets an error: what passes is waited for, what stays ends it, and the check is as strict as ever."""
 
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import redis
 
@@ -11,6 +13,8 @@ from ml.errors import BadBundle, LookalikeError
 from ml.model.registry import Building
 from ml.storage import StorageFailed
 from workers.queue.jobs import PREFIXES, Jobs
+from workers.store import Payload, Point
+from workers.store.edge import EdgeStore
 from workers.tasks import publish
 from workers.tasks.publish import advance
 
@@ -138,3 +142,29 @@ def test_the_quality_gate_refuses_a_worse_model_unless_forced(
     jobs.describe(forced, {"phase": "check"})
     advance(serving(loaded), jobs, [], forced)
     assert jobs.status(forced).detail["phase"] == "switch"
+
+
+def test_neighbours_that_are_worse_are_seen_in_the_vectors(
+    jobs: Jobs, job: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The figures that the gate decides by are measured on both collections, image by image."""
+    monkeypatch.setattr(publish, "_check_probes", lambda serving, new: None)
+    store = EdgeStore(tmp_path / "store")
+    active = loaded("active", "gallery-active")
+    labels = ["lime"] * 4 + ["lemon"] * 4
+    ids = [f"{number:032x}" for number in range(len(labels))]
+    apart = np.repeat(np.eye(2, dtype=np.float32), 4, axis=0)
+    mixed = np.tile(np.eye(2, dtype=np.float32), (4, 1))
+    for collection, vectors in (("gallery-active", apart), (COLLECTION, mixed)):
+        store.ensure(collection, 2)
+        rows = zip(ids, vectors, labels, strict=True)
+        store.upsert(collection, [Point(id, vector, Payload(f"{id}.jpg", label)) for id, vector, label in rows])
+    worker = serving(loaded, images=len(ids))
+    worker.store, worker.active, worker.settings = store, lambda: active, SimpleNamespace(home=tmp_path)
+    jobs.describe(job, {"phase": "check"})
+    advance(worker, jobs, [], job)
+    store.close()
+    status = jobs.status(job)
+    assert status.state == "failed"
+    assert "the active model's is 1.000" in status.detail["reason"]
+    assert worker.registry.active() is None, "nothing was switched"

@@ -1,7 +1,7 @@
 """Collections follow the gallery, and what is counted is what happened, also when a worker dies in the middle."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -143,3 +143,39 @@ def test_a_second_job_finds_nothing_to_do(context: Context, ids: list[str]) -> N
     work(context, ids)
     status = work(context, ids)
     assert (status.added, status.updated, status.removed, status.unchanged) == (0, 0, 0, 8)
+
+
+class TestWhatChangesMeanwhile:
+    """A person deletes or relabels an image after it was read and before its point is written."""
+
+    @pytest.fixture
+    def between(self, context: Context) -> Callable[[Callable[[], None]], None]:
+        """Something that happens once, right before points are written."""
+
+        def between(happens: Callable[[], None]) -> None:
+            store, waiting = context.serving.store.store, [happens]
+            upsert = store.upsert
+
+            def upsert_late(collection: str, points: Sequence[Point]) -> None:
+                if waiting:
+                    waiting.pop()()
+                upsert(collection, points)
+
+            store.upsert = upsert_late
+
+        return between
+
+    def test_an_image_that_is_deleted_leaves_no_point(
+        self, context: Context, ids: list[str], between: Callable[[Callable[[], None]], None]
+    ) -> None:
+        between(lambda: context.serving.gallery.forget(ids[0]))
+        work(context, ids)
+        assert context.serving.store.fetch("photos", [ids[0]]) == {}
+        assert ids[1] in context.serving.store.fetch("photos", [ids[1]])
+
+    def test_an_image_that_is_relabelled_carries_the_new_label(
+        self, context: Context, ids: list[str], between: Callable[[Callable[[], None]], None]
+    ) -> None:
+        between(lambda: context.serving.gallery.set_label(ids[0], "newest"))
+        work(context, ids)
+        assert context.serving.store.fetch("photos", [ids[0]])[ids[0]].payload.label == "newest"
