@@ -29,7 +29,7 @@ def index(console: Console, paths: tuple[Path, ...], label_from: str, label: str
     """Add photos to the gallery and make them searchable.
 
     Folders are searched through, in order of names; hidden files stay out, and so do files whose name says that
-    they are no photos. Files that cannot be read are listed with the reason and stop nothing. Adding the same photos
+    they are not photos. Files that cannot be read are listed with the reason and stop nothing. Adding the same photos
     again changes nothing, so an interrupted run is continued by running it again.
     """
     from deploy.cli.find_files import Walk
@@ -64,6 +64,6 @@ def show(console: Console, status: "JobStatus", skipped: int) -> None:
     parts = [f"added {status.added}", f"unchanged {status.unchanged}"]
     parts += [f"relabelled {status.updated}"] if status.updated else []
     parts += [f"failed {status.failed}"]
-    parts += [f"skipped {skipped} files that are no photos by name"] if skipped else []
+    parts += [f"skipped {skipped} files that are not photos by name"] if skipped else []
     rate = (status.added + status.unchanged + status.updated) / status.seconds if status.seconds else 0.0
     console.show(f"{', '.join(parts)} in {status.seconds:.1f} s ({rate:.0f} photos/s)")

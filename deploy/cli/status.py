@@ -25,9 +25,9 @@ def status(console: Console) -> None:
     own = settings.load()
     with connect(own, say=console.step) as connected:
         now = Client(connected).status()
-        found = None if own.redis_url else running(own)
-    is_running = bool(own.redis_url) or (found is not None and found.pid != os.getpid())
-    portal = found.portal if found else None
+        described = None if own.redis_url else running(own)
+    is_running = bool(own.redis_url) or (described is not None and described.pid != os.getpid())
+    portal = described.portal if described else None
     console.result(now.to_json() | {"running": is_running, "portal": portal})
     if not is_running:
         console.show("nothing was running here; embedded services were started for this command alone")

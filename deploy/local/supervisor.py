@@ -101,7 +101,7 @@ class Reaper:
             self._process, self.pipe = process, pipe
 
     def remember(self, group: int) -> None:
-        """Notes a group that has told the reaper of itself."""
+        """Notes a group that has registered with the reaper."""
         with self._guard:
             self._groups.add(group)
 

@@ -13,6 +13,8 @@ from packaging.utils import canonicalize_name
 
 from tests.deploy.environments import ROOT, build_wheel, closure, make_environment, project
 
+pytestmark = pytest.mark.timeout(600)  # the demo compiles its model, in an environment that is new to the disk cache
+
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -49,7 +51,7 @@ def run(programs: Path, folder: Path, *command: str) -> subprocess.CompletedProc
         env=environment | {"HOME": str(folder), "LOOKALIKE_HOME": ".lookalike"},
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=500,
     )
 
 
