@@ -4,7 +4,7 @@
     python benchmarks/portal_search.py --photos ~/Pictures
     python benchmarks/portal_search.py --portal http://127.0.0.1:8000    a system that is running already
 
-Starts gunicorn, Valkey and a worker as `lookalike up` does, on a home that is thrown away. Every query is another
+Starts the portal, Valkey and a worker as `lookalike up` does, on a home that is thrown away. Every query is another
 photo, sent whole; the clock runs from the first byte sent to the last byte received. The stages are the answer's own:
 wait (queue), decode, embed, search (store); what is left is the portal, the way back and HTTP.
 """

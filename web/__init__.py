@@ -33,7 +33,7 @@ def create_app(settings: Settings | None = None, client: Client | None = None) -
         settings: what differs between machines; read from the environment when left out.
         client: the queue's client side; connected by the settings when left out.
     """
-    if settings is None:  # The process is ours alone: gunicorn called.
+    if settings is None:  # The process is ours alone: python -m web called.
         settings = settings_of.load()
         configure_logging(settings)
     app = APIFlask(

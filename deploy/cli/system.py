@@ -87,7 +87,7 @@ def web(console: Console, host: str, port: int) -> None:
     listener.set_inheritable(True)
     shown = f"[{host}]" if ":" in host else host
     console.say(f"the portal is at http://{shown}:{listener.getsockname()[1]}")
-    _become(portal_command(f"fd://{listener.fileno()}", own.home / "run"), own)
+    _become(portal_command(listener.fileno()), own)
 
 
 def _connected(name: str) -> "Settings":

@@ -17,7 +17,6 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -215,7 +214,7 @@ class Stack:
         health = f"http://{f'[{host}]' if ':' in host else host}:{port}/api/v1/health"
         return Service(
             name="portal",
-            command=portal_command(f"fd://{listener.fileno()}", self.settings.home / "run"),
+            command=portal_command(listener.fileno()),
             environment=service_environment(self.settings),
             is_ready=lambda _pid: _answers(health),
             log_path=self.settings.home / "logs" / "portal.log",
@@ -269,13 +268,9 @@ def worker_command() -> list[str]:
     return [sys.executable, "-m", "workers"]
 
 
-def portal_command(bind: str, working_directory: Path) -> list[str]:
-    """Starts the portal in this Python. One process: it waits for the queue most of its time, in threads."""
-    return [
-        *(sys.executable, "-m", "gunicorn", "--bind", bind, "--worker-class", "gthread", "--threads", "32"),
-        *("--timeout", "60", "--graceful-timeout", "4", "--no-control-socket", "--chdir", str(working_directory)),
-        "web:create_app()",
-    ]
+def portal_command(descriptor: int) -> list[str]:
+    """Starts the portal in this Python, on a listening socket. One process: it waits for the queue most of its time."""
+    return [sys.executable, "-m", "web", "--fd", str(descriptor)]
 
 
 def service_environment(settings: Settings) -> dict[str, str]:

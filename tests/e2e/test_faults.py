@@ -163,8 +163,7 @@ def topology(tmp_path: Path, stack: RunningStack) -> Iterator[tuple[dict[str, Pa
     }
     for number, port in enumerate(web_ports):
         bind = f"127.0.0.1:{port}"
-        gunicorn = [python, "-m", "gunicorn", "--bind", bind, "--worker-class", "gthread", "--threads", "8"]
-        commands[f"web-{number}"] = ([*gunicorn, "web:create_app()"], {})
+        commands[f"web-{number}"] = ([python, "-m", "web", "--bind", bind], {})
     parts: dict[str, Part] = {}
     try:
         for name, (command, extra) in commands.items():

@@ -88,7 +88,7 @@ def test_after_kill_9_nothing_is_left_and_everything_is_there_again(lookalike: P
     assert again.poll() is None
 
 
-@pytest.mark.parametrize("part", ["workers", "valkey-server", "gunicorn"])
+@pytest.mark.parametrize("part", ["workers", "valkey-server", "-m web"])
 @needs_proc
 def test_a_part_killed_in_the_middle_of_an_index_loses_nothing(
     lookalike: Program, demo_photos: Path, tmp_path: Path, part: str

@@ -61,6 +61,13 @@ class Authenticator:
         holder = client().sessions.holder(str(id)) or ""
         return next((_principal(token) for token in self._tokens if _same(holder, _mark(token.secret))), None)
 
+    def may_know(self, request: Request) -> bool:
+        """Whether the request shows a right token, or a cookie of ours: enough to read its body, not to answer it."""
+        if not self.is_closed or session.get("id"):
+            return True
+        shown = (request.authorization.token if request.authorization else None) or ""
+        return sum(_same(shown, token.secret) for token in self._tokens) > 0  # each is compared
+
     def token_of(self, presented: str, request: Request) -> ApiToken | None:
         """The token with this secret; None when there is none, which counts as a failure.
 

@@ -1,0 +1,198 @@
+"""The portal's web server: waitress, whose one loop reads requests and waits for them, so that threads only answer.
+
+A client that drips, or sits there and says nothing, costs a place among the connections and no thread. What waitress
+has no limit for is added here: how long a request's head may take, how slowly its body may come, and, before the body
+is read, whether its route takes so much of it.
+"""
+
+import contextlib
+import ipaddress
+import logging
+import os
+import resource
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterable
+from io import BytesIO
+from typing import Any, ClassVar
+
+from flask import Flask, request
+from waitress import wasyncore
+from waitress.adjustments import Adjustments
+from waitress.channel import HTTPChannel
+from waitress.parser import HTTPRequestParser
+from waitress.server import TcpWSGIServer
+from waitress.task import ThreadedTaskDispatcher
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from web.access.principals import Authenticator
+from web.bodies import SMALL, limit_of
+
+THREADS = 32  # they wait for the queue most of the time
+CONNECTIONS = 1_000
+HEAD_S = 10.0  # from the first moment of a connection, or the first byte of a later request
+BODY_S = 20.0  # a body that takes longer must come at this rate at least
+BODY_BYTES_A_SECOND = 16_384
+IDLE_S = 60  # between two requests
+DRAIN_S = 4.0  # for answers under way when the server is told to stop
+
+_Wsgi = Callable[[dict[str, Any], Any], Iterable[bytes]]
+
+
+class _Parser(HTTPRequestParser):  # type: ignore[misc] # waitress has no types
+    """Stops reading where the route's limit is; the application then answers 413, or 401, without the body."""
+
+    body_limit: ClassVar[Callable[[HTTPRequestParser], int]]
+    _limit: int | None = None
+
+    def received(self, data: bytes) -> int:
+        taken: int = super().received(data)
+        if self.error or not self.headers_finished:
+            return taken
+        size = max(self.content_length, self.body_bytes_received)
+        if size <= SMALL:
+            return taken
+        if self._limit is None:
+            self._limit = type(self).body_limit(self)
+        if size <= self._limit:
+            return taken
+        self.headers["CONTENT_LENGTH"] = str(size)
+        self.headers["CONNECTION"] = "close"
+        self.completed = True
+        return len(data)  # what follows is no request of its own
+
+
+class _Channel(HTTPChannel):  # type: ignore[misc]
+    """A connection that knows since when its request is coming in."""
+
+    began_at = 0.0
+    has_asked = False
+
+    def received(self, data: bytes) -> Any:
+        if self.request is None:
+            self.began_at = time.time()
+        before = len(self.requests)
+        answer = super().received(data)
+        if len(self.requests) > before:
+            self.has_asked = True
+        return answer
+
+    def is_too_slow(self, now: float) -> bool:
+        """Whether the request that is coming in has taken longer than it may."""
+        if self.requests or self.total_outbufs_len:
+            return False
+        if self.request is None:
+            return not self.has_asked and now - self.creation_time > HEAD_S
+        took_s = now - self.began_at
+        if not self.request.headers_finished:
+            return took_s > HEAD_S
+        return took_s > BODY_S and self.request.body_bytes_received < BODY_BYTES_A_SECOND * took_s
+
+
+class _Server(TcpWSGIServer):  # type: ignore[misc]
+    channel_class: type[HTTPChannel] = _Channel
+
+    def getsockname(self) -> tuple[str, str]:
+        host, port = self.socket.getsockname()[:2]
+        return str(host), str(port)  # waitress would ask for the name of the address
+
+    def maintenance(self, now: float) -> None:
+        super().maintenance(now)
+        for channel in list(self.active_channels.values()):
+            if channel.is_too_slow(now):
+                channel.will_close = True
+
+
+def serve(app: Flask, listener: socket.socket) -> None:
+    """Answers on the listening socket until SIGTERM or SIGINT, then finishes what is being answered."""
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # a line for each request that waits
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 2 * CONNECTIONS + 256  # a body may lie in a file
+    if soft < wanted:
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(
+                resource.RLIMIT_NOFILE, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard)
+            )
+    settings = Adjustments(
+        sockets=[listener],
+        threads=THREADS,
+        connection_limit=CONNECTIONS,
+        channel_timeout=IDLE_S,
+        cleanup_interval=1,
+        max_request_header_size=32 * 1024,
+        max_request_body_size=2**40,  # each route has its own
+        asyncore_use_poll=True,
+        ident=None,
+    )
+    dispatcher = ThreadedTaskDispatcher()
+    dispatcher.set_thread_count(THREADS)
+    parser = type("Parser", (_Parser,), {"body_limit": staticmethod(lambda head: body_limit(app, head))})
+    server = _Server(
+        TrustedProxies(app.wsgi_app, os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1,::1")),
+        sockinfo=(listener.family, listener.type, listener.proto, listener.getsockname()),
+        bind_socket=False,
+        _sock=listener,
+        adj=settings,
+        dispatcher=dispatcher,
+    )
+    server.channel_class = type("Channel", (_Channel,), {"parser_class": parser})
+    stopping = threading.Event()
+
+    def stop(*_: object) -> None:
+        stopping.set()
+        server.pull_trigger()  # wakes the loop
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    while not stopping.is_set():
+        wasyncore.loop(timeout=1, use_poll=True, map=server._map, count=1)
+    server.accepting = False
+    deadline = time.monotonic() + DRAIN_S
+    while time.monotonic() < deadline and any(
+        channel.requests or channel.total_outbufs_len for channel in server.active_channels.values()
+    ):
+        wasyncore.loop(timeout=0.05, use_poll=True, map=server._map, count=1)
+    dispatcher.shutdown(timeout=0)
+
+
+def body_limit(app: Flask, head: HTTPRequestParser) -> int:
+    """Bytes that the route of a request takes from whoever sends it: photos only from those who seem to be known."""
+    environ: dict[str, Any] = {f"HTTP_{name}": value for name, value in head.headers.items()}
+    environ |= {"REQUEST_METHOD": head.command, "PATH_INFO": head.path, "QUERY_STRING": head.query or ""}
+    environ |= {"SERVER_NAME": "localhost", "SERVER_PORT": "80", "wsgi.url_scheme": "http", "wsgi.input": BytesIO()}
+    environ["CONTENT_TYPE"] = head.headers.get("CONTENT_TYPE", "")
+    authenticator: Authenticator = app.extensions["lookalike-authenticator"]
+    with app.request_context(environ):
+        limit = limit_of(app.view_functions.get(request.endpoint or ""), request.mimetype)
+        return limit if limit <= SMALL or authenticator.may_know(request) else SMALL
+
+
+class TrustedProxies:
+    """Believes X-Forwarded-For and X-Forwarded-Proto of the proxies of FORWARDED_ALLOW_IPS, and of nobody else.
+
+    Args:
+        app: what answers.
+        trusted: addresses or networks, apart by commas; `*` is everyone.
+    """
+
+    def __init__(self, app: _Wsgi, trusted: str) -> None:
+        self._direct, self._behind = app, ProxyFix(app, x_for=1, x_proto=1)
+        names = [name.strip() for name in trusted.split(",") if name.strip()]
+        self._everyone = "*" in names
+        self._networks = [ipaddress.ip_network(name, strict=False) for name in names if name != "*"]
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        return (self._behind if self._is_trusted(environ.get("REMOTE_ADDR", "")) else self._direct)(
+            environ, start_response
+        )
+
+    def _is_trusted(self, address: str) -> bool:
+        if self._everyone:
+            return True
+        try:
+            parsed = ipaddress.ip_address(address)
+        except ValueError:
+            return False
+        return any(parsed in network for network in self._networks)
