@@ -181,11 +181,13 @@ class ObjectStorage:
 
     def get(self, key: str) -> bytes:
         with self._failing():
-            return self._files.cat_file(self._path(key))
+            content: bytes = self._files.cat_file(self._path(key))
+            return content
 
     def exists(self, key: str) -> bool:
         with self._failing():
-            return self._files.exists(self._path(key))
+            is_there: bool = self._files.exists(self._path(key))
+            return is_there
 
     def size(self, key: str) -> int | None:
         with self._failing():

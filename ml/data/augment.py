@@ -115,4 +115,5 @@ def _hue_turn(turns: Tensor) -> Tensor:
     cos, sin = (2 * math.pi * turns).cos(), (2 * math.pi * turns).sin()
     zero, one = torch.zeros_like(cos), torch.ones_like(cos)
     turn = torch.stack([one, zero, zero, zero, cos, -sin, zero, sin, cos], 1).view(-1, 3, 3)
-    return torch.linalg.inv(yiq) @ turn @ yiq
+    rotation: Tensor = torch.linalg.inv(yiq) @ turn @ yiq
+    return rotation

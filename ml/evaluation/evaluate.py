@@ -4,7 +4,7 @@ Images take the same way as in indexing and search: the bundle's preprocessing, 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +59,6 @@ class Evaluation:
     threshold: float
     metrics: dict[str, Any]
     reranked: Tensor | None = None
-    thumbnails: np.ndarray | None = field(default=None, repr=False)
 
 
 def evaluate(
@@ -137,7 +136,6 @@ def evaluate(
         pairs.threshold(),
         metrics,
         reranked,
-        decoded.array,
     )
 
 

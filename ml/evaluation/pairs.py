@@ -66,7 +66,8 @@ def comparative_ranks(embeddings: Tensor, sets: ComparativeSets) -> np.ndarray:
     positive = np.einsum("nd,nd->n", queries, vectors[sets.positive])[:, None]
     negative = np.stack([vectors[rows] @ query for rows, query in zip(sets.negatives, queries, strict=True)])
     closer, level = (negative > positive).sum(1), (negative == positive).sum(1)
-    return 1 + closer + level // 2
+    ranks: np.ndarray = 1 + closer + level // 2
+    return ranks
 
 
 @dataclass(frozen=True)

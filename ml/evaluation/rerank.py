@@ -128,4 +128,5 @@ def _mixed(
 
 def _squared(dot: np.ndarray) -> np.ndarray:
     """Squared distances of unit vectors from their inner products."""
-    return np.maximum(2 - 2 * dot, 0)
+    distances: np.ndarray = np.maximum(2 - 2 * dot, 0)
+    return distances

@@ -72,7 +72,8 @@ class Embedder:
         with self._lock:
             vectors = self._network(pixels)
         vectors = vectors.astype(np.float32, copy=False)
-        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        unit: np.ndarray = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        return unit
 
     def interrupt(self) -> None:
         """Ends the `embed_arrays` under way in another thread, where the device can: it raises Interrupted."""

@@ -79,7 +79,8 @@ class EmbeddingModel(nn.Module):
 
     def features(self, x: Tensor) -> Tensor:
         """Normalised float [n, 3, h, w] to the backbone's pooled features, float [n, feature_dim]."""
-        return self.backbone(x)
+        features: Tensor = self.backbone(x)
+        return features
 
     def project(self, features: Tensor) -> Tensor:
         """Pooled features [n, feature_dim] to float [n, dim], rows of unit length."""
@@ -112,7 +113,8 @@ class EmbeddingModel(nn.Module):
         was_training = self.training
         self.eval()
         try:
-            return self(pixels.to(self.mean.device)).float().cpu()
+            vectors: Tensor = self(pixels.to(self.mean.device)).float().cpu()
+            return vectors
         finally:
             self.train(was_training)
 

@@ -106,7 +106,8 @@ class OpenVinoNetwork:
         pixels = np.ascontiguousarray(pixels)
         try:
             if len(pixels) == 1:
-                return self._latency_request.infer({0: pixels}, share_inputs=True)[0].copy()
+                vectors: np.ndarray = self._latency_request.infer({0: pixels}, share_inputs=True)[0].copy()
+                return vectors
             return self._infer_concurrently(pixels)
         except RuntimeError as error:  # OpenVINO raises nothing finer
             for request in self._throughput_requests:
@@ -138,7 +139,8 @@ class OpenVinoNetwork:
 
 def _result(request: ov.InferRequest) -> np.ndarray:
     request.wait()
-    return request.get_output_tensor(0).data.copy()
+    vectors: np.ndarray = request.get_output_tensor(0).data.copy()
+    return vectors
 
 
 def convert(bundle_dir: str, directory: str) -> None:

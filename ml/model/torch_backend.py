@@ -43,7 +43,8 @@ class TorchNetwork:
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
         batch = torch.from_numpy(np.ascontiguousarray(pixels)).to(self.device)
         with torch.inference_mode(), torch.autocast(self.device, self._dtype, enabled=self.precision != "f32"):
-            return self._model(batch).float().cpu().numpy()
+            vectors: np.ndarray = self._model(batch).float().cpu().numpy()
+            return vectors
 
     def interrupt(self) -> None:
         """Does nothing: what a GPU has begun, it ends."""

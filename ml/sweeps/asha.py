@@ -51,7 +51,7 @@ class StopAtMarks(FIFOScheduler):
     """Ray Tune's side: ends a trial at the next mark. Whether it goes on is decided when the next one is asked for."""
 
     def __init__(self, marks: tuple[int, ...], epochs: int) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._marks, self._epochs = marks, epochs
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:

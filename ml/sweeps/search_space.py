@@ -130,7 +130,8 @@ def _type_of(name: str, config: type) -> type:
         hint = next(arm for arm in typing.get_args(hint) if arm is not types.NoneType)
     if hint not in (int, float, str, bool):
         raise BadSearchSpace(f"{name} cannot be searched", hint="it is no number, word or switch")
-    return hint
+    kind: type = hint
+    return kind
 
 
 def _dimension(name: str, text: str, kind: type) -> Dimension:

@@ -40,4 +40,5 @@ def _class_means(x: Tensor, labels: Tensor) -> Tensor:
     """The mean of each row's class, [n, d]."""
     _, number, counts = labels.unique(return_inverse=True, return_counts=True)
     sums = torch.zeros(len(counts), x.shape[1], dtype=x.dtype, device=x.device).index_add_(0, number, x)
-    return (sums / counts[:, None])[number]
+    means: Tensor = (sums / counts[:, None])[number]
+    return means

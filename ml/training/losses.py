@@ -63,7 +63,8 @@ class _MetricLearningLoss(nn.Module):
 
     def forward(self, features: Tensor, labels: Tensor) -> Tensor:
         pairs = self.miner(features, labels) if self.miner else None
-        return self.loss(features, labels, pairs)
+        loss: Tensor = self.loss(features, labels, pairs)
+        return loss
 
 
 def make(

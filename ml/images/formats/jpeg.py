@@ -231,4 +231,5 @@ def _missing_rows(data: bytes) -> float:
     left = int(np.flatnonzero(first_block.any(axis=0))[0])
     # The row of blocks in which it begins is missing from `left` on, all below it are missing whole.
     block = min(_MOST_MISSING, height - top)
-    return block * (1 - left / width) + (height - top - block)
+    missing: float = block * (1 - left / width) + (height - top - block)
+    return missing
