@@ -36,12 +36,13 @@ class Added:
     """What `Gallery.add` did.
 
     `is_new` is False when the same bytes were there already, `is_changed` says that their path or label changed then.
-    `other_path` is that of a second file that holds them, if there is one.
+    `path` is what the image goes by, `other_path` that of a second file that holds it, if there is one.
     """
 
     id: str
     is_new: bool
     is_changed: bool = False
+    path: str = ""
     other_path: str = ""
 
 
@@ -120,7 +121,7 @@ class Gallery:
                 if known is None and not is_new:
                     self._log.mended(metadata_key(id))
         is_changed = known is not None and (image.path, image.label) != (known.image.path, known.image.label)
-        return Added(id, is_new, is_changed, other_path)
+        return Added(id, is_new, is_changed, image.path, other_path)
 
     def image(self, id: str) -> GalleryImage:
         """What is known of an image; little where that is damaged. Raises NotFound."""

@@ -1,15 +1,18 @@
 """Which files of the given paths are worth trying as images, and what label each gets.
 
 An image is known by its content, not its name. A name only rules a file out where it plainly says something else
-(`notes.txt`, `film.mp4`), and never a file that was named itself. Hidden files and folders stay out.
+(`notes.txt`, `film.mp4`), and never a file that was named itself. Which folders are gone into: ml.data.photo_files.
 """
 
+import contextlib
 import mimetypes
 import os
 import stat
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from ml.data.photo_files import Skip, photo_files, shown
 
 # Side files of cameras, phones and file managers, whose endings the table of media types does not know.
 _SIDE_FILES = {".aae", ".db", ".ini", ".lnk", ".lrv", ".thm", ".url", ".xmp"}
@@ -27,45 +30,52 @@ class Candidate:
     @property
     def display_path(self) -> str:
         """The path as text that can be stored and shown, whatever bytes the file system holds."""
-        return os.fsencode(self.path).decode("utf-8", "replace")
+        return shown(self.path)
 
 
 @dataclass
 class Walk:
-    """Goes through files and folders; `skipped` counts the files that their names ruled out."""
+    """Goes through files and folders, the first in order of paths first.
+
+    Attributes:
+        roots: where to go; a file that is named itself is always tried.
+        on_skip: told each file and folder that is left out, and why.
+        skipped: how many were left out.
+    """
 
     roots: Sequence[Path]
+    on_skip: Skip = field(default=lambda path, reason: None)
     skipped: int = 0
 
     def __iter__(self) -> Iterator[Candidate]:
         """Every file to try, folders in order of their names, each real folder once."""
         seen: set[tuple[int, int]] = set()
-        for root in self.roots:
-            path = Path(os.path.abspath(root))  # noqa: PTH100 - `resolve` would lose the names that links carry
-            if path.is_dir():
-                yield from self._folder(path, seen)
-            else:
+        # `resolve` would lose the names that links carry.
+        for path in sorted(Path(os.path.abspath(root)) for root in self.roots):  # noqa: PTH100
+            if not path.is_dir():
                 yield _candidate(path)
-
-    def _folder(self, folder: Path, seen: set[tuple[int, int]]) -> Iterator[Candidate]:
-        try:
-            status = folder.stat()
-            if (status.st_dev, status.st_ino) in seen:
-                return  # a link that leads back, or a folder given twice
-            seen.add((status.st_dev, status.st_ino))
-            entries = sorted(folder.iterdir())
-        except OSError as error:
-            yield Candidate(folder, None, f"the folder cannot be read: {error.strerror}")
-            return
-        for entry in entries:
-            if entry.name.startswith("."):
                 continue
-            if entry.is_dir():
-                yield from self._folder(entry, seen)
-            elif _is_plainly_no_image(entry) or (entry.exists() and not entry.is_file()):
-                self.skipped += 1
-            else:
-                yield _candidate(entry)
+            for found in photo_files(path, self._skip, seen):
+                if found.error:
+                    yield Candidate(found.path, None, found.error)
+                elif _is_plainly_no_image(found.path):
+                    self._skip(found.path, "no photo by its name")
+                elif found.path.exists() and not found.path.is_file():
+                    self._skip(found.path, "no regular file")
+                else:
+                    yield _candidate(found.path)
+
+    def bytes(self) -> int:
+        """The size of all files to try together."""
+        total = 0
+        for found in Walk(self.roots):
+            with contextlib.suppress(OSError):  # gone meanwhile
+                total += 0 if found.reason else found.path.stat().st_size
+        return total
+
+    def _skip(self, path: Path, reason: str) -> None:
+        self.skipped += 1
+        self.on_skip(path, reason)
 
 
 def _candidate(path: Path) -> Candidate:

@@ -1,6 +1,9 @@
 """`lookalike index`: photos into the gallery."""
 
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import click
@@ -11,6 +14,8 @@ if TYPE_CHECKING:
     from workers.messages import JobStatus
 
 FAILURES_SHOWN = 20
+SAME_SHOWN = 5
+ANNOUNCED_BYTES = 10**9
 
 
 @command("index", example="lookalike index ~/Pictures/shoes --label shoe")
@@ -25,22 +30,40 @@ FAILURES_SHOWN = 20
 @click.option(
     "--label", metavar="L", help="Label every photo L, whatever its folder; no folder's name replaces it later."
 )
-def index(console: Console, paths: tuple[Path, ...], label_from: str, label: str | None) -> None:
+@click.option(
+    "--in-place", is_flag=True, help="Make no copies: keep references to the photos, which must stay where they are."
+)
+@click.option("--verbose", is_flag=True, help="Name every file and folder that is left out, with the reason.")
+def index(
+    console: Console, paths: tuple[Path, ...], label_from: str, label: str | None, in_place: bool, verbose: bool
+) -> None:
     """Add photos to the gallery and make them searchable.
 
-    Folders are searched through, in order of names; hidden files stay out, and so do files whose name says that
-    they are not photos. Files that cannot be read are listed with the reason and stop nothing. Adding the same photos
-    again changes nothing, so an interrupted run is continued by running it again.
+    Folders are searched through, in order of names. Left out are hidden files, files whose name says that they are not
+    photos, recycle bins, previews and the like, and what a file .lookalikeignore says, in the patterns of .gitignore.
+    Files that cannot be read are listed with the reason and stop nothing. Adding the same photos again changes nothing,
+    so an interrupted run is continued by running it again. Of a photo that lies in several folders, the first in order
+    of paths gives the label.
+
+    Photos are copied, so that whatever happens to the files, the gallery keeps them. With --in-place they are not: one
+    that changes or goes is told by status and verify, and shown no more.
     """
     from deploy.cli.find_files import Walk
     from deploy.cli.upload_folder import index as run
     from deploy.cli.upload_folder import report
     from deploy.local.connection import connect
+    from ml.data.photo_files import shown
     from workers import settings
     from workers.client import Client
 
-    walk = Walk(paths)
+    def tell(path: Path, reason: str) -> None:
+        if verbose:
+            console.say(f"skipped: {shown(path)}: {reason}")
+
+    walk, same = Walk(paths, tell), dict[str, str]()
     with connect(settings.load(), say=console.step) as connected:
+        if not in_place and (size := walk.bytes()) > ANNOUNCED_BYTES:
+            console.say(announcement(size, connected.storage_url))
         console.step("indexing")
         with console.progress("indexing") as progress:
             status = run(
@@ -48,15 +71,35 @@ def index(console: Console, paths: tuple[Path, ...], label_from: str, label: str
                 walk,
                 label=label,
                 label_from_parent=label_from == "parent",
+                in_place=in_place,
+                on_same=same.__setitem__,
                 progress=progress,
                 say=console.say,
             )
-    console.result(report(status, walk.skipped))
-    show(console, status, walk.skipped)
+    console.result(report(status, walk.skipped, same))
+    show(console, status, walk.skipped, same)
 
 
-def show(console: Console, status: "JobStatus", skipped: int) -> None:
+def announcement(size: int, storage_url: str) -> str:
+    """What copying that much will take, in a line."""
+    folder = Path(storage_url.removeprefix("file://"))
+    if "://" in storage_url and not storage_url.startswith("file://"):
+        return f"copying up to {size / 1e9:.1f} GB to {storage_url}"
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    return (
+        f"copying up to {size / 1e9:.1f} GB, {free / 1e9:.1f} GB are free; disks that share blocks need none;"
+        " --in-place leaves photos where they are"
+    )
+
+
+def show(console: Console, status: "JobStatus", skipped: int, same: Mapping[str, str] = MappingProxyType({})) -> None:
     """The finished job in words."""
+    for path, kept in sorted(same.items())[:SAME_SHOWN]:
+        console.say(f"same photo: {path} is {kept}, which gives the label")
+    if len(same) > SAME_SHOWN:
+        console.say(f"same photo: {len(same) - SAME_SHOWN} more; --json lists them")
     for failure in status.failures[:FAILURES_SHOWN]:
         console.say(f"left out: {failure.path}: {failure.reason}")
     if status.failed > FAILURES_SHOWN:
@@ -64,6 +107,6 @@ def show(console: Console, status: "JobStatus", skipped: int) -> None:
     parts = [f"added {status.added}", f"unchanged {status.unchanged}"]
     parts += [f"relabelled {status.updated}"] if status.updated else []
     parts += [f"failed {status.failed}"]
-    parts += [f"skipped {skipped} files that are not photos by name"] if skipped else []
+    parts += [f"skipped {skipped} that are not photos (--verbose names them)"] if skipped else []
     rate = (status.added + status.unchanged + status.updated) / status.seconds if status.seconds else 0.0
     console.show(f"{', '.join(parts)} in {status.seconds:.1f} s ({rate:.0f} photos/s)")

@@ -8,8 +8,9 @@ import contextlib
 import dataclasses
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from deploy.cli.find_files import Candidate, Walk
@@ -38,6 +39,8 @@ def index(
     *,
     label: str | None = None,
     label_from_parent: bool = True,
+    in_place: bool = False,
+    on_same: Callable[[str, str], None] = lambda path, kept: None,
     progress: Callable[[int, int | None], None],
     say: Callable[[str], None] = lambda line: None,
 ) -> JobStatus:
@@ -48,6 +51,8 @@ def index(
         walk: the files.
         label: for every image, chosen by a person; it outranks the folder's name.
         label_from_parent: without `label`, the name of an image's folder becomes its label.
+        in_place: leave the files where they are, and keep references to them.
+        on_same: told of each file that holds a photo which goes by another file's path, and that path.
         progress: called with (images finished, images known so far).
         say: told in a line what is waited for.
 
@@ -64,13 +69,21 @@ def index(
         folder = candidate.label if label_from_parent else None
         return waiting.out(
             lambda: client.add(
-                candidate.path, path=candidate.display_path, label=label or folder, by_person=label is not None
+                candidate.path,
+                path=candidate.display_path,
+                label=label or folder,
+                by_person=label is not None,
+                in_place=in_place,
             )
         )
 
+    def note(added: Added) -> None:
+        if added.other_path:
+            on_same(added.other_path, added.path)
+
     with client.indexing() as open_job, ThreadPoolExecutor(_READERS, "reader") as readers:
         try:
-            _fill(client, open_job, walk, lambda candidate: readers.submit(keep, candidate), progress)
+            _fill(client, open_job, walk, lambda candidate: readers.submit(keep, candidate), note, progress)
         except BaseException:  # Ctrl-C above all: what nobody has begun to read is not read
             waiting.end()
             readers.shutdown(wait=False, cancel_futures=True)
@@ -89,6 +102,7 @@ def _fill(
     open_job: OpenJob,
     walk: Iterable[Candidate],
     keep: Callable[[Candidate], "Future[Added]"],
+    note: Callable[[Added], None],
     progress: Callable[[int, int | None], None],
 ) -> None:
     pending: collections.deque[tuple[Candidate, Future[Added]]] = collections.deque()
@@ -98,6 +112,7 @@ def _fill(
         candidate, added = pending.popleft()
         try:
             open_job.append(added.result().id)
+            note(added.result())
         except UnreadableImage as error:
             open_job.fail(candidate.display_path, error.message)
 
@@ -166,7 +181,7 @@ class Patience:
             self._said = line
 
 
-def report(status: JobStatus, skipped: int) -> dict[str, Any]:
+def report(status: JobStatus, skipped: int, same: Mapping[str, str] = MappingProxyType({})) -> dict[str, Any]:
     """What `lookalike index --json` says of a finished job."""
     return {
         "job": status.job,
@@ -176,5 +191,6 @@ def report(status: JobStatus, skipped: int) -> dict[str, Any]:
         "failed": status.failed,
         "skipped": skipped,
         "seconds": round(status.seconds, 3),
+        "same_photos": [{"path": path, "kept_as": kept} for path, kept in sorted(same.items())],
         "failures": [dataclasses.asdict(failure) for failure in status.failures],
     }

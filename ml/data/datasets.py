@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from ml import images
+from ml.data.photo_files import photo_files
 from ml.errors import LookalikeError
 from ml.images import UnreadableImage
 
@@ -273,18 +274,26 @@ def near_duplicates(first: np.ndarray, second: np.ndarray, *, similarity: float 
 
 
 def _folder(root: Path) -> tuple[list[tuple[Path, str]], list[LeftOut]]:
-    pairs, left_out = [], []
+    pairs: list[tuple[Path, str]] = []
+    left_out: list[LeftOut] = []
     folders = {entry.name.lower() for entry in root.iterdir() if entry.is_dir()}
     if "train" in folders and folders <= _SPLIT_FOLDERS:
         raise BadDataset(
             f"{root} holds splits ({', '.join(sorted(folders))}), not classes",
             hint=f"name one of them: {root / 'train'}, with --test {root / 'test'}",
         )
-    for path in sorted(root.rglob("*")):
-        relative = path.relative_to(root)
-        if any(part.startswith(".") for part in relative.parts) or not path.is_file():
+
+    def skip(path: Path, reason: str) -> None:
+        if reason != "hidden":
+            left_out.append(LeftOut(path, f"is left out: {reason}"))
+
+    for found in photo_files(root, skip):
+        path, relative = found.path, found.path.relative_to(root)
+        if found.error:
+            left_out.append(LeftOut(path, found.error))
+        elif not path.is_file():
             continue
-        if len(relative.parts) == 1:
+        elif len(relative.parts) == 1:
             left_out.append(LeftOut(path, "lies in no class's folder"))
         else:
             pairs.append((path, relative.parts[0]))

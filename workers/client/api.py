@@ -123,9 +123,22 @@ class Client:
 
     # Changing the gallery
 
-    def add(self, data: bytes | Path, *, path: str, label: str | None, by_person: bool = False) -> Added:
-        """Keeps an image durably; `index` then makes it searchable. Raises UnreadableImage and StorageFailed."""
-        return self.gallery.add(data, path=path, label=label, by_person=by_person)
+    def add(
+        self, data: bytes | Path, *, path: str, label: str | None, by_person: bool = False, in_place: bool = False
+    ) -> Added:
+        """Keeps an image durably, or where it is; `index` then makes it searchable. See Gallery.add.
+
+        Raises:
+            UnreadableImage: it is none that we accept.
+            StorageFailed: the storage refuses.
+            Refused: `in_place` with storage that is not on this machine.
+        """
+        if in_place and not self.settings.storage_url.startswith("file://"):
+            raise Refused(
+                f"photos cannot stay in place with the storage {self.settings.storage_url}",
+                hint="workers elsewhere do not see them: index without --in-place",
+            )
+        return self.gallery.add(data, path=path, label=label, by_person=by_person, in_place=in_place)
 
     @contextlib.contextmanager
     def indexing(self) -> Iterator[OpenJob]:

@@ -39,6 +39,31 @@ def test_hidden_files_and_folders_stay_out(tmp_path: Path) -> None:
     assert names(Walk([tmp_path]), tmp_path) == ["seen.jpg"]
 
 
+def test_roots_are_gone_through_in_order_whatever_order_they_are_given_in(tmp_path: Path) -> None:
+    make(tmp_path, "b/1.jpg", "a/1.jpg", "a-b/1.jpg")
+    assert names(Walk([tmp_path / "b", tmp_path / "a-b", tmp_path / "a"]), tmp_path) == [
+        "a/1.jpg",
+        "a-b/1.jpg",
+        "b/1.jpg",
+    ]
+
+
+def test_what_is_left_out_is_counted_and_told_with_the_reason(tmp_path: Path) -> None:
+    make(tmp_path, "@eaDir/1.jpg", "._1.jpg", "private/1.jpg", "notes.txt", "1.jpg")
+    (tmp_path / ".lookalikeignore").write_text("private/\n")
+    skipped: dict[str, str] = {}
+    walk = Walk([tmp_path], on_skip=lambda path, reason: skipped.update({path.name: reason}))
+    assert names(walk, tmp_path) == ["1.jpg"]
+    assert walk.skipped == 5
+    assert skipped == {
+        "@eaDir": "thumbnails of a Synology",
+        "._1.jpg": "side file of macOS",
+        ".lookalikeignore": "hidden",
+        "private": ".lookalikeignore",
+        "notes.txt": "no photo by its name",
+    }
+
+
 def test_only_a_plain_name_rules_a_file_out(tmp_path: Path) -> None:
     make(tmp_path, "notes.txt", "film.MP4", "Thumbs.db", "photo.xmp", "images.tar.gz")
     make(tmp_path, "no_ending", "new.heic", "drawing.svg", "odd.jpgx", "photo.JPG")
