@@ -1,0 +1,194 @@
+"""Many users, and clients that drip or sit there, against a whole system on 127.0.0.1; nothing else is reached.
+
+    python benchmarks/load.py --slow 200 --idle 200 --users 32 --seconds 60 --json
+    python benchmarks/load.py --users 200 --seconds 120 --json
+
+Users search by id, one request after the other. The same users run first without the slow clients, for comparison. Told
+are the statuses, throughput, p50 and p99 of searches, the slowest answer of /health/live, the memory slope of each
+process, and how long after the load a search is as quick as before it.
+"""
+
+import argparse
+import collections
+import contextlib
+import json
+import re
+import socket
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import requests
+
+from deploy import demo_photos
+from deploy.cli.find_files import Walk
+from deploy.cli.upload_folder import index
+from deploy.local.stack import Stack
+from workers import settings
+from workers.client import Client
+
+LONGEST_S, MOST = 600, 500  # bounds of what may be asked for
+HEAD = b"POST /api/v1/search HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+DRIPS = (HEAD, HEAD + b"Content-Type: application/json\r\nContent-Length: 50000\r\n\r\n")
+
+
+class Load:
+    """Threads against one portal, until `stop` is set."""
+
+    def __init__(self, address: str, ids: list[str]) -> None:
+        self.address, self.ids = address, ids
+        self.stop = threading.Event()
+        self.seconds: list[float] = []
+        self.statuses: collections.Counter[str] = collections.Counter()
+        self.slowest_health_s = 0.0
+
+    def search(self, session: requests.Session, number: int) -> float:
+        """One search; returns its seconds."""
+        began = time.perf_counter()
+        try:
+            query = {"id": self.ids[number % len(self.ids)], "k": 6}
+            answer = session.post(f"{self.address}/api/v1/search", json=query, timeout=40)
+            status = str(answer.status_code)
+            if answer.status_code == 503:
+                status += " with Retry-After" if "Retry-After" in answer.headers else " without Retry-After"
+                self.stop.wait(min(5.0, float(answer.headers.get("Retry-After", 1))))
+        except requests.RequestException as error:
+            status = type(error).__name__
+        took = time.perf_counter() - began
+        self.statuses[status] += 1
+        if status == "200":
+            self.seconds.append(took)
+        return took
+
+    def user(self, number: int) -> None:
+        with requests.Session() as session:
+            while not self.stop.is_set():
+                self.search(session, number)
+                number += 7
+
+    def probe(self) -> None:
+        while not self.stop.wait(0.25):
+            began = time.perf_counter()
+            with contextlib.suppress(requests.RequestException):
+                requests.get(f"{self.address}/health/live", timeout=10)
+            self.slowest_health_s = max(self.slowest_health_s, time.perf_counter() - began)
+
+    def hold(self, count: int, kinds: tuple[bytes, ...], drips: bool) -> None:
+        """Keeps connections open; those that the server closes are made anew."""
+        where = (urlsplit(self.address).hostname or "127.0.0.1", urlsplit(self.address).port or 80)
+        held: list[socket.socket | None] = [None] * count
+        while not self.stop.wait(1.0):
+            for place, connection in enumerate(held):
+                try:
+                    if connection is None:
+                        connection = held[place] = socket.create_connection(where, 2)
+                        connection.sendall(kinds[place % len(kinds)])
+                        connection.setblocking(False)
+                    elif drips:
+                        connection.send(b"X")
+                    elif connection.recv(1, socket.MSG_PEEK) == b"":
+                        raise ConnectionResetError
+                except BlockingIOError:
+                    continue
+                except OSError:
+                    if connection is not None:
+                        connection.close()
+                    held[place] = None
+        for connection in held:
+            if connection is not None:
+                connection.close()
+
+
+def run(address: str, ids: list[str], users: int, slow: int, idle: int, seconds: float, pids: dict[str, int]) -> dict:
+    """One load; its figures."""
+    load = Load(address, ids)
+    threads = [threading.Thread(target=load.user, args=(n,)) for n in range(users)]
+    threads.append(threading.Thread(target=load.probe))
+    if slow:
+        threads.append(threading.Thread(target=load.hold, args=(slow, DRIPS, True)))
+    if idle:
+        threads.append(threading.Thread(target=load.hold, args=(idle, (b"",), False)))
+    began = time.monotonic()
+    memory: dict[str, list[tuple[float, float]]] = {name: [] for name in pids}
+    for thread in threads:
+        thread.start()
+    while (passed := time.monotonic() - began) < seconds:
+        for name, pid in pids.items():
+            if (rss := rss_mb(pid)) and passed > seconds / 3:  # warm
+                memory[name].append((passed / 60, rss))
+        time.sleep(0.5)
+    load.stop.set()
+    for thread in threads:
+        thread.join()
+    ordered = sorted(load.seconds) or [float("nan")]
+    return {
+        "statuses": dict(load.statuses),
+        "searches_per_s": round(len(load.seconds) / seconds, 1),
+        "p50_ms": round(1000 * ordered[len(ordered) // 2], 1),
+        "p99_ms": round(1000 * ordered[int(0.99 * (len(ordered) - 1))], 1),
+        "slowest_health_s": round(load.slowest_health_s, 3),
+        "memory_slope_mb_per_min": {name: slope(points) for name, points in memory.items()},
+    }
+
+
+def rss_mb(pid: int) -> float | None:
+    """Resident memory of a process, where /proc tells it."""
+    with contextlib.suppress(OSError):
+        if found := re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text()):
+            return int(found[1]) / 1024
+    return None
+
+
+def slope(points: list[tuple[float, float]]) -> float | None:
+    """Of a straight line through the points."""
+    return round(statistics.linear_regression(*zip(*points, strict=True)).slope, 2) if len(points) > 2 else None
+
+
+def recovery_s(address: str, ids: list[str], usual_s: float) -> float:
+    """Seconds after a load until a search takes no more than twice what it usually does."""
+    load, began = Load(address, ids), time.monotonic()
+    with requests.Session() as session:
+        while load.search(session, 0) > 2 * usual_s and time.monotonic() - began < 60:
+            pass
+    return round(time.monotonic() - began, 1)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--users", type=int, default=32)
+    parser.add_argument("--slow", type=int, default=0, help="connections that send a byte a second")
+    parser.add_argument("--idle", type=int, default=0, help="connections that send nothing")
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--json", action="store_true", help="one object on stdout")
+    options = parser.parse_args()
+    if max(options.users, options.slow, options.idle) > MOST or options.seconds > LONGEST_S:
+        parser.error(f"at most {MOST} of each kind for {LONGEST_S} s")
+    with tempfile.TemporaryDirectory() as folder:
+        photos = Path(folder) / "photos"
+        demo_photos.make(photos, products=8, views=6)
+        own = settings.load({"LOOKALIKE_HOME": f"{folder}/home"})
+        with Stack(own, portal=("127.0.0.1", 0)) as stack:
+            assert stack.address
+            client = Client(stack.settings)
+            index(client, Walk([photos]), progress=lambda _done, _total: None)
+            ids = [image.id for image in client.images(limit=48)[0]]
+            alone = Load(stack.address, ids)
+            with requests.Session() as session:
+                usual_s = statistics.median(alone.search(session, n) for n in range(30))
+            names = ("portal", "worker", "queue")
+            pids = {name: pid for name in names if (pid := stack.runner(name).pid)}
+            quiet = run(stack.address, ids, options.users, 0, 0, options.seconds, pids)
+            report = {"users": options.users, "slow": options.slow, "idle": options.idle, "users_alone": quiet}
+            if options.slow or options.idle:
+                both = run(stack.address, ids, options.users, options.slow, options.idle, options.seconds, pids)
+                report |= {"with_slow_clients": both, "p99_ratio": round(both["p99_ms"] / quiet["p99_ms"], 2)}
+            report["recovered_after_s"] = recovery_s(stack.address, ids, usual_s)
+    sys.stdout.write(json.dumps(report) + "\n" if options.json else json.dumps(report, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
