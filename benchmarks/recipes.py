@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ml.training import lineage
-from ml.training.recipes import RECIPES, measure
+from ml.training.recipes import RECIPES, measure, named
 from ml.training.train import train
 
 
@@ -26,7 +26,7 @@ def main() -> None:
     parser.add_argument("--backbone", help="instead of ResNet-50, for example resnet50.tv_in1k@weights.safetensors")
     parser.add_argument("--resume", action="store_true")
     options = parser.parse_args()
-    recipe = RECIPES[options.recipe]
+    recipe = named(options.recipe)
     changes = {"seed": options.seed, "epochs": options.epochs, "backbone": options.backbone}
     config = replace(recipe.config, **{name: value for name, value in changes.items() if value is not None})
     splits = recipe.read(options.data)

@@ -235,7 +235,8 @@ class TrainRequest(Message):
     """A training to perform: what `lookalike train` takes, with its defaults.
 
     `data` and `test` name a folder, a CSV, or the word gallery. `config` changes fields of the preset's
-    ml.training.config.TrainConfig. `gpus` is None for what the machine has.
+    ml.training.config.TrainConfig. `gpus` is None for what the machine has. `recipe` names one of
+    ml.training.recipes: `data` is then the published data set, and the recipe stands for preset and test images.
     """
 
     kind: ClassVar[str] = "train"
@@ -248,6 +249,7 @@ class TrainRequest(Message):
     gpus: int | None = None
     resume: bool = False
     publish: bool = False
+    recipe: str | None = None
 
 
 @dataclass(frozen=True)

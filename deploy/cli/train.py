@@ -17,9 +17,12 @@ _LOSSES = "normsoftmax, softmax, proxy_anchor, arcface, multi_similarity, triple
 @click.option(
     "--preset",
     type=click.Choice(["fast", "accurate"]),
-    default="accurate",
-    show_default=True,
-    help="A linear head in about a minute, or the whole network in minutes.",
+    help="A linear head in about a minute, or the whole network in minutes. [accurate]",
+)
+@click.option(
+    "--recipe",
+    type=click.Choice(["cub200", "cars196", "sop", "inshop"]),
+    help="DATA is this data set as published: train and measure as the NormSoftmax paper does.",
 )
 @click.option("--backbone", metavar="B", help="A name of timm, NAME@FILE, or a model's folder. [efficientnet_lite0]")
 @click.option("--loss", metavar="L", help=f"{_LOSSES} [normsoftmax]")
@@ -46,7 +49,8 @@ def train(
     console: Console,
     data: str,
     test: str | None,
-    preset: str,
+    preset: str | None,
+    recipe: str | None,
     workers: int,
     gpus: int | None,
     resume: bool,
@@ -63,15 +67,19 @@ def train(
     from workers.messages import TrainRequest
     from workers.trainer.train import train as run
 
+    if recipe is not None and (preset is not None or test is not None):
+        raise click.UsageError("--recipe stands for --preset and --test: leave those out")
     current = settings.load()
     config = {name: value for name, value in changes.items() if value is not None}
-    request = TrainRequest(data, test, preset, config, workers, gpus, resume)
+    request = TrainRequest(data, test, preset or "accurate", config, workers, gpus, resume, recipe=recipe)
     with ConsoleReport(console) as report:
         trained = run(request, current, report)
     for remark in trained.remarks:
         console.say(f"note: {remark}")
     facts = {"model": trained.model, **trained.metrics}
     facts |= {name: getattr(trained, name) for name in ("seconds", "threshold", "held_out_classes")}
+    if trained.paper:
+        facts |= {"recipe": recipe, "paper": trained.paper}
     if publish:
         facts |= {"published": connect_and_publish(console, current, trained.model)}
     console.result(facts)
@@ -95,4 +103,6 @@ def _show_trained(console: Console, name: str, facts: dict[str, Any]) -> None:
             console.show("so few classes say little: measure on others with lookalike evaluate, or raise --holdout")
     if test is not None:
         console.show(f"test: mAP@R {100 * test:.1f}, recall@1 {100 * facts['recall@1']:.1f}")
+    if "paper" in facts:
+        console.show(f"the paper: recall@1 {facts['paper']['recall@1']:.1f}")
     console.show(f"make it answer: lookalike publish {name}")

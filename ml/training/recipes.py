@@ -6,7 +6,7 @@
     In-Shop Clothes            list_eval_partition.txt: train; queries are looked up in a gallery
 
 The data sets are not ours to ship; docs/benchmarks.md says where they are and which rows have been reproduced. Run one
-with `python benchmarks/recipes.py cub200 DIR`.
+with `lookalike train DIR --recipe cub200`.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -19,6 +19,7 @@ import torch
 from ml.data import datasets, decoding
 from ml.data.augment import Augmentation
 from ml.data.datasets import BadDataset, Dataset, Progress
+from ml.errors import LookalikeError
 from ml.evaluation import evaluate
 from ml.evaluation.metrics import Retrieval, binary_codes, evaluate_retrieval
 from ml.model import embedder
@@ -53,6 +54,13 @@ class Recipe:
     config: TrainConfig
     ks: tuple[int, ...]
     published: Mapping[str, float]
+
+
+def named(name: str) -> Recipe:
+    """The recipe of that name. Raises LookalikeError when there is none."""
+    if name not in RECIPES:
+        raise LookalikeError(f"recipe must be one of {', '.join(RECIPES)}, got {name!r}")
+    return RECIPES[name]
 
 
 def read_cub(root: Path) -> Splits:

@@ -4,11 +4,13 @@ import contextlib
 import dataclasses
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from ml.data.datasets import Dataset
 from ml.errors import LookalikeError
 from ml.model.registry import Registry
+from ml.training import recipes
 from ml.training import train as training
 from ml.training.config import TrainConfig, preset_config
 from ml.training.finetune import EpochReport
@@ -30,6 +32,7 @@ class Trained:
         held_out_classes: how many classes the held-out figures are of.
         seconds: of training.
         remarks: what a person should know about the data.
+        paper: of a recipe, the figures that its paper reports, in per cent.
     """
 
     model: str
@@ -38,6 +41,7 @@ class Trained:
     held_out_classes: int
     seconds: float
     remarks: list[str]
+    paper: dict[str, float] = dataclasses.field(default_factory=dict)
 
 
 def train(request: TrainRequest, settings: Settings, report: Report) -> Trained:
@@ -47,9 +51,16 @@ def train(request: TrainRequest, settings: Settings, report: Report) -> Trained:
         LookalikeError: the request, the data or the run is at fault; the message says how.
         KeyboardInterrupt: it was interrupted. The epochs that had ended are kept, and `resume` goes on after them.
     """
-    config = requested_config(request.preset, request.config)
-    images = data.read(request.data, settings, on_progress=report.progress)
-    test = data.read_test(request.test, request.data, settings, on_progress=report.progress)
+    recipe, splits = None, None
+    if request.recipe is not None:
+        recipe = recipes.named(request.recipe)
+        config = changed_config(recipe.config, request.config)
+        splits = recipe.read(Path(request.data).expanduser())
+        images, test = splits.train, None  # measured below, by the paper's protocol
+    else:
+        config = requested_config(request.preset, request.config)
+        images = data.read(request.data, settings, on_progress=report.progress)
+        test = data.read_test(request.test, request.data, settings, on_progress=report.progress)
     last: EpochReport | None = None
     with _tensorboard(settings) as log:
 
@@ -69,25 +80,37 @@ def train(request: TrainRequest, settings: Settings, report: Report) -> Trained:
                 kept = f"{last.epoch} of {last.epochs} epochs are kept"
                 report.say(f"{kept}: the same command with --resume goes on after them")
             raise
+    metrics = dict(result.metrics)
+    if recipe is not None and splits is not None:
+        device = "cpu" if request.gpus == 0 else settings.device
+        metrics |= recipes.measure(
+            result.bundle.directory, splits, ks=recipe.ks, device=device, on_progress=report.progress
+        )
     report.step("registering the model")
     return Trained(
         model=Registry(settings.models_url).register(result.bundle.directory, cache_dir=settings.compiled),
-        metrics=result.metrics,
+        metrics=metrics,
         threshold=result.bundle.threshold,
         held_out_classes=len(result.bundle.lineage.get("held_out_classes") or ()),
         seconds=round(result.seconds, 1),
         remarks=list(result.remarks),
+        paper=dict(recipe.published) if recipe is not None else {},
     )
 
 
 def requested_config(preset: str, changes: dict[str, Any]) -> TrainConfig:
     """A preset's configuration with changes. Raises LookalikeError for a name or a value that makes no sense."""
+    return changed_config(preset_config(preset), changes)
+
+
+def changed_config(config: TrainConfig, changes: dict[str, Any]) -> TrainConfig:
+    """A configuration with changes. Raises LookalikeError for a name or a value that makes no sense."""
     known = {field.name for field in dataclasses.fields(TrainConfig)}
     if unknown := sorted(changes.keys() - known):
         raise LookalikeError(
             f"there is no hyper-parameter {unknown[0]!r}", hint=f"there are {', '.join(sorted(known))}"
         )
-    return preset_config(preset, **changes)
+    return dataclasses.replace(config, **changes)
 
 
 def _run(

@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from deploy.cli.__main__ import run
 from deploy.cli.console import Console
 from tests.ml.conftest import write_image
+from tests.ml.training.test_recipes import write_cub
 
 QUICK = ["--epochs", "2", "--train-px", "64", "--test-px", "64", "--dim", "32", "--holdout", "0.25"]
 
@@ -146,3 +147,20 @@ def test_a_run_that_was_killed_or_interrupted_goes_on_with_resume(tmp_path, demo
     assert "epoch  1 of 3" not in err
     assert "epoch  3 of 3" in err
     assert json.loads(out)["model"]
+
+
+def test_a_recipe_trains_and_measures_by_the_papers_protocol(home, tmp_path):
+    write_cub(tmp_path)
+    arguments = ["--recipe", "cub200", "--backbone", "efficientnet_lite0", "--images-per-class", "2", *QUICK[2:6]]
+    status, out, err = _lookalike(home, "train", str(tmp_path), *arguments, "--epochs", "1", "--json")
+    assert status == 0, err
+    facts = json.loads(out)
+    assert facts["recipe"] == "cub200" and facts["paper"] == {"recall@1": 65.36, "binary_recall@1": 63.67}
+    assert {"recall@1", "recall@8", "map@r", "binary_recall@1"} <= set(facts)
+    assert facts["model"].startswith("cub-200-2011-train")
+
+
+def test_a_recipe_and_a_preset_are_wrong_usage(home, tmp_path):
+    status, _, err = _lookalike(home, "train", str(tmp_path), "--recipe", "cub200", "--preset", "fast")
+    assert status == 2
+    assert "--recipe stands for --preset and --test" in err

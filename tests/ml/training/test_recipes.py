@@ -13,7 +13,7 @@ from ml.training.train import train
 from tests.ml.conftest import write_image
 
 
-def _cub(root):
+def write_cub(root):
     folder = root / "CUB_200_2011"
     names = {
         1: "001.Black_footed_Albatross",
@@ -66,7 +66,7 @@ def _inshop(root):
     )
 
 
-LAYOUTS = {"cub200": _cub, "cars196": _cars, "sop": _sop, "inshop": _inshop}
+LAYOUTS = {"cub200": write_cub, "cars196": _cars, "sop": _sop, "inshop": _inshop}
 
 
 @pytest.mark.parametrize("name", recipes.RECIPES)
