@@ -8,6 +8,7 @@ import redis
 from workers.client.connection import QueueConnection, advice
 from workers.messages import SystemStatus, WorkerStatus
 from workers.queue.app import LONGEST_SEARCH_QUEUE, QUEUES
+from workers.queue.damage import DamageNotes
 from workers.queue.jobs import Jobs
 from workers.queue.liveness import canary_age_s, living_workers, server_time
 from workers.settings import Settings
@@ -84,4 +85,6 @@ def _of_queue(server: Any, workers: tuple[WorkerStatus, ...], queues: dict[str, 
     problems += [f"the job {job} waits: {reason}" for job, reason in Jobs(server).waiting().items()]
     if queues["search"] > LONGEST_SEARCH_QUEUE:
         problems.append(f"{queues['search']} searches are waiting: add workers")
+    if damage := DamageNotes(server).summary():
+        problems.append(damage)
     return problems
