@@ -24,7 +24,7 @@ time.sleep(600)
 FAILING_WORKER = [sys.executable, "-c", "raise SystemExit('error: the store is damaged\\nhint: run verify')"]
 
 
-def portal(bind: str, _working_directory: object) -> list[str]:
+def portal(descriptor: int) -> list[str]:
     """A portal that answers every request, on the inherited socket."""
     program = (
         "import http.server, socket, sys\n"
@@ -32,7 +32,7 @@ def portal(bind: str, _working_directory: object) -> list[str]:
         "    def do_GET(self):\n"
         "        self.send_response(200); self.end_headers(); self.wfile.write(b'{}')\n"
         "server = http.server.HTTPServer(('127.0.0.1', 0), Answer, bind_and_activate=False)\n"
-        f"server.socket = socket.socket(fileno={bind.removeprefix('fd://')})\n"
+        f"server.socket = socket.socket(fileno={descriptor})\n"
         "server.serve_forever()"
     )
     return [sys.executable, "-c", program]
