@@ -1,1 +1,1 @@
-"""The queue's two sides: what enqueues and follows work, and what does it."""
+"""Task queue: client side and worker side, and the storage that both stand on."""

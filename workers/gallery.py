@@ -88,7 +88,7 @@ class Gallery:
 
         Raises:
             UnreadableImage: it is no image that we accept, as far as its header tells.
-            StorageFailed: the storage refuses.
+            StorageFailed: the storage rejected it.
         """
         file = source if isinstance(source, Path) else None
         data = source if isinstance(source, bytes) else self._read_file(source)

@@ -1,9 +1,9 @@
 """Joins the images of concurrent tasks into one forward pass. Searches go before indexing.
 
 One thread owns the processor that models run on. It takes what is waiting and never waits for more, so a lone search
-pays nothing; under load the batch grows by itself. Bulk work goes in pieces of some 12 ms, whatever the model and the
-processor. A search interrupts the piece under way, which is done again later; a GPU does not let go of what it has
-begun, so a search waits there for one piece at most. From a search's first moment to its last no further piece begins,
+pays nothing; under load the batch grows by itself. Bulk work goes in slices of some 12 ms, whatever the model and the
+processor. A search interrupts the slice under way, which is done again later; a GPU does not let go of what it has
+begun, so a search waits there for one slice at most. From a search's first moment to its last no further slice begins,
 and decoders hold back, too. After a twentieth of a second bulk work has its turn all the same: searches without end
 slow indexing down and never stop it.
 """
@@ -23,8 +23,8 @@ from ml.model.embedder import Embedder
 from workers.metrics import BATCH_IMAGES
 
 MAX_BATCH = 32
-PIECE_S = 0.012
-_GIVES_WAY_S = 0.05  # a search takes a third of it
+BULK_SLICE_S = 0.012
+_LONGEST_YIELD_S = 0.05  # a search takes a third of it
 
 
 @dataclass
@@ -40,14 +40,14 @@ class Batcher:
     def __init__(self) -> None:
         lock = threading.Lock()
         self._wake = threading.Condition(lock)  # for the batcher's thread
-        self._calm = threading.Condition(lock)  # for those that give way
+        self._idle = threading.Condition(lock)  # for those that give way
         self._searches = 0
         self._urgent: deque[_Item] = deque()
         self._bulk: deque[_Item] = deque()
         self._closed = False
         self._speed: dict[int, float] = {}  # images/s by embedder
         self._bulk_at = 0.0  # when bulk work last had its turn, or began to wait for one
-        self._yielding: Embedder | None = None  # what runs a piece that a search may interrupt
+        self._preemptible: Embedder | None = None  # what runs a slice that a search may interrupt
         self._thread = threading.Thread(target=self._run, name="batcher", daemon=True)
         self._thread.start()
 
@@ -56,8 +56,8 @@ class Batcher:
         """For the whole of a search: bulk work gives way to it."""
         with self._wake:
             self._searches += 1
-            if self._yielding is not None:
-                self._yielding.interrupt()
+            if self._preemptible is not None:
+                self._preemptible.interrupt()
         try:
             yield
         finally:
@@ -65,15 +65,15 @@ class Batcher:
                 self._searches -= 1
                 if not self._searches:
                     self._wake.notify()
-                    self._calm.notify_all()
+                    self._idle.notify_all()
 
-    def give_way(self) -> None:
+    def yield_to_searches(self) -> None:
         """For bulk work before each bit of it, such as an image to decode: returns when no search is under way.
 
         Or after a twentieth of a second: somebody always searches where many do.
         """
-        with self._calm:
-            self._calm.wait_for(lambda: not self._searches, _GIVES_WAY_S)
+        with self._idle:
+            self._idle.wait_for(lambda: not self._searches, _LONGEST_YIELD_S)
 
     def embed(self, embedder: Embedder, pixels: np.ndarray, *, urgent: bool) -> np.ndarray:
         """Waits for the vectors of some images.
@@ -88,7 +88,7 @@ class Batcher:
         """
         if not len(pixels):
             return np.empty((0, embedder.dim), np.float32)
-        step = MAX_BATCH if urgent else self._piece(embedder)
+        step = MAX_BATCH if urgent else self._bulk_slice(embedder)
         items = [_Item(embedder, pixels[start : start + step]) for start in range(0, len(pixels), step)]
         with self._wake:
             if not urgent and not self._bulk:
@@ -103,9 +103,9 @@ class Batcher:
             self._wake.notify()
         self._thread.join()
 
-    def _piece(self, embedder: Embedder) -> int:
-        """Images that take about as long as a piece may; one, until a batch has been timed."""
-        return max(1, min(MAX_BATCH, round(PIECE_S * self._speed.get(id(embedder), 0.0))))
+    def _bulk_slice(self, embedder: Embedder) -> int:
+        """Images that take about as long as a slice may; one, until a batch has been timed."""
+        return max(1, min(MAX_BATCH, round(BULK_SLICE_S * self._speed.get(id(embedder), 0.0))))
 
     def _run(self) -> None:
         while batch := self._take():
@@ -116,7 +116,7 @@ class Batcher:
             except Interrupted:
                 with self._wake:
                     self._bulk.extendleft(batch)
-                    self._yielding = None  # that was no turn
+                    self._preemptible = None  # that was no turn
                 continue
             except Exception as error:  # noqa: BLE001 - whoever waits must hear of it, whatever it is
                 for item in batch:
@@ -133,13 +133,13 @@ class Batcher:
     def _take(self) -> list[_Item]:
         """The next batch: of one model, and urgent or not; empty when closed."""
         with self._wake:
-            if self._yielding is not None:
-                self._yielding = None
+            if self._preemptible is not None:
+                self._preemptible = None
                 self._bulk_at = time.monotonic()
             while True:
-                patience_s = self._bulk_at + _GIVES_WAY_S - time.monotonic()
+                patience_s = self._bulk_at + _LONGEST_YIELD_S - time.monotonic()
                 if self._bulk and not (self._urgent or self._searches):
-                    self._yielding = self._bulk[0].embedder
+                    self._preemptible = self._bulk[0].embedder
                     return [self._bulk.popleft()]
                 if self._bulk and patience_s <= 0:
                     self._bulk_at = time.monotonic()

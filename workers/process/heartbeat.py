@@ -13,7 +13,7 @@ import redis
 
 from workers.messages import WorkerStatus
 from workers.metrics import observe_model
-from workers.process.serving import Live, Serving
+from workers.process.serving import Serving, ServingModel
 from workers.queue import liveness
 
 logger = logging.getLogger(__name__)
@@ -64,7 +64,7 @@ class Heartbeat:
             except Exception:  # a worker without a heartbeat counts as dead, though it works
                 logger.exception("the heartbeat failed")
 
-    def _status(self, live: Live) -> WorkerStatus:
+    def _status(self, live: ServingModel) -> WorkerStatus:
         return WorkerStatus(
             id=self.worker,
             host=socket.gethostname(),

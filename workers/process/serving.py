@@ -29,7 +29,7 @@ _POLL_S = 0.25
 
 
 @dataclass(frozen=True)
-class Live:
+class ServingModel:
     """A model and the collection that it built. Vectors of one are compared with the other only."""
 
     model: str
@@ -55,7 +55,7 @@ class Serving:
         self._loading = threading.Lock()
         self.changed = threading.Event()  # set when what this worker serves is no longer what it last said
         self._active = self._first()
-        self._building: tuple[Live, ...] = ()
+        self._building: tuple[ServingModel, ...] = ()
         self._retained: tuple[str, ...] = ()
         self._announced = ""
         self._unloadable: dict[str, str] = {}  # collection -> job of a publish whose model is damaged
@@ -64,11 +64,11 @@ class Serving:
         self._poller = threading.Thread(target=self._poll, name="active-model", daemon=True)
         self._poller.start()
 
-    def active(self) -> Live:
+    def active(self) -> ServingModel:
         """The model and collection that answer searches now. Hold on to it for the whole of one answer."""
         return self._active
 
-    def targets(self) -> tuple[Live, ...]:
+    def targets(self) -> tuple[ServingModel, ...]:
         """Every collection that a change of the gallery must reach: the active one, and those being built."""
         return (self._active, *self._building)
 
@@ -76,7 +76,7 @@ class Serving:
         """Collections kept for a rollback: they lose what is deleted and follow labels, but get no new images."""
         return self._retained
 
-    def live(self, model: str, collection: str) -> Live:
+    def live(self, model: str, collection: str) -> ServingModel:
         """Any registered model with a collection of it. Loads it when it is not."""
         with self._loading:
             if model not in self._embedders:
@@ -86,7 +86,7 @@ class Serving:
                 )
             embedder = self._embedders[model]
         self.store.ensure(collection, embedder.dim)
-        return Live(model, collection, embedder)
+        return ServingModel(model, collection, embedder)
 
     def refresh(self) -> None:
         """Looks at what is active, being built and retained now, and follows it."""
@@ -105,7 +105,7 @@ class Serving:
             self.changed.set()
         self._announce(self._active.collection)
 
-    def _buildable(self, entry: Building) -> Live | None:
+    def _buildable(self, entry: Building) -> ServingModel | None:
         """What is being built; None when it cannot be loaded: that ends its publish, and keeps no search waiting."""
         if self._unloadable.get(entry.collection) == entry.job:
             return None
@@ -147,7 +147,7 @@ class Serving:
             self.registry.repair(Active(self._active.model, self._active.collection, 0.0))
             return self.registry.active()
 
-    def _first(self) -> Live:
+    def _first(self) -> ServingModel:
         self.registry.repair()
         named = self.registry.active()
         if named is None:

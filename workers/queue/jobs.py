@@ -11,11 +11,11 @@ Every key of a job expires a week after its end; every time in a record is the s
     lookalike:jobs:<kind>            ids of the latest jobs of a kind, newest first
     lookalike:job:<id>               state and counters
     lookalike:job:<id>:chunks        number -> items, of chunks that are not finished
-    lookalike:job:<id>:waiting       numbers that nobody was told of yet, in order
+    lookalike:job:<id>:waiting       numbers that were not enqueued yet, in order
     lookalike:job:<id>:leases        number -> time at which it counts as lost
     lookalike:job:<id>:holders       number -> worker that claimed it
     lookalike:job:<id>:attempts      number -> claims so far
-    lookalike:job:<id>:intents       number -> what its last run was about to do: item -> result
+    lookalike:job:<id>:intents       number -> write-ahead note of its last run: item -> result
     lookalike:job:<id>:waits         number -> times that it was put off, and since when the job waits
     lookalike:job:<id>:failures      the first 1,000 failures
     lookalike:job:<id>:findings      what the job found, if that is its purpose
@@ -210,7 +210,7 @@ class Jobs:
         """Says that a claimed chunk is still being worked on."""
         self._renew(_keys(chunk.job, "leases"), [chunk.number, _CLAIMED_S])
 
-    def intend(self, chunk: Chunk, results: Mapping[str, str]) -> None:
+    def note_intent(self, chunk: Chunk, results: Mapping[str, str]) -> None:
         """Notes what is about to happen to the items that change, for the next claim if this one is cut short."""
         if results:
             key = f"{_key(chunk.job)}:intents"

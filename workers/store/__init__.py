@@ -21,7 +21,7 @@ class StoreBusy(LookalikeError):
 
 
 class StoreFailed(LookalikeError):
-    """The vector database does not answer, or refuses."""
+    """The vector database does not answer, or rejects a request."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Qdrant Edge: the real engine in this process, one folder a collection.
+"""Qdrant Edge: the real engine in this process, one folder per collection.
 
 Exactly one process may own the folder (a lock says which). Edge scores exactly until `optimize()` has built an HNSW
 graph, and that call holds the interpreter for minutes. So graphs are built in the background by a child process on a

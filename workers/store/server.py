@@ -20,7 +20,7 @@ from qdrant_client.http.exceptions import ApiException, UnexpectedResponse
 from workers.settings import Settings
 from workers.store import Hit, Payload, Point, Store, Stored, StoreFailed, page_sizes
 
-_BATCH = 256  # points a request: 512-d float32 with payload is about 0.6 MB
+_BATCH = 256  # points per request: 512-d float32 with payload is about 0.6 MB
 _TRIES = 5
 _ALIAS = "gallery"
 # How many times more candidates than asked for are compared exactly, by kind of code.
@@ -211,19 +211,19 @@ class ServerStore(Store):
         """The call's answer; tried again while the server is away.
 
         Raises:
-            StoreFailed: it refuses, or stays away.
+            StoreFailed: it rejects the request, or stays away.
         """
         for attempt in range(_TRIES):
             try:
                 return call(*args, **kwargs)
             except UnexpectedResponse as error:
                 if error.status_code is not None and error.status_code < 500 and error.status_code != 429:
-                    raise StoreFailed(f"the Qdrant server refuses: {error}", hint="see its log") from error
+                    raise StoreFailed(f"the Qdrant server rejected the request: {error}", hint="see its log") from error
                 failure: Exception = error
             except grpc.RpcError as error:
                 code = error.code() if isinstance(error, grpc.Call) else None
                 if code not in _PASSING:
-                    raise StoreFailed(f"the Qdrant server refuses: {error}", hint="see its log") from error
+                    raise StoreFailed(f"the Qdrant server rejected the request: {error}", hint="see its log") from error
                 failure = error
             except (ApiException, httpx.HTTPError) as error:
                 failure = error

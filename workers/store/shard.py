@@ -25,7 +25,7 @@ from workers.store import StoreFailed
 
 _LONGEST_LOG = 20_000  # points; replaying them takes a second or two
 _LITTLE_SPACE = 64 * 2**20  # bytes: the engine makes files of 32 MB ahead of need
-_REPLAYED = 100  # points a step: an engine call keeps the interpreter, and no search shall wait 100 ms
+_REPLAYED = 100  # points per step: an engine call keeps the interpreter, and no search shall wait 100 ms
 
 
 class Shard:

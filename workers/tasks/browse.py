@@ -1,4 +1,4 @@
-"""Pages of the gallery, for whoever wants to look at it."""
+"""Paginated gallery listing."""
 
 from dataclasses import replace
 from pathlib import PurePath
@@ -17,7 +17,7 @@ def page_of(serving: Serving, *, label: str | None, after: str | None, limit: in
         serving: this worker's store and gallery.
         label: only those with this label.
         after: the id behind which the page starts.
-        limit: images a page.
+        limit: images per page.
 
     Returns:
         `images`: messages.GalleryImage as JSON; `next`: what to give as `after` for the next page, or None.

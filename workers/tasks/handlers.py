@@ -166,7 +166,7 @@ def _work(context: Context, chunk: Chunk) -> None:
                 target,
                 renew=lambda: context.jobs.renew(chunk),
                 intended=chunk.intended,
-                intend=lambda results: context.jobs.intend(chunk, results),
+                note_intent=lambda results: context.jobs.note_intent(chunk, results),
             )
             outcome.counts |= {"done": len(chunk.items), "failed": len(outcome.failures)}
         context.heartbeat.beat()

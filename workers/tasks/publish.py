@@ -27,7 +27,7 @@ from ml.images import UnreadableImage, decode
 from ml.model.registry import Building
 from workers.errors import NotFound
 from workers.messages import WorkerStatus
-from workers.process.serving import Live, Serving
+from workers.process.serving import Serving, ServingModel
 from workers.queue.jobs import PREFIXES, Jobs
 from workers.tasks.waiting import wait_or_fail
 
@@ -162,7 +162,7 @@ def _next_pass(jobs: Jobs, job: str, state: dict[str, Any], phase: str) -> Step:
     return {"phase": phase, "passes": state.get("passes", 0) + 1, "found_before": found, "failed_before": failed}
 
 
-def _check_probes(serving: Serving, new: Live) -> None:
+def _check_probes(serving: Serving, new: ServingModel) -> None:
     """Embeds some originals again: each must find itself."""
     ids = list(serving.gallery.ids())
     for id in ids[:: max(1, len(ids) // _PROBES)]:
@@ -179,7 +179,7 @@ def _check_probes(serving: Serving, new: Live) -> None:
             raise CheckFailed(f"image {id} does not find itself in the new collection")
 
 
-def _compare_quality(serving: Serving, new: Live) -> dict[str, float]:
+def _compare_quality(serving: Serving, new: ServingModel) -> dict[str, float]:
     """mAP@R of the new and of the active collection on the same labelled images; empty when too few have labels."""
     active = serving.active()
     labels: list[str] = []

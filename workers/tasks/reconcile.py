@@ -18,7 +18,7 @@ from ml.records import Damaged
 from workers.errors import NotFound
 from workers.gallery import DAMAGED
 from workers.messages import Failure, GalleryImage
-from workers.process.serving import Live, Serving
+from workers.process.serving import Serving, ServingModel
 from workers.store import Payload, Point
 
 logger = logging.getLogger(__name__)
@@ -54,11 +54,11 @@ class _Changes:
 def reconcile(
     serving: Serving,
     ids: Sequence[str],
-    target: Live | None = None,
+    target: ServingModel | None = None,
     *,
     renew: Callable[[], None] = lambda: None,
     intended: Mapping[str, str] = MappingProxyType({}),
-    intend: Callable[[Mapping[str, str]], None] = lambda results: None,
+    note_intent: Callable[[Mapping[str, str]], None] = lambda results: None,
 ) -> Outcome:
     """Brings the points of these ids in line with the gallery.
 
@@ -68,7 +68,7 @@ def reconcile(
         target: the only collection to work on; every live one if None. The counts are those of the first.
         renew: called now and then, to say that work goes on.
         intended: what an earlier run, perhaps cut short, was about to do to these ids: id -> added, updated or removed.
-        intend: called with the same before anything is changed, to be kept for the next run.
+        note_intent: called with the same before anything is changed, to be kept for the next run.
     """
     wanted = list(dict.fromkeys(ids))
     failed: dict[str, Failure] = {}
@@ -84,7 +84,7 @@ def reconcile(
             points = embed(serving, live, [images[id] for id in missing], failed, renew)
             if not written:
                 results = _results(changes, points, {id: intended[id] for id in wanted if id in intended})
-                intend(results)
+                note_intent(results)
             _apply(serving, live.collection, changes, points)
             written.add(live.collection)
     for collection in serving.retained() if target is None else ():
@@ -99,7 +99,7 @@ def reconcile(
     return Outcome(counts, list(failed.values()), refused)
 
 
-def _targets(serving: Serving, target: Live | None) -> Sequence[Live]:
+def _targets(serving: Serving, target: ServingModel | None) -> Sequence[ServingModel]:
     return serving.targets() if target is None else (target,)
 
 
@@ -136,7 +136,7 @@ def _readable(
 
 def embed(
     serving: Serving,
-    target: Live,
+    target: ServingModel,
     images: Sequence[GalleryImage],
     failed: dict[str, Failure],
     renew: Callable[[], None],
@@ -176,9 +176,9 @@ def _apply(serving: Serving, collection: str, changes: _Changes, points: Sequenc
         serving.store.upsert(collection, points)
 
 
-def _prepare(serving: Serving, target: Live, image: GalleryImage) -> np.ndarray | Failure:
+def _prepare(serving: Serving, target: ServingModel, image: GalleryImage) -> np.ndarray | Failure:
     """Decodes an original once: for its thumbnail, if it has none, and for the model."""
-    serving.batcher.give_way()
+    serving.batcher.yield_to_searches()
     try:
         data = serving.gallery.original(image.id)
         needs_thumbnail = not serving.gallery.has_thumbnail(image.id)

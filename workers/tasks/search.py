@@ -7,7 +7,7 @@ import numpy as np
 from ml.images import decode
 from workers.errors import NotFound
 from workers.messages import Result, SearchResult
-from workers.process.serving import Live, Serving
+from workers.process.serving import Serving, ServingModel
 from workers.store import Hit
 
 _RERANKED = 100  # neighbours that re-ranking looks at
@@ -68,7 +68,7 @@ def _reranked(query: np.ndarray, hits: list[Hit]) -> list[Hit]:
     return [hits[i] for i in np.argsort(distances, kind="stable")]
 
 
-def _result(rank: int, hit: Hit, live: Live) -> Result:
+def _result(rank: int, hit: Hit, live: ServingModel) -> Result:
     similarity = float(np.clip(hit.similarity, -1.0, 1.0))
     threshold = live.embedder.bundle.threshold
     return Result(

@@ -22,7 +22,7 @@ def read(source: str, settings: Settings, *, split: str | None = None, on_progre
         source: a folder with one folder per class, a CSV, or the word gallery.
         settings: where the gallery is.
         split: rows of a CSV to take.
-        on_progress: told how many files are read.
+        on_progress: called with how many files are read.
 
     Raises:
         BadDataset: it is none of these, or holds no labelled images.

@@ -92,7 +92,7 @@ def test_searches_that_wait_share_a_batch_and_go_before_bulk(batcher: Batcher, m
 def test_a_search_interrupts_the_piece_under_way_which_is_done_again(
     batcher: Batcher, model: Any, monkeypatch: Any
 ) -> None:
-    monkeypatch.setattr("workers.process.batching._GIVES_WAY_S", 30.0)
+    monkeypatch.setattr("workers.process.batching._LONGEST_YIELD_S", 30.0)
     model.can_be_interrupted = True
     model.may_go_on.clear()
     found: list[np.ndarray] = []
@@ -119,9 +119,9 @@ def test_a_piece_that_waited_long_is_not_interrupted(batcher: Batcher, model: An
 
 
 def test_bulk_work_begins_when_the_search_has_ended(batcher: Batcher, model: Any, monkeypatch: Any) -> None:
-    monkeypatch.setattr("workers.process.batching._GIVES_WAY_S", 30.0)
+    monkeypatch.setattr("workers.process.batching._LONGEST_YIELD_S", 30.0)
     with batcher.searching():
-        threads = [start(lambda: batcher.embed(model, images(1), urgent=False)), start(batcher.give_way)]
+        threads = [start(lambda: batcher.embed(model, images(1), urgent=False)), start(batcher.yield_to_searches)]
         batcher.embed(model, images(10), urgent=True)
         assert model.batches == [[10]]
         assert threads[1].is_alive()
@@ -132,7 +132,7 @@ def test_bulk_work_begins_when_the_search_has_ended(batcher: Batcher, model: Any
 
 def test_searches_without_end_do_not_stop_bulk_work(batcher: Batcher, model: Any) -> None:
     with batcher.searching():
-        batcher.give_way()
+        batcher.yield_to_searches()
         assert batcher.embed(model, images(7), urgent=False)[0, 0] == 7
 
 

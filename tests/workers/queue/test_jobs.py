@@ -217,7 +217,7 @@ def test_every_key_of_a_job_expires_a_week_after_its_end(jobs: Jobs, queue: redi
     (number,) = jobs.due(job, width=1)
     chunk = jobs.claim(job, number, "a")
     assert chunk is not None
-    jobs.intend(chunk, {"x": "added"})
+    jobs.note_intent(chunk, {"x": "added"})
     jobs.postpone(chunk, "the store is away")
     chunk = jobs.claim(job, number, "a")
     assert chunk is not None

@@ -19,7 +19,7 @@ from tests.workers.dying import Killed, run, start
 from workers.gallery import Gallery
 from workers.messages import JobStatus
 from workers.process.batching import Batcher
-from workers.process.serving import Live
+from workers.process.serving import ServingModel
 from workers.queue.jobs import MAX_ATTEMPTS, Jobs
 from workers.queue.liveness import worker_key
 from workers.store import Payload, Point
@@ -69,7 +69,7 @@ def context(queue: redis.Redis, tmp_path: Path) -> Iterator[Context]:
     store.ensure("photos", 2)
     batcher = Batcher()
     model: Any = Brightness()
-    live = Live("model", "photos", model)
+    live = ServingModel("model", "photos", model)
     with ThreadPoolExecutor(2) as decoders:
         serving: Any = SimpleNamespace(
             store=Mortal(store),
