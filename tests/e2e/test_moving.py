@@ -89,7 +89,7 @@ def test_an_empty_gallery_does_not_empty_a_backup(
     before = contents(archive)
     refused = new_program()("backup", archive)
     assert refused.status == 1
-    assert "error: the gallery is empty, and" in refused.errors
+    assert "holds the backup of another gallery, whose photos it would remove" in refused.errors
     assert contents(archive) == before
 
 

@@ -15,6 +15,7 @@ from deploy.local import valkey
 from tests.e2e.conftest import Program
 from tests.e2e.test_commands import photos
 from tests.processes import free_port
+from workers.client.connection import advice
 
 
 @pytest.fixture
@@ -60,7 +61,8 @@ def test_without_a_worker_a_search_says_what_to_start(
 ) -> None:
     refused = new_program(LOOKALIKE_REDIS_URL=queue_of_ones_own)("search", photos(demo_photos)[0])
     assert refused.status == 1
-    assert refused.errors.endswith("error: no worker is running\nhint: start one with: lookalike worker\n")
+    hint = advice(Path("nobody supervises this home"), "worker")
+    assert refused.errors.endswith(f"error: no worker is running\nhint: {hint}\n")
 
 
 def test_a_queue_that_does_not_answer_is_named_without_its_password(new_program: Callable[..., Program]) -> None:

@@ -7,6 +7,7 @@ import dataclasses
 import io
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -132,8 +133,10 @@ class StandInClient:
     def original(self, id: str) -> bytes:
         return self.gallery.original(id)
 
-    def add(self, data: bytes, *, path: str, label: str | None, by_person: bool = False) -> Added:
-        return self.gallery.add(data, path=path, label=label, by_person=by_person)
+    def add(
+        self, data: bytes | Path, *, path: str, label: str | None, by_person: bool = False, in_place: bool = False
+    ) -> Added:
+        return self.gallery.add(data, path=path, label=label, by_person=by_person, in_place=in_place)
 
     def index(self, ids: Iterable[str], failures: Sequence[Failure] = ()) -> str:
         self._answering()
