@@ -111,7 +111,7 @@ def test_too_few_classes_to_hold_some_out_are_refused(products, tmp_path):
 def test_what_decides_the_measurement_cannot_be_searched():
     with pytest.raises(BadSearchSpace, match="holdout"):
         _plan("holdout=0.1,0.2")
-    with pytest.raises(BadSearchSpace, match="no setting"):
+    with pytest.raises(BadSearchSpace, match="the search space is empty"):
         _plan()
     with pytest.raises(BadSearchSpace, match="no hyper-parameter 'speed'"):
         _plan("speed=1,2")
