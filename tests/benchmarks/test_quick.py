@@ -30,7 +30,7 @@ def test_the_embedder_is_measured_beside_its_peers():
         figures = report["images/s"][group]
         assert next(iter(figures)) == "ours" and figures["ours"]["ours is times as fast"] == 1
         assert all(each["images/s"] > 0 for each in figures.values())
-    assert "seed: torchvision, torch eager" in report["images/s"]["end to end"]
+    assert "original: torchvision, torch eager" in report["images/s"]["end to end"]
     assert set(report["limit"]["GFLOP/s"]) == {"bf16", "f32"}
     # 0.4 billion multiplications, says the network's own publication.
     assert 0.7 < report["limit"]["GFLOP an image"] < 0.9
