@@ -48,7 +48,11 @@ class Added:
 
 def limits(settings: Settings) -> Limits:
     """The settings' limits on images."""
-    return Limits(max_bytes=settings.max_upload_mb * 2**20, max_pixels=settings.max_megapixels * 1_000_000)
+    return Limits(
+        max_bytes=settings.max_upload_mb * 2**20,
+        max_pixels=settings.max_megapixels * 1_000_000,
+        max_decode_s=settings.max_decode_seconds,
+    )
 
 
 class Gallery:

@@ -127,6 +127,12 @@ class Settings:
         "LOOKALIKE_MAX_MEGAPIXELS",
         "most megapixels to decode an image to; a JPEG may have four times as many",
     )
+    max_decode_seconds: int = _setting(
+        10, "LOOKALIKE_MAX_DECODE_SECONDS", "processor time that decoding an image may take, in seconds"
+    )
+    decode_memory_mb: int = _setting(
+        1536, "LOOKALIKE_DECODE_MEMORY_MB", "memory that a worker's decoders may take all together, in megabytes"
+    )
     log_level: str = _setting(
         "info",
         "LOOKALIKE_LOG_LEVEL",

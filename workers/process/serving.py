@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from ml import cores
+from ml.decoders import Decoders
 from ml.errors import LookalikeError
 from ml.model import embedder as embedders
 from ml.model.embedder import Embedder
@@ -20,6 +21,7 @@ from ml.records import Damaged, DamageLog, Unlogged
 from ml.storage import Storage, open_storage
 from workers.gallery import Gallery, limits
 from workers.process.batching import Batcher
+from workers.process.slow_searches import SlowSearches
 from workers.settings import Settings
 from workers.store import Store, StoreFailed, open_store
 
@@ -50,7 +52,10 @@ class Serving:
         self.registry = Registry(settings.models_url, self.log)
         self.batcher = Batcher()
         self.decode_step = 2 * cores.available()  # images decoded side by side before they are embedded
-        self.decoders = ThreadPoolExecutor(cores.available(), "decode", initializer=_yield_to_searches)
+        self.decoders = Decoders(settings.decode_memory_mb * 2**20)
+        self.decoders.warm_up()
+        self.preparers = ThreadPoolExecutor(cores.available(), "prepare", initializer=_yield_to_searches)
+        self.slow_searches = SlowSearches()
         self._embedders: dict[str, Embedder] = {}
         self._loading = threading.Lock()
         self.changed = threading.Event()  # set when what this worker serves is no longer what it last said
@@ -124,7 +129,9 @@ class Serving:
     def close(self) -> None:
         self._closed.set()
         self._poller.join()
-        self.decoders.shutdown()
+        self.slow_searches.close()
+        self.decoders.close()
+        self.preparers.shutdown()
         self.batcher.close()
         self.store.close()
 

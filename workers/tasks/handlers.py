@@ -14,7 +14,7 @@ from ml.errors import LookalikeError
 from ml.storage import StorageFailed
 from workers import logs
 from workers.errors import JobEnded, NotFound
-from workers.messages import Failure
+from workers.messages import Failure, SearchResult
 from workers.metrics import FAILURES, IMAGES, TASK_SECONDS
 from workers.queue import query_photos, replies
 from workers.queue.app import CHUNKS_PER_WORKER, enqueue_due_chunks
@@ -65,17 +65,32 @@ def register(context: Context) -> None:
             return
         waited_ms = round(1000 * waited_s, 2)
 
-        def ranked() -> dict[str, Any]:
+        request_id = getattr(self.request, "request", None)
+
+        def ranked() -> dict[str, Any] | None:
             photo = request.pop("photo")
             with context.serving.batcher.searching():
                 image = None if photo is None else query_photos.fetch(context.redis, photo)
-                result = search(context.serving, image=image, **request).to_json()
+                found = search(context.serving, image=image, **request)
+            if isinstance(found, SearchResult):
+                return reported(found)
+
+            def rest() -> None:
+                with logs.request(request_id):
+                    _reply(context, reply_to, lambda: reported(found.finish()))
+
+            # Other searches need this thread. The message counts as done; who gets no reply asks again.
+            context.serving.slow_searches.submit(reply_to, found.size, timeout_s - waited_s, rest)
+            return None
+
+        def reported(found: SearchResult) -> dict[str, Any]:
+            result = found.to_json()
             timings = {"wait": waited_ms, **result["timings_ms"]}
             for stage, spent_ms in timings.items():
                 TASK_SECONDS.labels("search", stage).observe(spent_ms / 1000)
             return result | {"timings_ms": timings}
 
-        with logs.request(getattr(self.request, "request", None)):
+        with logs.request(request_id):
             _reply(context, reply_to, ranked)
 
     @task("browse")
@@ -126,8 +141,10 @@ def register(context: Context) -> None:
 
 
 def _reply(context: Context, reply_to: str, compute: Callable[[], Any]) -> None:
+    """Replies with what was computed, or with what was wrong; not at all when that is None: somebody else will."""
     try:
-        replies.send(context.redis, reply_to, compute())
+        if (result := compute()) is not None:
+            replies.send(context.redis, reply_to, result)
     except LookalikeError as error:
         FAILURES.labels(type(error).__name__).inc()
         logger.info("request failed: %s", error.message)

@@ -22,8 +22,9 @@ from typing import Any
 import numpy as np
 
 from ml import child_process
+from ml.decoders import Work
 from ml.errors import LookalikeError
-from ml.images import UnreadableImage, decode
+from ml.images import UnreadableImage
 from ml.model.registry import Building
 from workers.errors import NotFound
 from workers.messages import WorkerStatus
@@ -167,11 +168,11 @@ def _check_probes(serving: Serving, new: ServingModel) -> None:
     ids = list(serving.gallery.ids())
     for id in ids[:: max(1, len(ids) // _PROBES)]:
         try:
-            image = decode(serving.gallery.original(id), min_side=new.embedder.preprocessing.min_side)
+            work = Work(new.embedder.preprocessing, limits=serving.limits)
+            prepared = serving.decoders.decode(serving.gallery.original(id), work)
         except (UnreadableImage, NotFound):
             continue
-        pixels = new.embedder.preprocessing.apply(image)[None]
-        vector = serving.batcher.embed(new.embedder, pixels, urgent=False)[0]
+        vector = serving.batcher.embed(new.embedder, prepared.pixels[None], urgent=False)[0]
         hits = serving.store.query(new.collection, vector, 1)
         finds_itself = bool(hits) and (hits[0].id == id or hits[0].similarity >= 0.99)
         # An image that was deleted meanwhile is missing rightly: the gallery forgets it before its point goes.

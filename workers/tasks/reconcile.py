@@ -8,12 +8,14 @@ done already counts as done by the run that repeats it.
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import wait
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
 import numpy as np
 
-from ml.images import UnreadableImage, decode, thumbnail
+from ml.decoders import Work
+from ml.images import UnreadableImage
 from ml.records import Damaged
 from workers.errors import NotFound
 from workers.gallery import DAMAGED
@@ -24,6 +26,7 @@ from workers.store import Payload, Point
 logger = logging.getLogger(__name__)
 
 THUMBNAIL_PX = 320
+_RENEWED_S = 5.0
 
 
 @dataclass
@@ -145,9 +148,11 @@ def embed(
     points: list[Point] = []
     for start in range(0, len(images), serving.decode_step):
         part = images[start : start + serving.decode_step]
-        prepared = list(serving.decoders.map(lambda image: _prepare(serving, target, image), part))
+        waiting = [serving.preparers.submit(_prepare, serving, target, image) for image in part]
+        while wait(waiting, _RENEWED_S).not_done:  # an image that takes long is no sign that this worker died
+            renew()
         ready = []
-        for image, pixels in zip(part, prepared, strict=True):
+        for image, pixels in zip(part, (each.result() for each in waiting), strict=True):
             if isinstance(pixels, Failure):
                 failed[image.id] = pixels
             else:
@@ -182,15 +187,15 @@ def _prepare(serving: Serving, target: ServingModel, image: GalleryImage) -> np.
     try:
         data = serving.gallery.original(image.id)
         needs_thumbnail = not serving.gallery.has_thumbnail(image.id)
-        min_side = max(target.embedder.preprocessing.min_side, THUMBNAIL_PX if needs_thumbnail else 0)
-        decoded = decode(data, min_side=min_side, limits=serving.limits)
+        wanted = Work(target.embedder.preprocessing, THUMBNAIL_PX if needs_thumbnail else None, serving.limits)
+        prepared = serving.decoders.decode(data, wanted)
     except (UnreadableImage, Damaged) as error:
         return Failure(image.path, error.message)
     except NotFound:
         return Failure(image.path, "it was deleted meanwhile")
     if needs_thumbnail:
-        serving.gallery.put_thumbnail(image.id, thumbnail(decoded, THUMBNAIL_PX))
-    return target.embedder.preprocessing.apply(decoded)
+        serving.gallery.put_thumbnail(image.id, prepared.thumbnail)
+    return prepared.pixels
 
 
 def _catch_up(serving: Serving, images: dict[str, GalleryImage], collections: set[str]) -> None:

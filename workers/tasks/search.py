@@ -1,13 +1,15 @@
 """One search: a photo, or an image of the gallery, to ranked answers."""
 
 import time
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from ml.images import decode
+from ml.decoders import Prepared, Work
 from workers.errors import NotFound
 from workers.messages import Result, SearchResult
 from workers.process.serving import Serving, ServingModel
+from workers.process.slow_searches import Later
 from workers.store import Hit
 
 _RERANKED = 100  # neighbours that re-ranking looks at
@@ -21,7 +23,7 @@ def search(
     k: int,
     label: str | None,
     rerank: bool,
-) -> SearchResult:
+) -> SearchResult | Later:
     """Finds the k images most like the query.
 
     Args:
@@ -32,32 +34,67 @@ def search(
         label: only images with this label.
         rerank: reorder the nearest hundred by k-reciprocal encoding.
 
+    Returns:
+        What was found; or the rest of the search, if the photo takes long to decode.
+
     Raises:
         UnreadableImage: the photo is none that we accept.
         NotFound: the image is not in the gallery.
     """
-    clock, timings = time.perf_counter(), dict[str, float]()
     # The query's vector, the collection and the threshold all come from this one object: no switch falls in between.
-    live = serving.active()
-    if image is not None:
-        pixels = live.embedder.preprocessing.apply(
-            decode(image, min_side=live.embedder.preprocessing.min_side, limits=serving.limits)
-        )
-        clock = _lap(timings, "decode", clock)
-        vector = serving.batcher.embed(live.embedder, pixels[None], urgent=True)[0]
-        clock = _lap(timings, "embed", clock)
-    else:
-        stored = serving.store.fetch(live.collection, [id or ""], with_vectors=True).get(id or "")
+    query = _Query(serving, serving.active(), k, label, rerank, time.perf_counter())
+    if image is None:
+        return query.by_id(id or "")
+    prepared = serving.decoders.decode_quickly(image, Work(query.live.embedder.preprocessing, limits=serving.limits))
+    if isinstance(prepared, Prepared):
+        return query.by_pixels(prepared.pixels)
+    rest = prepared.finish
+
+    def finish() -> SearchResult:
+        pixels = rest().pixels
+        with serving.batcher.searching():
+            return query.by_pixels(pixels)
+
+    return Later(finish, len(image))
+
+
+@dataclass
+class _Query:
+    """A search under way. `clock` is when its current stage began."""
+
+    serving: Serving
+    live: Live
+    k: int
+    label: str | None
+    rerank: bool
+    clock: float
+    timings: dict[str, float] = field(default_factory=dict)
+
+    def by_pixels(self, pixels: np.ndarray) -> SearchResult:
+        self._lap("decode")
+        vector = self.serving.batcher.embed(self.live.embedder, pixels[None], urgent=True)[0]
+        self._lap("embed")
+        return self._nearest(vector)
+
+    def by_id(self, id: str) -> SearchResult:
+        stored = self.serving.store.fetch(self.live.collection, [id], with_vectors=True).get(id)
         if stored is None or stored.vector is None:
             raise NotFound(f"there is no photo {id} in the gallery", hint="it may have been deleted")
-        vector = stored.vector
-    limit = max(k, _RERANKED) if rerank else k
-    hits = serving.store.query(live.collection, vector, limit, label=label, with_vectors=rerank)
-    if rerank and len(hits) > 1:
-        hits = _reranked(vector, hits)
-    clock = _lap(timings, "search", clock)
-    results = tuple(_result(rank, hit, live) for rank, hit in enumerate(hits[:k], 1))
-    return SearchResult(live.model, live.collection, results, timings)
+        return self._nearest(stored.vector)
+
+    def _nearest(self, vector: np.ndarray) -> SearchResult:
+        limit = max(self.k, _RERANKED) if self.rerank else self.k
+        hits = self.serving.store.query(self.live.collection, vector, limit, label=self.label, with_vectors=self.rerank)
+        if self.rerank and len(hits) > 1:
+            hits = _reranked(vector, hits)
+        self._lap("search")
+        results = tuple(_result(rank, hit, self.live) for rank, hit in enumerate(hits[: self.k], 1))
+        return SearchResult(self.live.model, self.live.collection, results, self.timings)
+
+    def _lap(self, stage: str) -> None:
+        now = time.perf_counter()
+        self.timings[stage] = round(1000 * (now - self.clock), 2)
+        self.clock = now
 
 
 def _reranked(query: np.ndarray, hits: list[Hit]) -> list[Hit]:
@@ -80,9 +117,3 @@ def _result(rank: int, hit: Hit, live: ServingModel) -> Result:
         distance=round(float(np.sqrt(max(0.0, 2 - 2 * similarity))), 6),
         match=None if threshold is None else similarity >= threshold,
     )
-
-
-def _lap(timings: dict[str, float], stage: str, since: float) -> float:
-    now = time.perf_counter()
-    timings[stage] = round(1000 * (now - since), 2)
-    return now

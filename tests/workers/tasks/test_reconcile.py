@@ -13,7 +13,9 @@ import redis
 from celery import Celery
 from PIL import Image
 
+from ml.decoders import Decoders
 from ml.images import Limits
+from ml.preprocessing import Preprocessing
 from ml.storage import LocalStorage
 from tests.workers.dying import Killed, run, start
 from workers.gallery import Gallery
@@ -50,7 +52,7 @@ class Brightness:
     """A model of two dimensions."""
 
     dim = 2
-    preprocessing: Any = SimpleNamespace(min_side=8, apply=lambda image: np.asarray(image.resize((8, 8))))
+    preprocessing = Preprocessing(8, 8, "squash", "bilinear", (0.5, 0.5, 0.5), (1.0, 1.0, 1.0), mirror=False)
 
     def embed_arrays(self, pixels: np.ndarray) -> np.ndarray:
         mean = pixels.reshape(len(pixels), -1).mean(axis=1) / 255
@@ -70,12 +72,14 @@ def context(queue: redis.Redis, tmp_path: Path) -> Iterator[Context]:
     batcher = Batcher()
     model: Any = Brightness()
     live = ServingModel("model", "photos", model)
-    with ThreadPoolExecutor(2) as decoders:
+    decoders = Decoders()
+    with ThreadPoolExecutor(2) as preparers:
         serving: Any = SimpleNamespace(
             store=Mortal(store),
             gallery=Gallery(LocalStorage(tmp_path / "storage"), Limits()),
             batcher=batcher,
             decoders=decoders,
+            preparers=preparers,
             decode_step=4,
             limits=Limits(),
             targets=lambda: (live,),
@@ -84,6 +88,7 @@ def context(queue: redis.Redis, tmp_path: Path) -> Iterator[Context]:
         heartbeat: Any = SimpleNamespace(worker="w", beat=lambda: None)
         queue.set(worker_key("w"), "{}")
         yield Context(Celery(set_as_current=False), queue, Jobs(queue), serving, heartbeat)
+    decoders.close()
     batcher.close()
     store.close()
 

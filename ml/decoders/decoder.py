@@ -1,0 +1,186 @@
+"""One child that decodes, seen from the process that gives it work; and the nursery that it comes from."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ml.decoders.nursery import ANSWER, AWAIT, COMMAND, FORK
+from ml.decoders.wire import Wire, shared_memory
+from ml.decoders.work import Prepared, Work
+from ml.images import UnreadableImage
+
+_STARTS_S = 60.0
+
+
+class Gone(Exception):
+    """A child ended before it answered. `status` is how: a negative number is that of the signal."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
+
+
+class Nursery:
+    """Starts the process that children are forked from, and starts it again should it end. Safe to use from threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._control: socket.socket | None = None
+        self._is_closed = False
+
+    @property
+    def pid(self) -> int | None:
+        """Its process, if it runs."""
+        return self._process.pid if self._process else None
+
+    def fork(self, channel: socket.socket, shared: int, niceness: int) -> int:
+        """A child that works for the other end of a socket, with shared memory. Returns its process id."""
+        with self._lock:
+            for is_last in (False, True):
+                try:
+                    return self._command(FORK, niceness, [channel.fileno(), shared])
+                except (OSError, EOFError):
+                    if is_last or self._is_closed:
+                        raise
+                    self._end()
+        raise AssertionError
+
+    def wait(self, pid: int) -> int:
+        """How a child ended; waits until it has. SIGKILL when the nursery itself is gone, and all children with it."""
+        with self._lock:
+            try:
+                return self._command(AWAIT, pid, [])
+            except (OSError, EOFError):
+                return -signal.SIGKILL
+
+    def close(self) -> None:
+        """Ends all children."""
+        with self._lock:
+            self._is_closed = True
+            self._end()
+
+    def _command(self, kind: bytes, number: int, descriptors: list[int]) -> int:
+        control = self._control or self._start()
+        socket.send_fds(control, [COMMAND.pack(kind, number)], descriptors)
+        return self._answer(control)
+
+    def _answer(self, control: socket.socket) -> int:
+        answer = control.recv(ANSWER.size, socket.MSG_WAITALL)
+        if len(answer) < ANSWER.size:
+            raise EOFError("the nursery ended")
+        return int(ANSWER.unpack(answer)[0])
+
+    def _start(self) -> socket.socket:
+        if self._is_closed:
+            raise OSError("no more images are decoded")
+        ours, theirs = socket.socketpair()
+        # In the folder that holds this package, which need not be installed; -c, for -m would load it a second time.
+        code = f"import sys; sys.path.insert(0, {str(Path(__file__).parents[2])!r})\n"
+        code += "from ml.decoders.nursery import main; main()"
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", code, str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+                # One thread for each library: decoders are many already, and a process with threads must not fork.
+                env=os.environ | dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"),
+                start_new_session=True,
+            )
+        ours.settimeout(_STARTS_S)
+        try:
+            self._answer(ours)
+        except OSError:
+            self._process.kill()
+            raise
+        self._control = ours
+        return ours
+
+    def _end(self) -> None:
+        if self._control is not None:
+            self._control.close()
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+        self._process = self._control = None
+
+
+class Decoder:
+    """A child: one piece of work at a time."""
+
+    def __init__(self, nursery: Nursery, niceness: int) -> None:
+        self._nursery = nursery
+        ours, theirs = socket.socketpair()
+        shared = shared_memory()
+        self._wire = Wire(ours, os.dup(shared))
+        with theirs:
+            try:
+                self.pid = nursery.fork(theirs, shared, niceness)
+            finally:
+                os.close(shared)
+        self._told: Work | None = None
+        self.is_reusable = True  # False: of low priority, or ended, or about to
+
+    def ask(self, data: bytes, work: Work, *, seconds: float, memory: int) -> None:
+        """Gives it work. Raises Gone."""
+        head: dict[str, Any] = {"seconds": seconds, "memory": memory}
+        if work != self._told:
+            head["work"] = work.to_json()
+        self._told = work
+        try:
+            self._wire.channel.settimeout(None)
+            self._wire.send(head, [data])
+        except OSError as error:
+            raise self._gone() from error
+
+    def wait(self, timeout_s: float) -> Prepared | None:
+        """What it made of the image; None when it still works on it.
+
+        Raises:
+            UnreadableImage: the image is refused.
+            Gone: the child ended.
+        """
+        self._wire.channel.settimeout(timeout_s)
+        try:
+            message = self._wire.receive()
+        except TimeoutError:
+            return None
+        if message is None:
+            raise self._gone()
+        head, parts = message
+        self.is_reusable = self.is_reusable and not head["is_last"]
+        if "message" in head:
+            raise UnreadableImage(head["message"], hint=head["hint"])
+        pixels, thumbnail = parts
+        return Prepared(np.frombuffer(pixels, np.uint8).reshape(head["shape"]).copy(), bytes(thumbnail))
+
+    def lower_priority(self, niceness: int) -> None:
+        """For good: only the system's administrator may raise it again."""
+        self.is_reusable = False
+        threads = Path(f"/proc/{self.pid}/task")  # Linux knows priorities of threads, not of processes
+        with contextlib.suppress(OSError):
+            names = [each.name for each in threads.iterdir()] if threads.is_dir() else [str(self.pid)]
+            for name in names:
+                os.setpriority(os.PRIO_PROCESS, int(name), niceness)
+
+    def kill(self) -> None:
+        """Ends it, whatever it does."""
+        self.is_reusable = False
+        if self._wire.channel.fileno() >= 0:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
+            self._gone()
+
+    def _gone(self) -> Gone:
+        self.is_reusable = False
+        self._wire.close()
+        return Gone(self._nursery.wait(self.pid))

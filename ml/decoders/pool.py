@@ -1,0 +1,198 @@
+"""All decoders of one process: bulk work beside searches, and what takes long beside neither.
+
+A search's photo is decoded at once by a child of ordinary priority. One that is not finished after a tenth of a second,
+or sooner when others wait for their turn, is set aside: it goes on at a low priority, a few at a time, so that however
+many photos take long, the next search finds a decoder. Bulk work runs in children of lower priority from the start.
+"""
+
+import contextlib
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from ml import cores
+from ml.decoders.decoder import Decoder, Gone, Nursery
+from ml.decoders.memory import Budget, needed
+from ml.decoders.work import Prepared, Work
+from ml.images import UnreadableImage
+
+_QUICK_S = 0.1  # a photo of 12 megapixels takes some 25 ms, a HEIC of that size 300
+_QUICK_WITH_OTHERS_S = 0.04
+_SLOW_BULK_S = 1.0
+_TICK_S = 1.0
+# A decoder that gets no processor is not its image's fault; but whoever waits must not wait for ever.
+_LONGEST_PER_SECOND = 12.0
+
+_OF_BULK, _OF_SLOW_SEARCHES, _OF_SLOW_BULK = 10, 9, 15  # niceness
+_RESERVE_SHARE = 1 / 6
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """A photo that takes longer than a search should. `finish` waits for it, and raises UnreadableImage."""
+
+    finish: Callable[[], Prepared]
+
+
+class _Lane:
+    """Children of one priority: so many at work at most, started when they are needed."""
+
+    def __init__(self, nursery: Nursery, size: int, niceness: int) -> None:
+        self._nursery, self._size, self._niceness = nursery, size, niceness
+        self._idle: list[Decoder] = []
+        self._at_work = 0
+        self._waiting = 0
+        self._changed = threading.Condition()
+
+    @property
+    def has_others(self) -> bool:
+        """Whether somebody waits for a turn."""
+        return self._waiting > 0
+
+    @contextlib.contextmanager
+    def turn(self) -> Iterator[None]:
+        """Waits until fewer are at work than may be."""
+        with self._changed:
+            self._waiting += 1
+            self._changed.wait_for(lambda: self._at_work < self._size)
+            self._waiting -= 1
+            self._at_work += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._at_work -= 1
+                self._changed.notify()
+
+    def take(self) -> Decoder:
+        """A child that does nothing."""
+        with self._changed:
+            if self._idle:
+                return self._idle.pop()
+        return Decoder(self._nursery, self._niceness)
+
+    def give_back(self, decoder: Decoder) -> None:
+        """Keeps a child for the next image, or ends it when it cannot be used again."""
+        if not decoder.is_reusable:
+            decoder.kill()
+            return
+        with self._changed:
+            self._idle.append(decoder)
+
+
+class Decoders:
+    """Decodes in children. Safe to use from many threads; starts nothing before the first image, or `warm_up`.
+
+    Args:
+        memory_bytes: most that all children together may take for images.
+        bulk: images of bulk work that are decoded side by side; one for each core if None.
+    """
+
+    def __init__(self, memory_bytes: int = 1536 * 2**20, bulk: int | None = None) -> None:
+        count = cores.available()
+        self._nursery = Nursery()
+        self._budget = Budget(memory_bytes, int(memory_bytes * _RESERVE_SHARE))
+        self._bulk = _Lane(self._nursery, bulk or count, _OF_BULK)
+        self._quick = _Lane(self._nursery, 2 * count, 0)
+        self._slow = _Lane(self._nursery, max(1, count // 2), _OF_SLOW_SEARCHES)
+
+    @property
+    def nursery_pid(self) -> int | None:
+        """The process that all children are forked from; None before the first of them."""
+        return self._nursery.pid
+
+    def warm_up(self) -> None:
+        """Starts what the first search needs, in the background."""
+
+        def start() -> None:
+            with contextlib.suppress(OSError, EOFError):
+                self._quick.give_back(self._quick.take())
+
+        threading.Thread(target=start, name="warm-decoders", daemon=True).start()
+
+    def decode(self, data: bytes, work: Work) -> Prepared:
+        """For bulk work: waits for its turn, and then for as long as the image may take.
+
+        Raises:
+            UnreadableImage: the image is refused, by what it is or by what it costs.
+        """
+        wanted = needed(data, work)
+        with self._bulk.turn(), self._budget.taken(wanted) as memory:
+            return self._finished(self._bulk, data, work, memory)
+
+    def decode_quickly(self, data: bytes, work: Work) -> Prepared | Unfinished:
+        """For a search: what comes of the image within a tenth of a second, or what takes longer.
+
+        Raises:
+            UnreadableImage: the image is refused.
+        """
+        memory = needed(data, work)
+        if memory > self._budget.reserve:
+            return self._later(data, work, memory)
+        with self._quick.turn(), self._budget.taken(memory, may_use_reserve=True) as memory:
+            decoder = self._quick.take()
+            try:
+                decoder.ask(data, work, seconds=work.limits.max_decode_s, memory=memory)
+                began = time.monotonic()
+                while (waited := time.monotonic() - began) < _QUICK_S:
+                    if self._quick.has_others and waited >= _QUICK_WITH_OTHERS_S:
+                        break
+                    if (prepared := decoder.wait(0.01 if self._quick.has_others else 0.02)) is not None:
+                        return prepared
+                decoder.is_reusable = False
+            except Gone as gone:
+                if gone.status != -signal.SIGKILL:
+                    raise _refusal(gone, work) from gone
+            finally:
+                self._quick.give_back(decoder)
+        return self._later(data, work, memory)
+
+    def close(self) -> None:
+        """Ends all children, whatever they do."""
+        self._nursery.close()
+
+    def _later(self, data: bytes, work: Work, memory: int) -> Unfinished:
+        """From the start, in a child of low priority. What was spent so far is little, a child that waits is much."""
+
+        def finish() -> Prepared:
+            with self._slow.turn(), self._budget.taken(memory) as given:
+                return self._finished(self._slow, data, work, given)
+
+        return Unfinished(finish)
+
+    def _finished(self, lane: _Lane, data: bytes, work: Work, memory: int, *, again: bool = True) -> Prepared:
+        decoder = lane.take()
+        began = time.monotonic()
+        longest_s = _LONGEST_PER_SECOND * work.limits.max_decode_s
+        try:
+            decoder.ask(data, work, seconds=work.limits.max_decode_s, memory=memory)
+            while (prepared := decoder.wait(_TICK_S)) is None:
+                waited = time.monotonic() - began
+                if lane is self._bulk and decoder.is_reusable and waited > _SLOW_BULK_S:
+                    decoder.lower_priority(_OF_SLOW_BULK)
+                if waited > longest_s:
+                    raise _too_slow(work)
+            return prepared
+        except Gone as gone:
+            if gone.status != -signal.SIGKILL or not again:  # somebody may have killed it who meant another
+                raise _refusal(gone, work) from gone
+        finally:
+            lane.give_back(decoder)
+        return self._finished(lane, data, work, memory, again=False)
+
+
+def _too_slow(work: Work) -> UnreadableImage:
+    return UnreadableImage(
+        f"takes more than {work.limits.max_decode_s:g} s of processor time to decode (LOOKALIKE_MAX_DECODE_SECONDS)",
+        hint="save it again as JPEG, or smaller",
+    )
+
+
+def _refusal(gone: Gone, work: Work) -> UnreadableImage:
+    if gone.status == -signal.SIGPROF:
+        return _too_slow(work)
+    if gone.status == -signal.SIGKILL:
+        return UnreadableImage("needs more memory than decoding may take", hint="save it smaller")
+    return UnreadableImage("is damaged, or made to make decoders fail")
