@@ -63,7 +63,7 @@ class _Query:
     """A search under way. `clock` is when its current stage began."""
 
     serving: Serving
-    live: Live
+    live: ServingModel
     k: int
     label: str | None
     rerank: bool
