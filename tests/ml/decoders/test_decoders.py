@@ -66,15 +66,16 @@ def test_a_refused_image_is_refused_with_its_reason_and_hint(decoders):
             assert (there.value.message, there.value.hint) == (here.value.message, here.value.hint)
 
 
-@pytest.mark.parametrize("data", [slow(20), slow_jpeg()], ids=["qoi", "jpeg"])
+# Deadlines in these tests are a fraction of what their image takes on a machine three times as fast as ours, and
+# nothing that has to be finished has one that a machine ten times as slow would miss.
+@pytest.mark.parametrize("data", [slow(), slow_jpeg()], ids=["qoi", "jpeg"])
 def test_what_takes_too_long_is_ended_at_its_deadline(decoders, data):
     decoders.decode(photo(), work())
-    began = time.monotonic()
-    with pytest.raises(UnreadableImage, match=r"takes more than 1 s of processor time .*LOOKALIKE_MAX_DECODE_SECONDS"):
-        decoders.decode(data, work(1))
-    spent = sum(times.user + times.system for times in (child.cpu_times() for child in children(decoders)))
-    assert spent < 2
-    assert time.monotonic() - began < 60
+    (child,) = children(decoders)
+    with pytest.raises(UnreadableImage) as refused:
+        decoders.decode(data, work(0.1))
+    assert refused.value.message == ("takes more than 0.1 s of processor time to decode (LOOKALIKE_MAX_DECODE_SECONDS)")
+    assert not child.is_running()
     assert decoders.decode(photo(), work()).pixels.shape == (224, 224, 3)
 
 
@@ -132,29 +133,29 @@ def test_a_nursery_that_somebody_kills_is_replaced(decoders):
 def test_a_search_does_not_wait_for_photos_that_take_long(decoders):
     ordinary = photo(0, 1200, 900)
     decoders.decode_quickly(ordinary, work())
-    waits, data = [], slow_jpeg(side=6000)
+    waits, data = [], slow_jpeg(side=7000)
     with ThreadPoolExecutor(8) as threads:
-        hostile = [threads.submit(decoders.decode_quickly, data, work(1)) for _ in range(16)]
-        bulk = [threads.submit(decoders.decode, data, work(1)) for _ in range(2)]
+        hostile = [threads.submit(decoders.decode_quickly, data, work(0.5)) for _ in range(16)]
+        bulk = [threads.submit(decoders.decode, data, work(0.5)) for _ in range(2)]
         while not all(each.done() for each in hostile):
             began = time.monotonic()
             decoders.decode_quickly(ordinary, work())
             waits.append(time.monotonic() - began)
         rest = [each.result() for each in hostile]
         assert all(isinstance(each, Unfinished) for each in rest)
-        with pytest.raises(UnreadableImage, match="takes more than 1 s"):
+        with pytest.raises(UnreadableImage, match=r"takes more than 0\.5 s"):
             rest[0].finish()
         for each in bulk:
-            with pytest.raises(UnreadableImage, match="takes more than 1 s"):
+            with pytest.raises(UnreadableImage, match=r"takes more than 0\.5 s"):
                 each.result()
     assert max(waits) < 2  # a machine that runs other tests; benchmarks/portal_search.py measures
 
 
 def test_a_photo_that_takes_long_is_finished_later(decoders):
-    data = slow(0.7)
-    found = decoders.decode_quickly(data, work())
+    data = slow(2)
+    found = decoders.decode_quickly(data, work(60))
     assert isinstance(found, Unfinished)
-    np.testing.assert_array_equal(found.finish().pixels, carry_out(data, work()).pixels)
+    np.testing.assert_array_equal(found.finish().pixels, carry_out(data, work(60)).pixels)
 
 
 def test_closing_ends_everything(decoders):

@@ -97,4 +97,4 @@ def test_srgb_by_any_name_costs_nothing():
     began = time.process_time()
     for _ in range(1000):
         assert colour.to_srgb(image, buffer.getvalue()) is image
-    assert time.process_time() - began < 0.1
+    assert time.process_time() - began < 0.1  # 0.2 ms here; applying it would take seconds

@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, JpegImagePlugin
 
 from ml import images
 from ml.images import UnreadableImage
@@ -85,14 +85,13 @@ def test_scans_that_never_came_are_missed():
         images.decode(data[:second])
 
 
-def test_thousands_of_scans_are_refused_before_they_are_decoded():
+def test_thousands_of_scans_are_refused_before_they_are_decoded(monkeypatch):
     data = slow_jpeg()
     assert len(data) < 500_000
     images.probe(data)
-    began = time.process_time()
+    monkeypatch.setattr(JpegImagePlugin, "JpegImageFile", None)
     with pytest.raises(UnreadableImage, match="more than 100 scans"):
         images.decode(data, min_side=320)
-    assert time.process_time() - began < 0.5
 
 
 def test_a_header_without_end_is_refused_at_once():
@@ -104,7 +103,7 @@ def test_a_header_without_end_is_refused_at_once():
         began = time.process_time()
         with pytest.raises(UnreadableImage):
             images.probe(data)
-        assert time.process_time() - began < 1
+        assert time.process_time() - began < 5  # a third of a second here; what is not linear takes minutes
 
 
 @pytest.mark.parametrize(

@@ -167,7 +167,7 @@ def test_a_million_empty_chunks_are_refused_at_once():
     began = time.process_time()
     with pytest.raises(UnreadableImage, match="more than 100,000 chunks"):
         images.probe(data)
-    assert time.process_time() - began < 1
+    assert time.process_time() - began < 1  # 30 ms here
 
 
 def test_apples_own_variant_is_refused_by_name():
