@@ -17,7 +17,7 @@ from deploy import demo_photos
 from ml.data import datasets
 from ml.evaluation.evaluate import Evaluation, evaluate
 from ml.evaluation.pairs import count_pairs
-from ml.model.default import save_default
+from ml.model.default import write_default
 from ml.training.config import preset_config
 from ml.training.train import train
 
@@ -42,7 +42,7 @@ def similarities(work: Path) -> Figure:
     """Two histograms, with the threshold that 1 % of the pairs of different classes reach."""
     demo_photos.make(work / "photos", products=48, views=8, size_px=192)
     data, test = datasets.split_by_class(datasets.load(work / "photos"), 0.5)
-    save_default(str(work / "untrained"), str(work / "compiled"))
+    write_default(work / "untrained")
     trained = train(preset_config("fast", holdout=0.0, test_px=192), data, work / "runs")
     assert trained is not None
     found = {"untrained": work / "untrained", "head in closed form": trained.bundle.directory}

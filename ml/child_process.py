@@ -1,7 +1,6 @@
-"""Runs a step in a process of its own, so that this one never loads torch.
+"""Runs a step in a process of its own, so that this one never loads torch and searches go on meanwhile.
 
-A worker on CPU computes with OpenVINO and needs torch twice in its life: to make the default bundle and to convert a
-network. In a child, the time is the same and the gigabyte that torch takes is given back.
+A worker on CPU needs torch for one thing: a model of an older Lookalike, which has to be converted.
 """
 
 import importlib

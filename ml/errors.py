@@ -3,6 +3,7 @@
 LookalikeError            anything that a person can do something about; the command line prints it as one line
 ├── UnreadableImage       bytes that are no image we accept                       (ml.images)
 ├── BadBundle             a model on disk that is damaged or incomplete             (here)
+│   └── OldBundle         one of an older format, to be converted                   (ml.model.bundle)
 ├── BadCheckpoint         weights that are not the pinned file, or more than tensors (ml.model.checkpoint_reader)
 ├── BadDataset            a folder or table that cannot be trained or evaluated on  (ml.data.datasets)
 ├── TrainingFailed        a run that cannot go on: NaN loss, no memory, disk full   (ml.training.train)

@@ -1,13 +1,16 @@
 """k-reciprocal re-ranking: neighbours who are each other's neighbours move up (Zhong et al., CVPR 2017).
 
-Works on sparse matrices: of n images each keeps a few dozen neighbours, so 5,000 x 5,000 takes seconds. The same
-function re-ranks a whole evaluation and the nearest few hundred of one live search.
+Encodings are sparse: of n images each keeps a few dozen neighbours, so 5,000 x 5,000 takes seconds. The same function
+re-ranks a whole evaluation and the nearest few hundred of one live search, where SciPy is not installed: its sparse
+matrices would do, but weigh more than all that a worker needs besides OpenVINO.
 """
 
+from typing import NamedTuple
+
 import numpy as np
-from scipy import sparse
 
 _CHUNK = 1024
+_CHUNK_ELEMENTS = 2**23  # of a dense piece of an [n, n] matrix
 
 
 def k_reciprocal(
@@ -41,8 +44,22 @@ def k_reciprocal(
     encoding = _encode(images, neighbours, farthest, k1)
     k2 = min(k2, len(images))
     if k2 > 1:
-        encoding = (_indicator(neighbours[:, :k2], len(images)) / np.float32(k2)) @ encoding
-    return _mixed(images, encoding.tocsr(), farthest, len(query), columns, lambda_)
+        encoding = _averaged(encoding, neighbours[:, :k2])
+    return _mixed(images, encoding, farthest, len(query), columns, lambda_)
+
+
+class _Rows(NamedTuple):
+    """A sparse matrix [n, n] row by row: row i has `values` at `columns`, both from starts[i] to starts[i + 1]."""
+
+    starts: np.ndarray
+    columns: np.ndarray
+    values: np.ndarray
+
+    def entries_of(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Positions of all entries of some rows, one row after another; and how many each row has."""
+        lengths = self.starts[rows + 1] - self.starts[rows]
+        before = np.r_[0, lengths.cumsum()[:-1]]
+        return np.repeat(self.starts[rows] - before, lengths) + np.arange(lengths.sum()), lengths
 
 
 def _neighbours(images: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -63,64 +80,97 @@ def _neighbours(images: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]
     return nearest, np.maximum(farthest, 1e-12)
 
 
-def _encode(images: np.ndarray, neighbours: np.ndarray, farthest: np.ndarray, k1: int) -> sparse.csr_array:
+def _encode(images: np.ndarray, neighbours: np.ndarray, farthest: np.ndarray, k1: int) -> _Rows:
     """Each image as weights over its expanded k-reciprocal neighbours, rows summing to 1: float32 [n, n]."""
     count = len(images)
-    wide = _reciprocal(neighbours[:, : k1 + 1], count)
-    narrow = _reciprocal(neighbours[:, : round(k1 / 2) + 1], count)
-    sizes = np.asarray(narrow.sum(axis=1)).ravel()
-    # Equation 5: a neighbour's own (narrow) neighbours join if more than two thirds of them are in already.
-    overlap = (wide @ narrow.T).multiply(wide).tocoo()
-    is_joined = overlap.data > 2 / 3 * sizes[overlap.col]
-    joined = sparse.csr_array(
-        (np.ones(int(is_joined.sum()), np.float32), (overlap.row[is_joined], overlap.col[is_joined])), (count, count)
-    )
-    expanded = (wide + joined @ narrow).tocoo()
-    row, column = expanded.row, expanded.col
+    near, is_near = _reciprocal(neighbours[:, : k1 + 1])
+    half, is_half = _reciprocal(neighbours[:, : round(k1 / 2) + 1])
+    half_sizes = is_half.sum(axis=1)
+    columns, lengths = [], []
+    step = max(1, _CHUNK_ELEMENTS // count)
+    for start in range(0, count, step):
+        own, is_own = near[start : start + step], is_near[start : start + step]
+        row = np.arange(len(own))[:, None]
+        is_member = np.zeros((len(own), count), bool)
+        is_member[row.repeat(own.shape[1], 1)[is_own], own[is_own]] = True
+        # Equation 5: a neighbour's own (narrow) neighbours join if more than two thirds of them are in already.
+        theirs, is_theirs = half[own], is_half[own]
+        overlap = (is_member[row[:, :, None], theirs] & is_theirs).sum(axis=2)
+        is_joined = (is_own & (overlap > 2 / 3 * half_sizes[own]))[:, :, None] & is_theirs
+        is_member[np.broadcast_to(row[:, :, None], theirs.shape)[is_joined], theirs[is_joined]] = True
+        columns.append(np.nonzero(is_member)[1])
+        lengths.append(is_member.sum(axis=1))
+    column, length = np.concatenate(columns), np.concatenate(lengths)
+    row = np.repeat(np.arange(count), length)
     distance = np.empty(len(row), np.float32)
     for start in range(0, len(row), 2**18):
         part = slice(start, start + 2**18)
         dot = np.einsum("nd,nd->n", images[row[part]], images[column[part]])
         distance[part] = _squared(dot) / farthest[row[part]]
-    weights = sparse.csr_array((np.exp(-distance), (row, column)), (count, count))
-    total = np.asarray(weights.sum(axis=1)).ravel()
-    return sparse.csr_array(sparse.diags_array((1 / total).astype(np.float32)) @ weights)
+    weights = np.exp(-distance)
+    weights /= np.bincount(row, weights, minlength=count).astype(np.float32)[row]
+    return _Rows(np.r_[0, length.cumsum()], column, weights)
 
 
-def _reciprocal(neighbours: np.ndarray, count: int) -> sparse.csr_array:
-    """1 where two images are among each other's neighbours: float32 [n, n]."""
-    forward = _indicator(neighbours, count)
-    return sparse.csr_array(forward.multiply(forward.T))
+def _reciprocal(neighbours: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The neighbours, int64 [n, k], and whether each has the image among its own, bool [n, k]."""
+    is_mutual = np.empty(neighbours.shape, bool)
+    for start in range(0, len(neighbours), _CHUNK):
+        rows = slice(start, min(start + _CHUNK, len(neighbours)))
+        is_mutual[rows] = (neighbours[neighbours[rows]] == np.arange(rows.start, rows.stop)[:, None, None]).any(axis=2)
+    return neighbours, is_mutual
 
 
-def _indicator(neighbours: np.ndarray, count: int) -> sparse.csr_array:
-    rows = np.repeat(np.arange(len(neighbours)), neighbours.shape[1])
-    return sparse.csr_array((np.ones(neighbours.size, np.float32), (rows, neighbours.ravel())), (count, count))
+def _averaged(encoding: _Rows, neighbours: np.ndarray) -> _Rows:
+    """Each image's encoding as the mean of its neighbours', int64 [n, k2] (equation 11)."""
+    count = len(neighbours)
+    columns, values, lengths = [], [], []
+    step = max(1, _CHUNK_ELEMENTS // count)
+    for start in range(0, count, step):
+        rows = neighbours[start : start + step]
+        mean = np.zeros((len(rows), count), np.float32)
+        for place in range(rows.shape[1]):
+            entries, each = encoding.entries_of(rows[:, place])
+            # One neighbour of each row at a time: no entry is met twice, so that plain indexing adds.
+            mean[np.repeat(np.arange(len(rows)), each), encoding.columns[entries]] += encoding.values[entries]
+        mean /= rows.shape[1]
+        row, column = np.nonzero(mean)
+        columns.append(column)
+        values.append(mean[row, column])
+        lengths.append(np.bincount(row, minlength=len(rows)))
+    return _Rows(np.r_[0, np.concatenate(lengths).cumsum()], np.concatenate(columns), np.concatenate(values))
+
+
+def _transposed(encoding: _Rows, rows: slice) -> _Rows:
+    """The transpose of some of the rows: float32 [n, rows]."""
+    part = slice(encoding.starts[rows.start], encoding.starts[rows.stop])
+    columns, count = encoding.columns[part], len(encoding.starts) - 1
+    order = np.argsort(columns, kind="stable")
+    row = np.repeat(np.arange(rows.stop - rows.start), np.diff(encoding.starts[rows.start : rows.stop + 1]))
+    starts = np.r_[0, np.bincount(columns, minlength=count).cumsum()]
+    return _Rows(starts, row[order], encoding.values[part][order])
 
 
 def _mixed(
     images: np.ndarray,
-    encoding: sparse.csr_array,
+    encoding: _Rows,
     farthest: np.ndarray,
     queries: int,
     columns: slice,
     lambda_: float,
 ) -> np.ndarray:
     """Jaccard distance of the encodings of queries and gallery, mixed with their first distance."""
-    gallery = encoding[columns].tocsc()
-    result = np.empty((queries, gallery.shape[0]), np.float32)
+    by_column = _transposed(encoding, columns)
+    size = columns.stop - columns.start
+    result = np.empty((queries, size), np.float32)
     for start in range(0, queries, _CHUNK):
         stop = min(start + _CHUNK, queries)
         result[start:stop] = _squared(images[start:stop] @ images[columns].T) / farthest[start:stop, None] * lambda_
-    starts = gallery.indptr
     for row in range(queries):
-        own = slice(encoding.indptr[row], encoding.indptr[row + 1])
-        positions, weights = encoding.indices[own], encoding.data[own]
-        lengths = starts[positions + 1] - starts[positions]
-        # The entries of all of the row's columns, one after another.
-        where = np.repeat(starts[positions] - np.r_[0, lengths.cumsum()[:-1]], lengths) + np.arange(lengths.sum())
-        shared = np.minimum(np.repeat(weights, lengths), gallery.data[where])
-        overlap = np.bincount(gallery.indices[where], shared, minlength=gallery.shape[0])
+        own = slice(encoding.starts[row], encoding.starts[row + 1])
+        entries, lengths = by_column.entries_of(encoding.columns[own])
+        shared = np.minimum(np.repeat(encoding.values[own], lengths), by_column.values[entries])
+        overlap = np.bincount(by_column.columns[entries], shared, minlength=size)
         # Rows sum to 1, so that the union is 2 minus the overlap.
         result[row] += (1 - overlap / (2 - overlap)) * (1 - lambda_)
     return result

@@ -1,13 +1,17 @@
-"""A model on disk: weights, everything needed to use them, and a golden input/output pair that verifies them.
+"""A model on disk: network, head, everything needed to use them, and a golden input/output pair that verifies them.
 
 A bundle is a folder:
 
     model.json            name, backbone, head, dim, preprocessing, metrics, lineage, threshold, checksums of the others
-    model.safetensors     the weights
+    network.onnx          pixels, uint8 [n, s, s, 3], to features, float32 [n, feature_dim]: for workers on CPU
+    backbone.safetensors  the weights of the same, under timm's names: for training and for GPUs
+    head.safetensors      the linear maps behind the network, float32; may be none
     golden.jpg            an image
-    golden.safetensors    `pixels`, that image preprocessed, and `embedding`, the vector that the model gave for it
+    golden.safetensors    `pixels`, that image preprocessed; `features` of it (and of its mirror image, where the model
+                          looks at both), float32 [views, feature_dim]; and `embedding`, the vector, float32 [dim]
 
-`ml.model.save` writes it. Nothing here imports torch, so that a worker with a compiled model starts fast.
+network.onnx is left out where a backbone cannot be written as ONNX; such a model needs torch. `ml.model.writer`
+writes bundles. Nothing here imports torch.
 """
 
 import dataclasses
@@ -15,23 +19,23 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from safetensors.numpy import load_file
 
 from ml import images
 from ml.errors import BadBundle
+from ml.model.head import Head
 from ml.preprocessing import Preprocessing
 
-if TYPE_CHECKING:
-    pass
-
 MODEL_JSON = "model.json"
-WEIGHTS = "model.safetensors"
+NETWORK = "network.onnx"
+WEIGHTS = "backbone.safetensors"
+HEAD = "head.safetensors"
 GOLDEN_IMAGE = "golden.jpg"
 GOLDEN_VECTOR = "golden.safetensors"
-FORMAT = 1
+FORMAT = 2
 
 # The golden vector again, from the same pixels: only rounding may differ, and how much depends on the precision (bf16
 # gives 0.998 and more). From the JPEG, another version of the decoder may differ by a grey level here and there.
@@ -39,9 +43,13 @@ TIGHT_COSINE = {"f32": 0.9999, "bf16": 0.995, "f16": 0.999}
 LOOSE_COSINE = 0.99
 
 
+class OldBundle(BadBundle):
+    """A bundle of a format that has to be converted before it is used."""
+
+
 @dataclass(frozen=True)
 class Bundle:
-    """A checked bundle. `sha256` names its content: weights, head and preprocessing, not its metrics or lineage."""
+    """A checked bundle. `sha256` names its content: network, head and preprocessing, not its metrics or lineage."""
 
     directory: Path
     name: str
@@ -53,12 +61,18 @@ class Bundle:
     lineage: dict[str, Any]
     threshold: float | None
     files: dict[str, str]
+    format: int = FORMAT
 
     @property
     def sha256(self) -> str:
         facts: dict[str, Any] = {"files": self.files, "head": self.head, "preprocessing": self.preprocessing.to_json()}
-        facts |= {"backbone": self.backbone, "dim": self.dim, "format": FORMAT}
+        facts |= {"backbone": self.backbone, "dim": self.dim, "format": self.format}
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def network(self) -> Path | None:
+        """The network as ONNX; None where the bundle has none."""
+        return self.directory / NETWORK if NETWORK in self.files else None
 
     @classmethod
     def load(cls, directory: Path) -> "Bundle":
@@ -66,6 +80,7 @@ class Bundle:
 
         Raises:
             BadBundle: a file is missing or changed, or a field is.
+            OldBundle: it is of an older format; `ml.model.upgrade.load_bundle` converts it.
         """
         path = Path(directory) / MODEL_JSON
         try:
@@ -74,7 +89,11 @@ class Bundle:
             raise BadBundle(f"{directory} holds no {MODEL_JSON}", hint="name a folder that holds a model") from error
         except (OSError, ValueError) as error:
             raise BadBundle(f"{path} cannot be read: {error}") from error
-        bundle = cls._from_json(Path(directory), data)
+        bundle = cls.from_json(Path(directory), data)
+        if bundle.format < FORMAT:
+            raise OldBundle(
+                f"{directory} holds a model of an older Lookalike", hint=f"run: python -m ml.model.upgrade {directory}"
+            )
         for file_name, expected in bundle.files.items():
             if sha256_of(bundle.directory / file_name) != expected:
                 raise BadBundle(
@@ -83,8 +102,13 @@ class Bundle:
         return bundle
 
     @classmethod
-    def _from_json(cls, directory: Path, data: dict[str, Any]) -> "Bundle":
-        if not isinstance(data, dict) or data.get("format") != FORMAT:
+    def from_json(cls, directory: Path, data: dict[str, Any]) -> "Bundle":
+        """What a model.json says, of this format or an older one; the files are not looked at.
+
+        Raises:
+            BadBundle: a field is missing, unknown or senseless.
+        """
+        if not isinstance(data, dict) or data.get("format") not in (1, FORMAT):
             raise BadBundle(f"{directory / MODEL_JSON} must have format {FORMAT}", hint="export the model again")
         names = [f.name for f in dataclasses.fields(cls) if f.name != "directory"]
         missing = [name for name in names if name not in data]
@@ -92,10 +116,30 @@ class Bundle:
             raise BadBundle(f"{directory / MODEL_JSON} lacks {missing[0]}", hint="export the model again")
         values = {name: data[name] for name in names}
         values["preprocessing"] = Preprocessing.from_json(values["preprocessing"])
-        unlisted = {WEIGHTS, GOLDEN_IMAGE, GOLDEN_VECTOR} - set(values["files"])
+        needed = {WEIGHTS, HEAD, GOLDEN_IMAGE, GOLDEN_VECTOR} if values["format"] == FORMAT else set()
+        unlisted = needed - set(values["files"])
         if unlisted:
             raise BadBundle(f"{directory / MODEL_JSON} has no checksum of {sorted(unlisted)[0]}")
         return cls(directory=directory, **values)
+
+    def load_head(self) -> Head:
+        """What follows the network.
+
+        Raises:
+            BadBundle: the tensors are not those of a head, or do not give vectors of `dim`.
+        """
+        try:
+            head = Head.from_tensors(load_file(self.directory / HEAD), layer_norm=bool(self.head["layer_norm"]))
+            dim = head(self.golden_features()[:, None]).shape[1]
+        except (KeyError, ValueError) as error:
+            raise BadBundle(f"the head of model {self.name} does not fit: {error}") from error
+        if dim != self.dim:
+            raise BadBundle(f"model {self.name} claims {self.dim} dimensions and has {dim}")
+        return head
+
+    def golden_features(self) -> np.ndarray:
+        """What the network gave for the golden pixels, and for their mirror image, float32 [v, feature_dim]."""
+        return load_file(self.directory / GOLDEN_VECTOR)["features"]
 
     def golden(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The proof: pixels as saved and of the image decoded now, both uint8 [s, s, 3], and the vector [dim]."""

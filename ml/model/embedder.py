@@ -12,12 +12,15 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from ml.errors import LookalikeError
 from ml.model.backend import Network
 from ml.model.bundle import Bundle
+from ml.model.upgrade import load_bundle
 from ml.preprocessing import Preprocessing
 
 log = logging.getLogger(__name__)
 
+GPU_HINT = "install the extra gpu: pip install 'lookalike[gpu]'"
 _CUDA_DRIVERS = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/dxg")
 
 
@@ -92,7 +95,7 @@ def load(bundle_dir: Path, *, device: str = "auto", cache_dir: Path | None = Non
         BadBundle: damaged, or not giving the vectors that it gave when it was saved.
         LookalikeError: the device is not there.
     """
-    bundle = Bundle.load(bundle_dir)
+    bundle = load_bundle(bundle_dir)
     embedder = Embedder(bundle, _network(bundle, device, cache_dir))
     saved, now, _ = bundle.golden()
     bundle.check_golden(embedder.embed_arrays(np.stack([saved, now])), embedder.precision)
@@ -103,21 +106,40 @@ def load(bundle_dir: Path, *, device: str = "auto", cache_dir: Path | None = Non
 def _network(bundle: Bundle, device: str, cache_dir: Path | None) -> Network:
     # torch takes seconds to import, so it is asked for CUDA only where a driver shows.
     if device == "cuda" or (device == "auto" and any(Path(path).exists() for path in _CUDA_DRIVERS)):
-        from ml.model.torch_backend import TorchNetwork, has_cuda
-
-        if device == "cuda" or has_cuda():
-            return TorchNetwork.on_cuda(bundle)
+        on_cuda = _on_cuda(bundle, device)
+        if on_cuda is not None:
+            return on_cuda
+    if bundle.network is None:
+        return _in_torch(bundle, "the model has no ONNX network")
     try:
         from ml.model.openvino_backend import OpenVinoNetwork
     except ImportError:
-        from ml.model.torch_backend import TorchNetwork
-
-        return TorchNetwork.on_cpu(bundle, "openvino is not installed")
+        return _in_torch(bundle, "openvino is not installed")
     try:
         return OpenVinoNetwork.load(bundle, cache_dir)
     except RuntimeError as error:  # OpenVINO raises nothing finer, for a layer that it does not know for one
-        from ml.model.torch_backend import TorchNetwork
-
         reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
         log.warning("openvino does not take model %s: %s", bundle.name, reason)
-        return TorchNetwork.on_cpu(bundle, f"openvino does not take this model ({reason})")
+        return _in_torch(bundle, f"openvino does not take this model ({reason})")
+
+
+def _on_cuda(bundle: Bundle, device: str) -> Network | None:
+    """On a GPU; None where torch is not installed or finds none, unless the device was asked for."""
+    try:
+        from ml.model.torch_backend import TorchNetwork, has_cuda
+    except ImportError as error:
+        if device == "cuda":
+            raise LookalikeError("device cuda needs torch, which is not installed", hint=GPU_HINT) from error
+        log.warning("there is an NVIDIA driver, but no torch to use it: %s", GPU_HINT)
+        return None
+    return TorchNetwork.on_cuda(bundle) if device == "cuda" or has_cuda() else None
+
+
+def _in_torch(bundle: Bundle, why: str) -> Network:
+    try:
+        from ml.model.torch_backend import TorchNetwork
+    except ImportError as error:
+        raise LookalikeError(
+            f"model {bundle.name} needs torch, which is not installed: {why}", hint="install it: make train"
+        ) from error
+    return TorchNetwork.on_cpu(bundle, why)

@@ -2,10 +2,9 @@
 
 The head is that of Zhai & Wu, "Classification is a Strong Baseline for Deep Metric Learning" (BMVC 2019): pooling,
 layer normalisation without parameters, an optional linear map, unit length. Normalising the pixels is part of the
-network, so that a compiled copy of it needs nothing else.
+network, so that a compiled copy of it needs nothing else. `ml.model.head` is the same head without torch.
 """
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,11 @@ from torch.nn import functional
 
 from ml.errors import BadBundle
 from ml.model import backbone as backbones
+from ml.model import efficientnet_lite0
 from ml.model.backbone import DEFAULT_BACKBONE
 from ml.model.bundle import WEIGHTS, Bundle
+from ml.model.head import Head, LinearMap
+from ml.model.upgrade import load_bundle
 from ml.preprocessing import Preprocessing
 
 
@@ -49,6 +51,7 @@ class EmbeddingModel(nn.Module):
         facts: Any = self.backbone
         self.feature_dim = int(getattr(facts, "head_hidden_size", None) or facts.num_features)
         self.projection: nn.Linear | None = None if dim is None else nn.Linear(self.feature_dim, dim, bias=bias)
+        self.tuning = nn.ModuleList()  # of finished vectors: ml.model.head
         self.register_buffer("mean", torch.tensor(preprocessing.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(preprocessing.std).view(1, 3, 1, 1), persistent=False)
 
@@ -58,23 +61,28 @@ class EmbeddingModel(nn.Module):
     @property
     def dim(self) -> int:
         """Length of the vectors."""
+        if self.tuning:
+            return int(self.tuning[-1].out_features)  # type: ignore[arg-type]
         return self.feature_dim if self.projection is None else self.projection.out_features
 
     def forward(self, pixels: Tensor) -> Tensor:
         """uint8 [n, h, w, 3] to float [n, dim], rows of unit length."""
         x = self.normalise(pixels)
-        if not self.preprocessing.mirror:
-            return self.embed(x)
-        # One pass over both halves: two passes would double the network that OpenVINO converts and compiles.
-        both = self.embed(torch.cat([x, x.flip(3)]))
-        return functional.normalize(both.view(2, -1, self.dim).sum(dim=0), dim=1)
+        if self.preprocessing.mirror:
+            both = self.embed(torch.cat([x, x.flip(3)]))
+            vectors = functional.normalize(both.view(2, len(x), -1).sum(dim=0), dim=1)
+        else:
+            vectors = self.embed(x)
+        for linear in self.tuning:
+            vectors = functional.normalize(linear(vectors), dim=1)
+        return vectors
 
     def normalise(self, pixels: Tensor) -> Tensor:
         """uint8 [n, h, w, 3] to float [n, 3, h, w] with the mean and std of the preprocessing."""
         return (pixels.permute(0, 3, 1, 2).float() / 255 - self.mean) / self.std
 
     def embed(self, x: Tensor) -> Tensor:
-        """Normalised float [n, 3, h, w] to float [n, dim], rows of unit length; no mirror image."""
+        """Normalised float [n, 3, h, w] to float [n, d], rows of unit length; no mirror image, no tuning."""
         return self.project(self.features(x))
 
     def features(self, x: Tensor) -> Tensor:
@@ -83,7 +91,7 @@ class EmbeddingModel(nn.Module):
         return features
 
     def project(self, features: Tensor) -> Tensor:
-        """Pooled features [n, feature_dim] to float [n, dim], rows of unit length."""
+        """Pooled features [n, feature_dim] to float [n, d], rows of unit length; no tuning."""
         if self.layer_norm:
             features = functional.layer_norm(features, features.shape[1:])
         if self.projection is not None:
@@ -92,21 +100,13 @@ class EmbeddingModel(nn.Module):
 
     def set_projection(self, weight: Tensor, bias: Tensor | None = None) -> None:
         """Replaces the linear map: weight [dim, feature_dim], bias [dim]."""
-        projection = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None)
-        with torch.no_grad():
-            projection.weight.copy_(weight)
-            if bias is not None:
-                projection.bias.copy_(bias)
-        self.projection = projection.to(self.mean.device)
+        self.projection = _linear(weight, bias).to(self.mean.device)
 
-    def head_config(self) -> dict[str, Any]:
-        """What a bundle stores to build the head again."""
-        projection = self.projection
-        return {
-            "projection": projection is not None,
-            "bias": projection is not None and projection.bias is not None,
-            "layer_norm": self.layer_norm,
-        }
+    def set_head(self, head: Head) -> None:
+        """Replaces all that follows the features, by what a bundle stores."""
+        self.layer_norm = head.layer_norm
+        self.projection = None if head.projection is None else _in_torch(head.projection).to(self.mean.device)
+        self.tuning = nn.ModuleList(_in_torch(linear_map) for linear_map in head.tuning).to(self.mean.device)
 
     def reference(self, pixels: Tensor) -> Tensor:
         """`forward` as a bundle promises it: evaluation mode, float32. The mode is put back afterwards."""
@@ -142,13 +142,12 @@ def pretrained(
         BadBundle: the folder is no intact bundle.
     """
     if Path(backbone).is_dir():
-        model = from_bundle(Bundle.load(Path(backbone)))
+        model = from_bundle(load_bundle(Path(backbone)))
+        model.tuning = nn.ModuleList()  # fitted on the vectors of the network as it was
         return model, model.preprocessing
     name, state = backbones.pretrained_weights(backbone, weights)
     if preprocessing is None and name == backbones.LITE0:
-        # The whole width and height, whatever the aspect ratio, less the margin that the weights were trained without:
-        # what is to be found may lie off the centre. grocery/test: mAP@R 51.7; middle square 52.3; nothing cut 49.7.
-        preprocessing = replace(backbones.default_preprocessing(name), fit="squash")
+        preprocessing = efficientnet_lite0.PREPROCESSING
     preprocessing = preprocessing or backbones.default_preprocessing(name)
     model = EmbeddingModel(name, preprocessing, dim=dim, layer_norm=layer_norm)
     backbones.load_weights(model.backbone, state, name)
@@ -161,18 +160,27 @@ def from_bundle(bundle: Bundle) -> EmbeddingModel:
     Raises:
         BadBundle: the weights do not fit the backbone and head that the bundle names.
     """
-    head = bundle.head
+    head = bundle.load_head()
     try:
-        model = EmbeddingModel(
-            bundle.backbone,
-            bundle.preprocessing,
-            dim=bundle.dim if head["projection"] else None,
-            layer_norm=head["layer_norm"],
-            bias=head["bias"],
-        )
-        model.load_state_dict(load_file(bundle.directory / WEIGHTS))
-    except (KeyError, RuntimeError) as error:
+        model = EmbeddingModel(bundle.backbone, bundle.preprocessing)
+        model.backbone.load_state_dict(load_file(bundle.directory / WEIGHTS))
+    except RuntimeError as error:
         raise BadBundle(f"the weights of model {bundle.name} do not fit {bundle.backbone}: {error}") from error
-    if model.dim != bundle.dim:
-        raise BadBundle(f"model {bundle.name} claims {bundle.dim} dimensions and has {model.dim}")
+    if model.feature_dim != bundle.golden_features().shape[1]:
+        raise BadBundle(f"the head of model {bundle.name} does not take its {model.feature_dim} features")
+    model.set_head(head)
     return model.eval()
+
+
+def _in_torch(linear_map: LinearMap) -> nn.Linear:
+    bias = None if linear_map.bias is None else torch.from_numpy(linear_map.bias)
+    return _linear(torch.from_numpy(linear_map.weight), bias)
+
+
+def _linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
+    linear = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None)
+    with torch.no_grad():
+        linear.weight.copy_(weight)
+        if bias is not None:
+            linear.bias.copy_(bias)
+    return linear

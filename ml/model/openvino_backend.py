@@ -1,7 +1,8 @@
-"""A bundle's network compiled by OpenVINO for the CPU: several times as fast there as torch.
+"""A bundle's ONNX network compiled by OpenVINO for the CPU: several times as fast there as torch, and without it.
 
-The compiled form is kept in a cache folder, and starting from it imports neither torch nor timm. Vectors do not depend
-on how images are batched: every image goes through the same kernels, alone or not (tests/ml/model/test_embedder.py).
+The head follows in NumPy (ml/model/head.py). The converted network is kept in a cache folder, under its own checksum:
+models that differ in their heads share it. Vectors do not depend on how images are batched: every image goes through
+the same kernels, alone or not (tests/ml/model/test_embedder.py).
 """
 
 import contextlib
@@ -11,16 +12,17 @@ import platform
 import sys
 import tempfile
 import threading
-import warnings
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
 
-from ml import child_process, cores, files
+from ml import cores, files
+from ml.errors import BadBundle
 from ml.model.backend import Interrupted
-from ml.model.bundle import Bundle
+from ml.model.bundle import NETWORK, Bundle
+from ml.model.head import Head
 
 # OpenVINO tells Google Analytics of every import, through a package that it can do without.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
@@ -33,16 +35,16 @@ MIN_MEAN_COSINE = 0.999
 
 # Convolutions at the start that stay in float32 whatever the precision: they see the image at full size with few
 # channels, cost little, and bf16 loses most there. Mean cosine of Lite0 with float32: 0.9980 without, 0.9992 with.
-# The head stays in float32 too: whitening enlarges small directions, and their rounding errors with them.
+# What follows the last convolution stays in float32 too: the head enlarges small directions, and their rounding errors
+# with them.
 _PRECISE_CONVOLUTIONS = 2
 
-_LAYOUT = 2  # of the cache; another number makes older ones be ignored
+_LAYOUT = 3  # of the cache; another number makes older ones be ignored
 _IR = "network.xml"
-_CHOICE = "choice.json"
 
 
 class OpenVinoNetwork:
-    """uint8 [n, s, s, 3] to float32 [n, dim] on CPU.
+    """uint8 [n, s, s, 3] to float32 [n, dim] on CPU: the network by OpenVINO, the head by NumPy.
 
     One compiled copy spreads a single image over all cores, for searches. The other gives each core images of its
     own, for everything larger. Both hold the same weights.
@@ -50,13 +52,14 @@ class OpenVinoNetwork:
 
     device = "cpu"
 
-    def __init__(self, network: ov.Model, precision: str, why: str) -> None:
+    def __init__(self, network: ov.Model, head: Head, precision: str, why: str, *, mirror: bool) -> None:
         self.precision, self.why = precision, why
-        # Of one image, always: where a batch's size may vary, a call that is cancelled leaves stale shapes behind, and
-        # later calls return vectors of other images (OpenVINO 2026.4). It is as fast as two at a time.
+        # Of one image (and its mirror image), always: where a batch's size may vary, a call that is cancelled leaves
+        # stale shapes behind, and later calls return vectors of other images (OpenVINO 2026.4). It is as fast as two.
         shape = network.input(0).partial_shape
-        shape[0] = 1
+        shape[0] = 1 + mirror
         network.reshape(shape)
+        self._head, self._mirror = head, mirror
         core, streams = ov.Core(), cores.available()
         hints = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": streams}
         self._latency_request = core.compile_model(network, "CPU", hints | {"NUM_STREAMS": 1}).create_infer_request()
@@ -67,38 +70,43 @@ class OpenVinoNetwork:
 
     @classmethod
     def load(cls, bundle: Bundle, cache_dir: Path | None) -> "OpenVinoNetwork":
-        """Takes the network from the cache, or converts it, which takes seconds and imports torch.
+        """Takes the network from the cache, or converts it, which takes less than a second.
 
         Args:
             bundle: what to load.
             cache_dir: where converted networks are kept; None keeps none.
+
+        Raises:
+            BadBundle: the bundle has no ONNX network.
+            RuntimeError: OpenVINO does not take the network.
         """
+        if bundle.network is None:
+            raise BadBundle(f"model {bundle.name} has no {NETWORK}", hint="install torch and timm: make train")
         core = ov.Core()
         processor = f"{core.get_property('CPU', 'FULL_DEVICE_NAME')} {platform.machine()}"
         if cache_dir is None:
             with tempfile.TemporaryDirectory() as scratch:
                 return cls._load(core, bundle, Path(scratch) / "network", processor)
         version = ov.__version__.split("-")[0]
-        return cls._load(
-            core, bundle, Path(cache_dir) / f"{bundle.sha256[:32]}-openvino-{version}-{_LAYOUT}", processor
-        )
+        kept = Path(cache_dir) / f"{bundle.files[NETWORK][:32]}-openvino-{version}-{_LAYOUT}"
+        return cls._load(core, bundle, kept, processor)
 
     @classmethod
     def _load(cls, core: ov.Core, bundle: Bundle, cached: Path, processor: str) -> "OpenVinoNetwork":
         if not (cached / _IR).exists():
             log.info("compiling model %s for this processor", bundle.name)
-            # The child runs in another folder, where a relative path would lead elsewhere.
-            child_process.run(
-                "ml.model.openvino_backend:convert", str(bundle.directory.resolve()), str(cached.resolve())
-            )
+            assert bundle.network is not None
+            _convert(core, bundle.network.read_bytes(), cached)
         # Read into memory, not mapped: the cache may be emptied while the network is in use.
         network = core.read_model((cached / _IR).read_bytes(), (cached / _IR).with_suffix(".bin").read_bytes())
-        choice = _read_choice(cached / _CHOICE)
+        head, mirror = bundle.load_head(), bundle.preprocessing.mirror
+        choice_file = cached / f"choice-{bundle.sha256[:32]}.json"  # how much precision costs depends on the head
+        choice = _read_choice(choice_file)
         if choice.get("processor") != processor:
-            precision, why = _choose_precision(core, network, bundle)
+            precision, why = _choose_precision(core, network, bundle, head)
             choice = {"processor": processor, "precision": precision, "why": why}
-            files.write(cached / _CHOICE, json.dumps(choice))
-        return cls(network, choice["precision"], choice["why"])
+            files.write(choice_file, json.dumps(choice))
+        return cls(network, head, choice["precision"], choice["why"], mirror=mirror)
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
         with self._interrupting:
@@ -106,9 +114,9 @@ class OpenVinoNetwork:
         pixels = np.ascontiguousarray(pixels)
         try:
             if len(pixels) == 1:
-                vectors: np.ndarray = self._latency_request.infer({0: pixels}, share_inputs=True)[0].copy()
-                return vectors
-            return self._infer_concurrently(pixels)
+                features = self._latency_request.infer({0: self._views(pixels)}, share_inputs=True)[0].copy()
+                return self._head(features[:, None])
+            return self._head(self._infer_concurrently(pixels))
         except RuntimeError as error:  # OpenVINO raises nothing finer
             for request in self._throughput_requests:
                 with contextlib.suppress(RuntimeError):
@@ -123,48 +131,56 @@ class OpenVinoNetwork:
             for request in (self._latency_request, *self._throughput_requests):
                 request.cancel()  # within a layer's time; one that rests is left as it is
 
+    def _views(self, pixels: np.ndarray) -> np.ndarray:
+        """An image, uint8 [1, s, s, 3], and its mirror image where the model looks at both: uint8 [v, s, s, 3]."""
+        return np.concatenate([pixels, pixels[:, :, ::-1]]) if self._mirror else pixels
+
     def _infer_concurrently(self, pixels: np.ndarray) -> np.ndarray:
+        """Features of all views, float32 [v, n, feature_dim]."""
         streams = len(self._throughput_requests)
         requests = [self._throughput_requests[index % streams] for index in range(len(pixels))]
+        inputs = [np.empty(0, np.uint8)] * streams  # held while a request reads them
         results = []
         for index, request in enumerate(requests):
             if index >= streams:
                 results.append(_result(request))  # of its image before
             if self._is_interrupted:
                 raise RuntimeError("interrupted between two requests")
-            request.start_async({0: pixels[index : index + 1]}, share_inputs=True)
+            inputs[index % streams] = self._views(pixels[index : index + 1])
+            request.start_async({0: inputs[index % streams]}, share_inputs=True)
         results += [_result(request) for request in requests[-streams:]]
-        return np.concatenate(results)
+        return np.stack(results, axis=1)
 
 
 def _result(request: ov.InferRequest) -> np.ndarray:
     request.wait()
-    vectors: np.ndarray = request.get_output_tensor(0).data.copy()
-    return vectors
+    computed: np.ndarray = request.get_output_tensor(0).data.copy()
+    return computed
 
 
-def convert(bundle_dir: str, directory: str) -> None:
-    """Writes a bundle's network as OpenVINO's IR into a new folder, which appears whole or not at all."""
-    import torch
-    from openvino.frontend import FrontEndManager
-    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+def features(network: bytes, pixels: np.ndarray) -> np.ndarray:
+    """What an ONNX network gives for pixels, in float32.
 
-    from ml.model.network import from_bundle
+    Args:
+        network: as `ml.model.bundle` describes network.onnx.
+        pixels: uint8 [n, s, s, 3].
 
-    bundle, target = Bundle.load(Path(bundle_dir)), Path(directory)
-    size = bundle.preprocessing.size_px
-    pixels = torch.zeros((2, size, size, 3), dtype=torch.uint8)
-    # The frontend itself, not openvino.convert_model: that one reports its use to a statistics server.
-    frontend = FrontEndManager().load_by_framework("pytorch")
-    with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        trace = {"check_trace": False}  # the golden vector checks it
-        decoder = TorchScriptPythonDecoder(from_bundle(bundle), example_input=(pixels,), trace_kwargs=trace)
-        network = frontend.convert(frontend.load(decoder))
-    network.reshape([-1, size, size, 3])
-    with files.draft(target, keep_existing=True) as draft:  # another process that is faster has the same result
+    Raises:
+        RuntimeError: OpenVINO does not take the network.
+    """
+    core = ov.Core()
+    hints = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": cores.available()}
+    compiled = core.compile_model(core.read_model(network), "CPU", hints)
+    computed: np.ndarray = compiled({0: np.ascontiguousarray(pixels)})[0].copy()
+    return computed
+
+
+def _convert(core: ov.Core, network: bytes, kept: Path) -> None:
+    """Writes an ONNX network as OpenVINO's IR into a new folder, which appears whole or not at all."""
+    model = core.read_model(network)
+    with files.draft(kept, keep_existing=True) as draft:  # another process that is faster has the same result
         draft.mkdir()
-        ov.save_model(network, draft / _IR, compress_to_fp16=False)
+        ov.save_model(model, draft / _IR, compress_to_fp16=False)
         _keep_ends_precise(draft / _IR)
 
 
@@ -184,14 +200,15 @@ def _keep_ends_precise(ir: Path) -> None:
     tree.write(ir, encoding="utf-8", xml_declaration=True)
 
 
-def _choose_precision(core: ov.Core, network: ov.Model, bundle: Bundle) -> tuple[str, str]:
+def _choose_precision(core: ov.Core, network: ov.Model, bundle: Bundle, head: Head) -> tuple[str, str]:
     """The precision to compute in, and why."""
     can = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     low = "bf16" if "BF16" in can else "f16" if "FP16" in can else ""
     if not low:
         return "f32", "openvino f32: the processor computes in neither bf16 nor f16"
     samples = _samples(bundle)
-    in_low, in_f32 = (OpenVinoNetwork(network, precision, "")(samples) for precision in (low, "f32"))
+    mirror = bundle.preprocessing.mirror
+    in_low, in_f32 = (OpenVinoNetwork(network, head, to, "", mirror=mirror)(samples) for to in (low, "f32"))
     cosine = float((in_low * in_f32).sum(axis=1).mean())
     if cosine >= MIN_MEAN_COSINE:
         return low, f"openvino {low}: the processor computes in {low}, mean cosine with f32 is {cosine:.5f}"

@@ -9,19 +9,18 @@ All are read through ml.records. What is damaged or lost is answered from the ot
 by `repair`; a model whose model.json is damaged is left out of lists.
 """
 
-import contextlib
 import json
-import tempfile
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path, PurePath
 from typing import Any, TypeVar
 
-from ml import child_process, files, records
+from ml import files, records
 from ml.errors import LookalikeError
 from ml.model import embedder
 from ml.model.bundle import MODEL_JSON, Bundle
+from ml.model.upgrade import load_bundle
 from ml.records import Damaged, DamageLog, Unlogged
 from ml.storage import open_storage
 
@@ -112,21 +111,6 @@ class Registry:
         self._log.mended(_shown(f"{chosen}/{MODEL_JSON}"))
         return chosen
 
-    def ensure_default(self, work_dir: Path) -> str:
-        """Registers the untrained default model unless it is there, and whole as far as its model.json tells.
-
-        Args:
-            work_dir: a folder on this machine; the network that the check compiles is left in its `compiled`.
-        """
-        with contextlib.suppress(UnknownModel, Damaged):
-            return self.record(DEFAULT_MODEL).name
-        work_dir = work_dir.resolve()  # the child runs in another folder
-        work_dir.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=work_dir) as folder:
-            bundle_dir = Path(folder) / DEFAULT_MODEL
-            child_process.run("ml.model.default:save_default", str(bundle_dir), str(work_dir / "compiled"))
-            return self.register(bundle_dir, cache_dir=work_dir / "compiled")
-
     def models(self) -> list[ModelRecord]:
         """Every registered model that can be read, oldest first."""
         found = []
@@ -143,7 +127,7 @@ class Registry:
         key = f"{_checked(name)}/{MODEL_JSON}"
         try:
             bundle = records.read(
-                self._storage, key, lambda facts: Bundle._from_json(Path(name), facts), name=_shown(key)
+                self._storage, key, lambda facts: Bundle.from_json(Path(name), facts), name=_shown(key)
             )
         except FileNotFoundError:
             names = ", ".join(record.name for record in self.models()) or "none"
@@ -170,7 +154,7 @@ class Registry:
             draft.mkdir()
             for key in self._storage.keys(name):
                 (draft / PurePath(key).name).write_bytes(self._storage.get(key))
-            Bundle.load(draft)
+            load_bundle(draft)
         return folder
 
     def remove(self, name: str) -> None:

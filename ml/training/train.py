@@ -24,6 +24,7 @@ from ml.errors import LookalikeError
 from ml.evaluation.evaluate import Evaluation, evaluate
 from ml.model.bundle import MODEL_JSON, Bundle
 from ml.model.save import save_bundle
+from ml.model.upgrade import load_bundle
 from ml.training import checkpoints, fit, lineage
 from ml.training.checkpoints import TrainingFailed
 from ml.training.config import TrainConfig
@@ -149,7 +150,7 @@ def _finished(model_dir: Path, test: Dataset | None) -> Bundle | None:
     """The model of a run that was ended before; None where there is none, or the test set was not measured."""
     if not (model_dir / MODEL_JSON).exists():
         return None
-    finished = Bundle.load(model_dir)
+    finished = load_bundle(model_dir)
     measured = finished.lineage.get("test", {}).get("fingerprint")
     return finished if test is None or measured == test.fingerprint else None
 

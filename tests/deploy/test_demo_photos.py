@@ -10,6 +10,7 @@ from PIL import Image
 from deploy import demo_photos
 from ml.evaluation import metrics
 from ml.model import embedder
+from ml.model.default import ensure_registered
 from ml.model.registry import Registry
 
 
@@ -68,7 +69,7 @@ def test_numbers_out_of_range_are_refused(tmp_path: Path, wrong: dict[str, int])
 
 def test_the_untrained_model_finds_most_products_and_has_much_to_learn(families: list[Path], tmp_path: Path) -> None:
     registry = Registry((tmp_path / "models").as_uri())
-    bundle = registry.fetch(registry.ensure_default(tmp_path / "build"), tmp_path / "fetched")
+    bundle = registry.fetch(ensure_registered(registry, tmp_path / "build"), tmp_path / "fetched")
     model = embedder.load(bundle, device="cpu", cache_dir=tmp_path / "cache")
     vectors = torch.as_tensor(model.embed([Image.open(path) for path in families]))
     products = torch.arange(len(families)) // 3

@@ -149,7 +149,7 @@ def test_a_damaged_model_is_refused(small_model: Path, tmp_path: Path, client: C
 
     damaged = tmp_path / "damaged"
     shutil.copytree(small_model, damaged)
-    weights = damaged / "model.safetensors"
+    weights = damaged / "network.onnx"
     weights.write_bytes(weights.read_bytes()[:-1] + b"\1")
     with pytest.raises(BadBundle, match="not what was saved"):
         client.registry.register(damaged)

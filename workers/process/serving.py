@@ -158,7 +158,9 @@ class Serving:
         self.registry.repair()
         named = self.registry.active()
         if named is None:
-            model = self.registry.ensure_default(self.settings.home / "cache")
+            from ml.model.default import ensure_registered  # imports onnx: needed once in a system's life
+
+            model = ensure_registered(self.registry, self.settings.home / "cache")
             named = self.registry.active() or self.registry.activate(model, f"gallery-{model}")
         return self.live(named.model, named.collection)
 

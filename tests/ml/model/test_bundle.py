@@ -47,7 +47,7 @@ def test_what_was_saved_comes_back(saved):
     assert bundle.preprocessing == TINY
     assert (bundle.metrics, bundle.lineage) == ({"map@r": 0.5}, {"data": "none"})
     assert sorted(path.name for path in saved.iterdir()) == [
-        "golden.jpg", "golden.safetensors", "model.json", "model.safetensors",
+        "backbone.safetensors", "golden.jpg", "golden.safetensors", "head.safetensors", "model.json", "network.onnx",
     ]  # fmt: skip
 
 
@@ -71,7 +71,9 @@ def test_a_vector_that_differs_more_than_the_precision_rounds_is_refused(saved):
         bundle.check_golden(np.stack([tilted, tilted]), "f32")
 
 
-@pytest.mark.parametrize("file", ["model.safetensors", "golden.jpg", "golden.safetensors"])
+@pytest.mark.parametrize(
+    "file", ["network.onnx", "backbone.safetensors", "head.safetensors", "golden.jpg", "golden.safetensors"]
+)
 @pytest.mark.parametrize("damage", ["missing", "changed"])
 def test_a_missing_or_changed_file_is_noticed(copy, file, damage):
     path = copy / file
@@ -122,7 +124,15 @@ def test_a_strange_model_json_is_refused(copy, text):
 
 def test_weights_that_fit_another_head_are_refused(copy):
     edit(copy, dim=17)
-    with pytest.raises(BadBundle, match="do not fit"):
+    with pytest.raises(BadBundle, match="claims 17 dimensions and has 16"):
+        from_bundle(Bundle.load(copy))
+    with pytest.raises(BadBundle, match="claims 17 dimensions and has 16"):
+        Bundle.load(copy).load_head()
+
+
+def test_weights_of_another_backbone_are_refused(copy):
+    edit(copy, backbone="resnet14t")
+    with pytest.raises(BadBundle, match="do not fit resnet14t"):
         from_bundle(Bundle.load(copy))
 
 
@@ -146,7 +156,7 @@ def test_saving_replaces_a_bundle_and_nothing_else(saved, tmp_path):
 
 def test_a_failed_save_leaves_nothing_behind(saved, tmp_path, monkeypatch):
     model = from_bundle(Bundle.load(saved))
-    monkeypatch.setattr("ml.model.save.golden_jpeg", lambda: 1 / 0)
+    monkeypatch.setattr("ml.model.writer.golden_jpeg", lambda: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         save_bundle(model, tmp_path / "model", name="one")
     assert not list(tmp_path.iterdir())

@@ -24,7 +24,7 @@ def weights() -> dict[str, np.ndarray]:
 
 def features_of_onnx(weights: dict[str, np.ndarray], preprocessing: Preprocessing, pixels: np.ndarray) -> np.ndarray:
     model = efficientnet_lite0.to_onnx(weights, preprocessing.size_px, preprocessing.mean, preprocessing.std)
-    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     return session.run(["features"], {"pixels": pixels})[0]
 
 

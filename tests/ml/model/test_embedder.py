@@ -160,13 +160,13 @@ def test_low_precision_is_taken_only_when_it_agrees(default_embedder, default_bu
     cosine = re.search(r"mean cosine with f32 is (\S+)", default_embedder.why)
     assert cosine and 0.999 <= float(cosine[1]) <= 1
     monkeypatch.setattr(openvino_backend, "MIN_MEAN_COSINE", 1.1)
-    next(cache.rglob("choice.json")).unlink()
+    next(cache.rglob("choice-*.json")).unlink()
     strict = embedder.load(default_bundle.directory, device="cpu", cache_dir=cache)
     assert strict.precision == "f32" and "below 1.1" in strict.why
 
 
 def test_the_choice_is_made_again_on_another_processor(default_bundle, cache):
-    (choice,) = cache.rglob("choice.json")
+    (choice,) = cache.rglob("choice-*.json")
     choice.write_text(json.dumps({"processor": "another", "precision": "f32", "why": "made elsewhere"}))
     assert embedder.load(default_bundle.directory, device="cpu", cache_dir=cache).why != "made elsewhere"
     choice.write_text("damaged")

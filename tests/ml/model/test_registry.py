@@ -9,11 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load_file, save_file
 
 from ml.errors import BadBundle
-from ml.model.bundle import Bundle
+from ml.model.bundle import Bundle, sha256_of
+from ml.model.default import ensure_registered
 from ml.model.network import EmbeddingModel
 from ml.model.registry import DEFAULT_MODEL, Active, Building, ModelInUse, Registry, UnknownModel
 from ml.model.save import save_bundle
@@ -71,7 +74,7 @@ class TestModels:
 
     def test_a_damaged_bundle_is_not_registered(self, registry, bundles, tiny_compiled, tmp_path):
         damaged = Path(shutil.copytree(bundles[0], tmp_path / "damaged"))
-        (damaged / "model.safetensors").write_bytes(b"")
+        (damaged / "network.onnx").write_bytes(b"")
         with pytest.raises(BadBundle):
             registry.register(damaged, cache_dir=tiny_compiled)
         assert registry.models() == []
@@ -79,10 +82,12 @@ class TestModels:
     def test_a_model_that_gives_another_golden_vector_is_not_registered(
         self, registry, bundles, tiny_compiled, tmp_path
     ):
-        # Intact by its checksums, but preprocessed otherwise than its golden vector was.
+        # Intact by its checksums, but its golden vector is of another network.
         changed = Path(shutil.copytree(bundles[0], tmp_path / "changed"))
         facts = json.loads((changed / "model.json").read_text())
-        facts["preprocessing"]["mean"] = [0.1, 0.9, 0.5]
+        golden = load_file(changed / "golden.safetensors")
+        save_file(golden | {"embedding": np.roll(golden["embedding"], 1)}, changed / "golden.safetensors")
+        facts["files"]["golden.safetensors"] = sha256_of(changed / "golden.safetensors")
         (changed / "model.json").write_text(json.dumps(facts))
         with pytest.raises(BadBundle, match="gives another vector"):
             registry.register(changed, cache_dir=tiny_compiled)
@@ -256,8 +261,7 @@ def test_a_model_that_cannot_be_read_is_left_out_and_named(registry, bundles, ti
     assert [damaged.key for damaged in registry.damaged()] == ["models/tiny-v2/model.json"]
 
 
-def test_a_child_converts_the_network_wherever_relative_paths_lead_from(bundles, tmp_path):
-    # The child, which keeps torch out of this process, runs in another folder.
+def test_registering_takes_relative_paths_and_loads_no_torch(bundles, tmp_path):
     shutil.copytree(bundles[0], tmp_path / "exported")
     code = (
         "import sys; from pathlib import Path; from ml.model.registry import Registry\n"
@@ -273,14 +277,14 @@ def test_a_child_converts_the_network_wherever_relative_paths_lead_from(bundles,
 
 def test_the_default_model_is_made_once(tmp_path):
     registry = Registry(f"file://{tmp_path}/models")
-    assert registry.ensure_default(tmp_path / "work") == DEFAULT_MODEL
+    assert ensure_registered(registry, tmp_path / "work") == DEFAULT_MODEL
     (record,) = registry.models()
     assert (record.backbone, record.dim) == ("tf_efficientnet_lite0", 1280)
     assert [path.name for path in (tmp_path / "work").iterdir()] == ["compiled"]
-    assert registry.ensure_default(tmp_path / "missing") == DEFAULT_MODEL
+    assert ensure_registered(registry, tmp_path / "missing") == DEFAULT_MODEL
     (tmp_path / "models" / DEFAULT_MODEL / "model.json").write_bytes(b"")
-    assert registry.ensure_default(tmp_path / "work") == DEFAULT_MODEL
+    assert ensure_registered(registry, tmp_path / "work") == DEFAULT_MODEL
     assert [mended.sha256 for mended in registry.models()] == [record.sha256]
     (record,) = registry.models()
-    assert registry.ensure_default(tmp_path / "missing") == DEFAULT_MODEL
+    assert ensure_registered(registry, tmp_path / "missing") == DEFAULT_MODEL
     assert registry.models() == [record] and not (tmp_path / "missing").exists()

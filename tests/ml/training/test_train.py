@@ -100,8 +100,8 @@ def test_the_same_seed_gives_the_same_model_and_another_one_another(products, tm
     first, again, other = (
         train(quick(epochs=1, seed=seed), products, tmp_path / name) for name, seed in (("a", 0), ("b", 0), ("c", 1))
     )
-    assert first.bundle.files["model.safetensors"] == again.bundle.files["model.safetensors"]
-    assert first.bundle.files["model.safetensors"] != other.bundle.files["model.safetensors"]
+    assert first.bundle.files["network.onnx"] == again.bundle.files["network.onnx"]
+    assert first.bundle.files["network.onnx"] != other.bundle.files["network.onnx"]
 
 
 def test_ctrl_c_keeps_the_checkpoint_and_resume_ends_where_the_whole_run_does(products, tmp_path):
@@ -136,7 +136,8 @@ def test_fast_fits_a_head_on_the_untouched_network(products, tmp_path):
     result = train(preset_config("fast", test_px=64, dim=16, mirror=False), products, tmp_path)
     assert result.history == []
     assert result.bundle.dim == 16
-    assert result.bundle.head == {"projection": True, "bias": True, "layer_norm": True}
+    head = result.bundle.load_head()
+    assert head.layer_norm and head.projection is not None and head.projection.bias is not None
 
 
 @pytest.mark.parametrize(
