@@ -90,7 +90,8 @@ def test_training_evaluation_and_search_see_the_same_vector(trained, products):
     with torch.no_grad():
         by_training = model(torch.from_numpy(pixels)).numpy()
     by_search = loaded.embed(decoded)
-    assert float((by_training * by_search).sum(1).min()) > 1 - 1e-3
+    cosines = (by_training * by_search).sum(1)  # the embedder takes bf16 where the mean stays above 0.999
+    assert cosines.mean() > 1 - 1e-3 and cosines.min() > 1 - 5e-3
     reader = Reader(model, torch.device("cpu"), None, Cache(), "tested")
     by_reader = project(model, reader.features(pixels, "test")).numpy()
     assert float((by_reader * by_search).sum(1).min()) > 1 - 5e-3  # bf16
@@ -167,7 +168,7 @@ def test_keep_pretrained_is_the_share_of_the_pretrained_weights(products, tmp_pa
         return load_file(train(config, products, tmp_path / str(share)).bundle.directory / bundle.WEIGHTS)
 
     tuned, a_quarter_back, three_quarters_back = (weights(share) for share in (0.0, 0.25, 0.75))
-    name = "backbone.conv_head.weight"
+    name = "conv_head.weight"
     assert not torch.equal(tuned[name], a_quarter_back[name])
     torch.testing.assert_close(
         3 * (a_quarter_back[name] - tuned[name]), three_quarters_back[name] - tuned[name], rtol=1e-2, atol=1e-6
