@@ -146,6 +146,9 @@ class Stack:
         else:
             self._say("using the queue of LOOKALIKE_REDIS_URL")
         self._client = Client(self.settings)
+        with contextlib.suppress(LookalikeError):  # a storage that is away: the worker says so better
+            for damaged in self._client.registry.damaged():
+                self._warn(f"{damaged.message}: the worker restores what it can")
         self._say("starting " + ("the worker" if self._workers == 1 else f"{self._workers} workers"))
         waiting = [self._keep(self._worker(number)) for number in range(1, self._workers + 1)]
         if listener:

@@ -248,17 +248,26 @@ class Registry:
                 found.append(damaged)
         return found
 
-    def repair(self, serving: Active | None = None) -> None:
+    def repair(self, serving: Active | None = None) -> list[str]:
         """Writes anew what is damaged or lost of the state: from the rest, or as `serving`, what a worker answers from.
 
         A collection whose building is no longer known is built by the next publish.
+
+        Returns:
+            What was mended, in sentences.
         """
-        damaged = {damaged.key for damaged in self.damaged()}
+        damaged = {damaged.key: damaged.message for damaged in self.damaged()}
         active = self.active() if serving is None else serving
-        if _shown("building.json") in damaged:
+        mended = []
+        if reason := damaged.get(_shown("building.json")):
             self.set_building([])
-        if active is not None and (damaged & {_shown("active.json"), _shown("history.json")} or not self.named()):
+            mended.append(f"{reason}; it names nothing now")
+        reasons = [damaged[key] for key in map(_shown, ("active.json", "history.json")) if key in damaged]
+        if active is not None and (reasons or not self.named()):
             self.activate(active.model, active.collection)
+            reason = " and ".join(reasons) or f"{_shown('active.json')} was lost"
+            mended.append(f"{reason}; restored: model {active.model}, collection {active.collection}")
+        return mended
 
     def _entries(self) -> list[Active]:
         """The active value and those before it, as far as they were written."""

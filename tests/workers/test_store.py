@@ -9,6 +9,8 @@ import threading
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +22,7 @@ from workers import settings as settings_of
 from workers.store import Payload, Point, Store, StoreBusy, StoreFailed, open_store
 from workers.store.edge import EdgeStore
 from workers.store.server import Layout, ServerStore
+from workers.store.shard import Shard
 
 DIM = 16
 
@@ -241,6 +244,67 @@ os.kill(os.getpid(), signal.SIGKILL)
         kept = store.fetch("photos", ids(60), with_vectors=True)
         assert {point.id: point.payload for point in points(60)} == {id: kept[id].payload for id in kept}
         np.testing.assert_allclose(np.stack([kept[id].vector for id in ids(60)]), unit_vectors(60), atol=1e-6)
+        store.close()
+
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "current",
+            "collection.json",
+            "0/edge_config.json",
+            "0/wal/first-index",
+            "0/segments/*/segment.json",
+            "0/segments/*/vector_storage/vectors/status.dat",
+            "0/segments/*/vector_storage/vectors/chunk_0.mmap",
+            "0/segments/*/payload_storage/config.json",
+        ],
+    )
+    def test_a_damaged_collection_is_set_aside_told_and_begun_anew(self, tmp_path: Path, name: str) -> None:
+        store = EdgeStore(tmp_path)
+        store.ensure("photos", DIM)
+        store.upsert("photos", points(20))
+        store.ensure("others", DIM)
+        store.close()
+        for file in (tmp_path / "photos").glob(name):
+            os.truncate(file, 0)
+        told: dict[str, str] = {}
+        log: Any = SimpleNamespace(found=lambda damaged: told.update({damaged.key: damaged.message}))
+        again = EdgeStore(tmp_path, log)
+        again.ensure("photos", DIM)
+        assert again.count("photos") == 0
+        assert list(told) == ["collections/photos"]
+        assert "being made anew" in told["collections/photos"]
+        again.upsert("photos", points(20))
+        assert again.collections() == ["others", "photos"]
+        assert (tmp_path / ".damaged-photos").is_dir()
+        again.drop("photos")
+        assert again.collections() == ["others"]
+        assert not (tmp_path / ".damaged-photos").exists()
+        again.close()
+
+    def test_what_the_system_refuses_is_no_damage(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        store = EdgeStore(tmp_path)
+        store.ensure("photos", DIM)
+        store.upsert("photos", points(20))
+        store.close()
+        refusals = [
+            OSError(24, "Too many open files"),
+            Exception("Service runtime error: IO Error: No space left on device (os error 28)"),
+            Exception("Service runtime error: failed to open WAL: Can't init WAL: WouldBlock"),
+        ]
+        for refusal in refusals:
+
+            def load(path: Path, refusal: Exception = refusal) -> Shard:
+                raise refusal
+
+            with monkeypatch.context() as patch:
+                patch.setattr(Shard, "_load", load)
+                store = EdgeStore(tmp_path)
+                with pytest.raises(StoreFailed, match="cannot be opened"):
+                    store.ensure("photos", DIM)
+                store.close()
+        store = EdgeStore(tmp_path)
+        assert store.count("photos") == 20
         store.close()
 
     def test_a_second_owner_is_told_who_owns_it(self, tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ class Serving:
         self.settings = settings
         self.log = log or Unlogged()
         self.limits = limits(settings)
-        self.store: Store = open_store(settings)
+        self.store: Store = open_store(settings, self.log)
         self.storage = open_storage(settings.storage_url)
         self.gallery = Gallery(self.storage, self.limits, self.log)
         self.registry = Registry(settings.models_url, self.log)
@@ -151,11 +151,13 @@ class Serving:
             return self.registry.named()
         except Damaged as damaged:
             self.log.found(damaged)
-            self.registry.repair(Active(self._active.model, self._active.collection, 0.0))
+            for mended in self.registry.repair(Active(self._active.model, self._active.collection, 0.0)):
+                logger.warning("%s", mended)
             return self.registry.active()
 
     def _first(self) -> ServingModel:
-        self.registry.repair()
+        for mended in self.registry.repair():
+            logger.warning("%s", mended)
         named = self.registry.active()
         if named is None:
             from ml.model.default import ensure_registered  # imports onnx: needed once in a system's life

@@ -13,11 +13,15 @@ from typing import Protocol
 import numpy as np
 
 from ml.errors import LookalikeError
+from ml.records import DamageLog
 from workers.settings import Settings
 
 
 class StoreBusy(LookalikeError):
     """An embedded store that another process owns."""
+
+
+COLLECTIONS = "collections/"  # what the keys of damaged ones begin with in a DamageLog
 
 
 class StoreFailed(LookalikeError):
@@ -133,12 +137,15 @@ def page_sizes(limit: int | None) -> Iterator[int]:
         page = min(2 * page, 1000)
 
 
-def open_store(settings: Settings) -> Store:
-    """The store that the settings name. Raises StoreBusy when another process owns the embedded one."""
+def open_store(settings: Settings, log: DamageLog | None = None) -> Store:
+    """The store that the settings name, which tells a log what it finds damaged.
+
+    Raises StoreBusy when another process owns the embedded one.
+    """
     if settings.is_embedded_qdrant:
         from workers.store.edge import EdgeStore
 
-        return EdgeStore(settings.home / "qdrant")
+        return EdgeStore(settings.home / "qdrant", log)
     from workers.store.server import Layout, ServerStore
 
     return ServerStore.connect(settings.qdrant_url, settings.qdrant_api_key, Layout.of(settings))

@@ -20,9 +20,10 @@ from typing import IO, Any
 import numpy as np
 import qdrant_edge as edge
 
-from workers.store import Hit, Payload, Point, Store, StoreBusy, Stored, StoreFailed, page_sizes
+from ml.records import Damaged, DamageLog, Unlogged
+from workers.store import COLLECTIONS, Hit, Payload, Point, Store, StoreBusy, Stored, StoreFailed, page_sizes
 from workers.store.optimize import optimise
-from workers.store.shard import Shard, hex_id
+from workers.store.shard import DamagedCollection, Shard, hex_id
 
 logger = logging.getLogger(__name__)
 
@@ -32,10 +33,18 @@ _QUIET_S = 10.0
 
 
 class EdgeStore(Store):
-    """Collections below one folder."""
+    """Collections below one folder.
 
-    def __init__(self, folder: Path) -> None:
+    One that is damaged is set aside, in `.damaged-<name>`, and begun anew: it is made of the originals once more.
+
+    Args:
+        folder: theirs alone.
+        log: told what is found damaged.
+    """
+
+    def __init__(self, folder: Path, log: DamageLog | None = None) -> None:
         self._folder = folder
+        self._log = log or Unlogged()
         folder.mkdir(parents=True, exist_ok=True)
         self._lock_file = _own(folder)
         self._guard = threading.Lock()
@@ -48,7 +57,7 @@ class EdgeStore(Store):
         with self._guard:
             path = self._folder / collection
             if collection not in self._shards:
-                self._shards[collection] = Shard.load(path) if Shard.exists(path) else Shard.create(path, dim)
+                self._shards[collection] = (self._load(path) if Shard.exists(path) else None) or Shard.create(path, dim)
         known = self._shards[collection].dim
         if known != dim:
             raise StoreFailed(
@@ -67,10 +76,11 @@ class EdgeStore(Store):
             shard = self._shards.pop(collection, None)
             if shard is not None:
                 shard.close()
-            shutil.rmtree(self._folder / collection, ignore_errors=True)
+            for path in (self._folder / collection, _aside(self._folder / collection)):
+                shutil.rmtree(path, ignore_errors=True)
 
     def collections(self) -> list[str]:
-        return sorted(path.name for path in self._folder.iterdir() if Shard.exists(path))
+        return sorted(path.name for path in self._folder.iterdir() if Shard.exists(path) and path != _aside(path))
 
     def upsert(self, collection: str, points: Sequence[Point]) -> None:
         made = [edge.Point(uuid.UUID(p.id), p.vector.tolist(), p.payload.to_json()) for p in points]
@@ -163,10 +173,29 @@ class EdgeStore(Store):
         with self._guard:
             path = self._folder / collection
             if collection not in self._shards:
-                if not Shard.exists(path):
+                shard = self._load(path) if Shard.exists(path) else None
+                if shard is None:
                     raise StoreFailed(f"there is no collection {collection}", hint="run: lookalike verify --repair")
-                self._shards[collection] = Shard.load(path)
+                self._shards[collection] = shard
             return self._shards[collection]
+
+    def _load(self, path: Path) -> Shard | None:
+        """The collection; None when it was damaged and has been set aside."""
+        try:
+            return Shard.load(path)
+        except DamagedCollection as error:
+            shutil.rmtree(_aside(path), ignore_errors=True)
+            path.rename(_aside(path))
+            logger.warning("%s; it is set aside as %s and made anew", error.message, _aside(path))
+            self._log.found(
+                Damaged(f"{error.message}; it is being made anew from the originals", key=f"{COLLECTIONS}{path.name}")
+            )
+            return None
+
+
+def _aside(path: Path) -> Path:
+    """Where a damaged collection goes."""
+    return path.with_name(f".damaged-{path.name.removeprefix('.damaged-')}")
 
 
 def _own(folder: Path) -> IO[str]:

@@ -10,6 +10,7 @@ the interpreter for 30 to 300 ms, so it is called once in thousands of points on
 
 import contextlib
 import json
+import re
 import shutil
 import threading
 import time
@@ -23,9 +24,14 @@ import qdrant_edge as edge
 from ml import files
 from workers.store import StoreFailed
 
+_REFUSED = re.compile(r"\(os error (?!2\))\d+\)|WouldBlock")  # by the operating system; 2: a file of it is missing
 _LONGEST_LOG = 20_000  # points; replaying them takes a second or two
 _LITTLE_SPACE = 64 * 2**20  # bytes: the engine makes files of 32 MB ahead of need
 _REPLAYED = 100  # points per step: an engine call keeps the interpreter, and no search shall wait 100 ms
+
+
+class DamagedCollection(StoreFailed):
+    """The files of a collection are not what the engine wrote."""
 
 
 class Shard:
@@ -56,12 +62,35 @@ class Shard:
         shard = edge.EdgeShard.create(str(path / "0"), config)
         shard.update(edge.UpdateOperation.create_field_index("label", edge.PayloadSchemaType.Keyword))
         shard.flush()
-        (path / "collection.json").write_text(json.dumps({"dim": dim}))
+        files.write(path / "collection.json", json.dumps({"dim": dim}))
         _name_current(path, 0)
         return cls(path, 0, shard)
 
     @classmethod
     def load(cls, path: Path) -> "Shard":
+        """Opens what is there, and reads a point of it.
+
+        Raises:
+            DamagedCollection: it cannot be opened or read, and never will be.
+            StoreFailed: the operating system refuses it now.
+        """
+        try:
+            shard = cls._load(path)
+            shard.engine.scroll(edge.ScrollRequest(limit=1, with_payload=True, with_vector=True))
+            return shard
+        except BaseException as error:  # the engine knows no finer one, and its panics are no Exceptions
+            if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+                raise
+            reason = next(iter(str(error).splitlines()), type(error).__name__)
+            is_refused = isinstance(error, OSError) and not isinstance(error, FileNotFoundError)
+            if is_refused or _REFUSED.search(reason):
+                raise StoreFailed(
+                    f"the embedded store cannot be opened: {reason}", hint="check the disk and the permissions"
+                ) from error
+            raise DamagedCollection(f"the collection {path.name} is damaged: {reason}") from error
+
+    @classmethod
+    def _load(cls, path: Path) -> "Shard":
         generation = int((path / "current").read_text())
         for other in path.iterdir():
             if other.is_dir() and other.name != str(generation):

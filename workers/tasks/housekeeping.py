@@ -12,9 +12,11 @@ from typing import Any
 
 import redis
 
+from workers.process.serving import Serving
 from workers.queue.app import QUEUES, enqueue_due_chunks
 from workers.queue.jobs import PREFIXES
 from workers.queue.liveness import count_living_workers, server_time
+from workers.store import COLLECTIONS
 from workers.tasks.context import Context
 from workers.tasks.publish import abandon
 
@@ -78,6 +80,8 @@ class Housekeeping:
                 abandon(serving, entry.job)
         if not running and server.set(_RECONCILED, self._context.worker, nx=True, ex=_RECONCILED_S):
             self._reconcile()
+        elif not running:
+            settle_collections(serving)
 
     def _reconcile(self) -> None:
         """What was stored and never handed to a job, because its client or Redis died, is indexed; drafts go."""
@@ -88,6 +92,17 @@ class Housekeeping:
         job = jobs.create("reconcile", {"repair": True, "quick": True})
         jobs.append(job, PREFIXES, counted=False, size=16)
         jobs.seal(job)
+
+
+def settle_collections(serving: Serving) -> None:
+    """Strikes out collections that were begun anew because they were damaged, once they hold what can be embedded."""
+    known = serving.log.known()
+    for key in [key for key in known if key.startswith(COLLECTIONS)]:
+        active = serving.active().collection
+        unreadable = sum(key.startswith(("originals/", "metadata/")) for key in known)
+        images = sum(1 for _ in serving.gallery.ids())
+        if key != f"{COLLECTIONS}{active}" or serving.store.count(active) >= images - unreadable:
+            serving.log.mended(key)
 
 
 def reconcile_again(server: Any) -> None:

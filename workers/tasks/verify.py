@@ -171,7 +171,8 @@ def _check_vectors(
 ) -> None:
     live = serving.active()
     stored = dict(_vectors(serving, live.collection, list(images)))
-    off = {id for id, vector in stored.items() if not abs(float(np.linalg.norm(vector)) - 1) < _LENGTH_TOLERANCE}
+    off = {id for id in images if id not in stored}
+    off |= {id for id, vector in stored.items() if not abs(float(np.linalg.norm(vector)) - 1) < _LENGTH_TOLERANCE}
     count = min(len(stored), max(1, round(_SAMPLE * len(stored))))
     sample = random.Random(f"{chunk.job} {prefix}").sample(sorted(stored), count)  # noqa: S311 - no secret
 

@@ -204,7 +204,10 @@ class TestDamage:
         spoil("active.json")
         assert registry.active().collection == "collection-b"
         assert registry.previous().collection == "collection-a"
-        registry.repair()
+        (mended,) = registry.repair()
+        assert mended.startswith("models/active.json ")
+        assert mended.endswith("; restored: model b, collection collection-b")
+        assert registry.repair() == []
         assert registry.named().collection == "collection-b"
         assert registry.previous().collection == "collection-a"
         assert registry.damaged() == []

@@ -10,12 +10,13 @@ import pytest
 import redis
 
 from ml.model.registry import Building
+from ml.records import Unlogged
 from ml.storage import open_storage
 from workers.queue.app import QUEUES
 from workers.queue.jobs import CHUNK, Jobs
 from workers.tasks import housekeeping
 from workers.tasks.context import Context
-from workers.tasks.housekeeping import Housekeeping
+from workers.tasks.housekeeping import Housekeeping, settle_collections
 
 
 class Sent:
@@ -39,7 +40,9 @@ def sent() -> Sent:
 @pytest.fixture
 def context(queue: redis.Redis, sent: Sent, tmp_path: Path) -> Context:
     serving: Any = SimpleNamespace(
-        registry=SimpleNamespace(building=list), storages=lambda: (open_storage(str(tmp_path)),)
+        registry=SimpleNamespace(building=list),
+        storages=lambda: (open_storage(str(tmp_path)),),
+        log=Unlogged(),
     )
     heartbeat: Any = SimpleNamespace(worker="w")
     app: Any = sent
@@ -132,3 +135,19 @@ def test_one_worker_at_a_time_keeps_house(context: Context, sent: Sent) -> None:
     context.redis.set("lookalike:housekeeping", "another")
     Housekeeping(context).run_once()
     assert sent.tasks == []
+
+
+def test_a_collection_that_was_begun_anew_is_told_until_it_is_whole() -> None:
+    notes = {"collections/photos", "collections/older", "originals/ab/1"}
+    stored = [2]
+    serving: Any = SimpleNamespace(
+        log=SimpleNamespace(known=lambda: set(notes), mended=notes.discard),
+        active=lambda: SimpleNamespace(collection="photos"),
+        gallery=SimpleNamespace(ids=lambda: iter("abcd")),
+        store=SimpleNamespace(count=lambda collection: stored[0]),
+    )
+    settle_collections(serving)
+    assert notes == {"collections/photos", "originals/ab/1"}, "a rollback fills the older one"
+    stored[0] = 3
+    settle_collections(serving)
+    assert notes == {"originals/ab/1"}, "one original is damaged, and cannot be embedded"
