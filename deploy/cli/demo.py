@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from deploy.cli.console import Console, command
+from deploy.local import extras
 
 if TYPE_CHECKING:
     from deploy.local.stack import Stack
@@ -63,11 +64,18 @@ def demo(console: Console, photos: Path | None, once: bool, port: int) -> None:
             with contextlib.ExitStack() as hold:
                 stack = _start(console, hold, current, port)
                 console.result(_tour(console, stack.settings, photos) | {"portal": stack.address})
+                _offer_training(console)
                 if not once:
                     console.show(f"\nthe portal is open at {stack.address} – Ctrl-C stops everything")
                     stack.wait()
         except Terminated:
             console.say("stopped")
+
+
+def _offer_training(console: Console) -> None:
+    if not extras.is_installed("train"):
+        install = extras.how_to_install("train")
+        console.show(f"\nto train on labels of your own, install training's packages: {install}")
 
 
 def _drawn(console: Console, current: "Settings") -> Path:

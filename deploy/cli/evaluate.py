@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from deploy.cli.console import Console, Phases, command, table
-from ml.errors import LookalikeError
 
 if TYPE_CHECKING:
-    from workers.settings import Settings
+    pass
 
 
 @command("evaluate", example="lookalike evaluate MODEL photos/test --rerank --binary --report report.html")
@@ -35,13 +34,14 @@ def evaluate(
     MODEL is a name that `lookalike models` lists, the word active, or a folder that holds a model. DATA is as for
     `lookalike train`.
     """
+    from deploy.cli.model_folder import model_folder
     from ml.evaluation.evaluate import evaluate as run
     from workers import settings
     from workers.trainer.data import read_test
 
     current = settings.load()
     with Phases(console) as phases:
-        folders = [_folder(name, current) for name in (model, *compare)]
+        folders = [model_folder(name, current) for name in (model, *compare)]
         images = read_test(data, data, current, on_progress=phases.show)
         assert images is not None  # DATA itself is given
         evaluations = [
@@ -114,18 +114,3 @@ def _figure(name: str, value: Any) -> str:
         return "–"
     is_count = name in ("images", "classes", "median_rank", "threshold")
     return f"{value:g}" if is_count else f"{100 * value:.1f} %"
-
-
-def _folder(name: str, current: "Settings") -> Path:
-    """The folder of a model: a name, `active`, or a folder."""
-    from ml.model.registry import Registry
-
-    if (Path(name) / "model.json").exists():
-        return Path(name)
-    registry = Registry(current.models_url)
-    if name == "active":
-        active = registry.active()
-        if active is None:
-            raise LookalikeError("no model is active yet", hint="start the system once: lookalike up")
-        name = active.model
-    return registry.fetch(name, current.home / "cache" / "models")

@@ -5,6 +5,7 @@ What the extras hold is read from the metadata of the installed package, so that
 
 from collections.abc import Iterator
 from importlib import metadata
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ml.errors import LookalikeError
@@ -21,7 +22,7 @@ class MissingExtra(LookalikeError):
 
     def __init__(self, what: str, *extras: str) -> None:
         named = f"extra {extras[0]}" if len(extras) == 1 else f"extras {' and '.join(extras)}"
-        super().__init__(f"{what} needs the {named}: pip install '{_PROJECT}[{','.join(extras)}]'")
+        super().__init__(f"{what} needs the {named}: {how_to_install(*extras)}")
 
 
 def require(what: str, *extras: str) -> None:
@@ -34,9 +35,21 @@ def require(what: str, *extras: str) -> None:
     Raises:
         MissingExtra: one is not.
     """
-    missing = [extra for extra in extras if not all(map(_is_installed, _packages(extra)))]
+    missing = [extra for extra in extras if not is_installed(extra)]
     if missing:
         raise MissingExtra(what, *missing)
+
+
+def how_to_install(*extras: str) -> str:
+    """The command that brings extras to this installation: `make train` where it is a clone's, else pip's."""
+    if extras == ("train",) and (Path(__file__).parents[2] / "Makefile").exists():
+        return "make train"
+    return f"pip install '{_PROJECT}[{','.join(extras)}]'"
+
+
+def is_installed(extra: str) -> bool:
+    """Whether all packages of an extra are."""
+    return all(map(_has, _packages(extra)))
 
 
 def extra_with(module: str) -> str | None:
@@ -75,7 +88,7 @@ def _metadata() -> metadata.PackageMetadata:
     return metadata.metadata(_PROJECT)
 
 
-def _is_installed(package: str) -> bool:
+def _has(package: str) -> bool:
     try:
         metadata.distribution(package)
     except metadata.PackageNotFoundError:

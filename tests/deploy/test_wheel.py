@@ -7,6 +7,7 @@ import subprocess
 import zipfile
 from email.parser import Parser
 from pathlib import Path
+from typing import Any
 
 import pytest
 from packaging.utils import canonicalize_name
@@ -88,8 +89,15 @@ def test_the_wheel_says_who_made_it_and_where_it_lives(wheel: Path) -> None:
 def test_development_packages_are_in_no_environment(embedded: Path) -> None:
     site = next(embedded.parent.glob("lib/python*/site-packages"))
     installed = {canonicalize_name(found.name) for found in importlib.metadata.distributions(path=[str(site)])}
-    assert {"lookalike", "torch", "celery", "flask"} <= installed
+    assert {"lookalike", "openvino", "celery", "flask"} <= installed
     assert not installed & {"pytest", "mypy", "ruff", "hypothesis", "mkdocs", "ray", "scikit-learn", "nbclient"}
+
+
+def test_what_serves_has_no_package_of_training(embedded: Path) -> None:
+    asked_for = closure("worker", "embedded", "raw")
+    assert not asked_for & {"torch", "torchvision", "timm", "ray", "scipy", "scikit-learn", "pandas", "sympy"}
+    ended = run(embedded, embedded, "python", "-c", "import torch")
+    assert "No module named 'torch'" in ended.stderr
 
 
 def test_a_bare_installation_has_every_command_s_help(bare: Path, tmp_path: Path) -> None:
@@ -140,6 +148,45 @@ def test_a_search_with_re_ranking_needs_no_more_than_a_worker(
     ended = run(embedded, folder, "lookalike", "search", query, "--rerank", "--json")
     assert ended.returncode == 0, ended.stderr
     assert json.loads(ended.stdout)["results"]
+
+
+_ANOTHER_HEAD = """
+from pathlib import Path
+
+import numpy as np
+
+from ml.model.default import write_default
+from ml.model.head import Head, LinearMap
+from ml.model.writer import replace_head
+
+turned = np.linalg.qr(np.random.default_rng(0).standard_normal((1280, 64)))[0].T.astype(np.float32)
+replace_head(write_default(Path("default")), Head(False, LinearMap(turned)), Path("other"), name="other")
+"""
+
+
+def test_everything_but_training_works_without_torch(
+    embedded: Path, demo: tuple[Path, subprocess.CompletedProcess[str]]
+) -> None:
+    folder, shown = demo
+    query = json.loads(shown.stdout)["query"]
+    made = run(embedded, folder, "python", "-c", _ANOTHER_HEAD)
+    assert made.returncode == 0, made.stderr
+    published = report_of(embedded, folder, "publish", "other", "--force")
+    assert published["map@r"] is not None  # the check has compared both models
+    assert report_of(embedded, folder, "search", query)["model"] == published["model"]
+    assert report_of(embedded, folder, "rollback")["model"] != published["model"]
+    assert report_of(embedded, folder, "verify")
+    assert report_of(embedded, folder, "duplicates")
+    assert report_of(embedded, folder, "export", "active", "--onnx", "model.onnx")["dim"] == 1280
+    assert report_of(embedded, folder, "backup", "backup")
+
+
+def report_of(programs: Path, folder: Path, *command: str) -> dict[str, Any]:
+    """What `lookalike COMMAND --json` prints, which must have worked."""
+    ended = run(programs, folder, "lookalike", *command, "--json")
+    assert ended.returncode == 0, ended.stderr
+    report: dict[str, Any] = json.loads(ended.stdout)
+    return report
 
 
 def test_a_command_that_finds_only_some_of_its_packages_names_its_extra_too(

@@ -2,6 +2,8 @@
 
 import math
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -58,3 +60,22 @@ def test_affinity_and_quota_both_count(monkeypatch, quota, expected):
 
 def test_there_is_at_least_one_here():
     assert 1 <= cores.available() <= (os.cpu_count() or 1)
+
+
+def test_linear_algebra_is_limited_before_it_is_loaded(monkeypatch):
+    """A worker's process, in a container with a quota that OpenBLAS would not see."""
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    code = (
+        "import os, sys; from ml import cores; cores.available = lambda: 3; assert 'numpy' not in sys.modules;"
+        " import workers.__main__; assert 'numpy' in sys.modules; print(os.environ['OPENBLAS_NUM_THREADS'])"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert ended.stdout.strip() == "3", ended.stderr
+
+
+def test_what_the_environment_says_of_threads_stays(monkeypatch):
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "7")
+    monkeypatch.setenv("OMP_NUM_THREADS", "")
+    cores.limit_blas()
+    assert os.environ["OPENBLAS_NUM_THREADS"] == "7"

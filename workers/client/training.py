@@ -26,6 +26,7 @@ from workers.messages import JobStatus, SweepRequest, TrainRequest
 from workers.queue.jobs import Jobs
 from workers.settings import Settings
 
+_PACKAGES = ("torch", "timm", "ray", "pytorch_metric_learning")
 SILENT_S = 60.0  # without a heartbeat, a run counts as dead; a start on a busy machine takes half of that
 
 
@@ -40,13 +41,13 @@ class Trainings:
         """Starts a run and returns its job's id at once. What is wrong with the request, the job says.
 
         Raises:
-            Refused: neither PyTorch nor a cluster is here.
+            Refused: neither training's packages nor a cluster is here.
             Unavailable: the cluster takes no job.
         """
         if not self.can_start():
             raise Refused(
-                "this machine has no PyTorch to train with",
-                hint="start trainings where workers run, or set RAY_ADDRESS to a cluster that trains",
+                "training's packages are not installed here",
+                hint="make train, or pip install 'lookalike[train]'; or set RAY_ADDRESS to a cluster that trains",
             )
         job = self._jobs.create(request.kind, request.to_json(), externally_driven=True)
         self._jobs.describe(job, {"phase": "starting"})
@@ -61,8 +62,8 @@ class Trainings:
         return job
 
     def can_start(self) -> bool:
-        """Whether a run can be started from here: on a cluster, or because PyTorch is installed."""
-        return bool(self._settings.ray_address) or importlib.util.find_spec("torch") is not None
+        """Whether a run can be started from here: on a cluster, or because training's packages are installed."""
+        return bool(self._settings.ray_address) or all(importlib.util.find_spec(package) for package in _PACKAGES)
 
     def status(self, job: str) -> JobStatus:
         """How far a run is; one that has been silent too long has failed. Raises NotFound."""

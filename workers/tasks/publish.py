@@ -12,16 +12,12 @@ The job's `detail` holds the phase, so that any worker can take the next step af
 """
 
 import functools
-import json
 import logging
-import tempfile
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ml import child_process
 from ml.decoders import Work
 from ml.errors import LookalikeError
 from ml.images import UnreadableImage
@@ -30,6 +26,7 @@ from workers.errors import NotFound
 from workers.messages import WorkerStatus
 from workers.process.serving import Serving, ServingModel
 from workers.queue.jobs import PREFIXES, Jobs
+from workers.tasks.quality import mean_average_precision_at_r
 from workers.tasks.waiting import wait_or_fail
 
 logger = logging.getLogger(__name__)
@@ -201,12 +198,7 @@ def _compare_quality(serving: Serving, new: ServingModel) -> dict[str, float]:
     if len(set(labels)) < 2:
         return {}
     codes = np.unique(labels, return_inverse=True)[1].astype(np.int64)
-    with tempfile.TemporaryDirectory(dir=serving.settings.home) as folder:
-        arrays = {name: np.stack(rows) for name, rows in vectors.items()}
-        np.savez(Path(folder) / "vectors.npz", labels=codes, **arrays)  # type: ignore[arg-type]
-        child_process.run("workers.tasks.quality:measure", folder)
-        figures: dict[str, float] = json.loads((Path(folder) / "map_at_r.json").read_text())
-        return figures
+    return {name: round(mean_average_precision_at_r(np.stack(rows), codes), 4) for name, rows in vectors.items()}
 
 
 def _vectors(serving: Serving, collection: str, ids: list[str]) -> dict[str, np.ndarray]:
