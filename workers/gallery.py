@@ -6,6 +6,7 @@ when its metadata does: it is written last and removed first. Whoever reads meta
     originals/ab/<id>        the bytes as they came, unless they stay in place
     thumbnails/ab/<id>.jpg   re-encoded, without metadata
     metadata/ab/<id>.json    a messages.GalleryImage, who gave the label, and where the original is if it stays in place
+    trash/ab/<id>.json       the same of an image that was deleted and can come back: workers.trash
 """
 
 import contextlib
@@ -25,8 +26,9 @@ from workers.metadata import key as metadata_key
 from workers.originals import AGAIN, Changed, Originals, Reference, image_id
 from workers.originals import key as original_key
 from workers.settings import Settings
+from workers.trash import Discarded, Trash
 
-__all__ = ["Added", "Gallery", "image_id", "limits"]
+__all__ = ["Added", "Gallery", "LabelBefore", "image_id", "limits"]
 
 DAMAGED = "damaged"  # the state of an image whose metadata cannot be read
 
@@ -36,7 +38,8 @@ class Added:
     """What `Gallery.add` did.
 
     `is_new` is False when the same bytes were there already, `is_changed` says that their path or label changed then.
-    `path` is what the image goes by, `other_path` that of a second file that holds it, if there is one.
+    `path` is what the image goes by, `other_path` that of a second file that holds it, if there is one. `is_restored`:
+    it was in the trash, and has come back with what was known of it.
     """
 
     id: str
@@ -44,6 +47,15 @@ class Added:
     is_changed: bool = False
     path: str = ""
     other_path: str = ""
+    is_restored: bool = False
+
+
+@dataclass(frozen=True)
+class LabelBefore:
+    """The label that an image had, and whether a person had given it."""
+
+    label: str | None
+    by_person: bool
 
 
 def limits(settings: Settings) -> Limits:
@@ -69,6 +81,7 @@ class Gallery:
         self._limits = accepted or Limits()
         self._log = log or Unlogged()
         self._metadata = Metadata(storage)
+        self.trash = Trash(storage)
         self.originals = Originals(storage)
 
     @classmethod
@@ -81,7 +94,7 @@ class Gallery:
         """Keeps an image durably; one that is kept already is made whole again if it is not.
 
         Of several files with the same bytes, the first in order of their paths gives the path and the label, whichever
-        is added first; when it is gone, the next one does.
+        is added first; when it is gone, the next one does. An image that is in the trash is restored.
 
         Args:
             source: its bytes, or a file.
@@ -99,8 +112,11 @@ class Gallery:
         info = probe(data, self._limits)
         id = image_id(data)
         with self._metadata.lock(id):
+            discarded = None
             try:
                 known = self._metadata.load(id)
+                if known is None and (discarded := self._discarded(id)) is not None:
+                    known = discarded.known
                 is_new = known is None
             except Damaged:
                 known, is_new = None, False
@@ -120,16 +136,20 @@ class Gallery:
             by_person = (by_person and label is not None) or (known is not None and known.by_person)
             reference = self._keep_original(id, data, file, known, in_place=in_place, follow=image.path == path)
             changed = Known(replace(image, is_in_place=reference is not None), by_person, reference)
-            if changed != known:
+            if changed != known or discarded is not None:
                 self._metadata.write(changed)
                 if known is None and not is_new:
                     self._log.mended(metadata_key(id))
+            if discarded is not None:
+                self.trash.delete(id)
         is_changed = known is not None and (image.path, image.label) != (known.image.path, known.image.label)
-        return Added(id, is_new, is_changed, image.path, other_path)
+        return Added(id, is_new, is_changed, image.path, other_path, discarded is not None)
 
     def image(self, id: str) -> GalleryImage:
         """What is known of an image; little where that is damaged. Raises NotFound."""
         image = self._find(id)
+        if image is None and self.trash.exists(id):
+            raise NotFound(f"image {id} is in the trash", hint="restore it there to use it again")
         if image is None:
             raise NotFound(f"there is no image {id}", hint="it may have been deleted; search again")
         return image
@@ -178,13 +198,27 @@ class Gallery:
     def put_thumbnail(self, id: str, data: bytes) -> None:
         self._storage.put(_thumbnail(id), data)
 
-    def set_label(self, id: str, label: str | None) -> None:
-        """Gives an image the label that a person chose. Raises NotFound, and Damaged when its metadata is."""
+    def set_label(self, id: str, label: str | None) -> LabelBefore:
+        """Gives an image the label that a person chose. Returns the one that it had.
+
+        Raises NotFound, and Damaged when its metadata is.
+        """
         with self._metadata.lock(id):
             known = self._metadata.load(id)
             if known is None:
                 raise NotFound(f"there is no image {id}", hint="it may have been deleted; search again")
             self._metadata.write(replace(known, image=replace(known.image, label=label), by_person=True))
+            return LabelBefore(known.image.label, known.by_person)
+
+    def take_back_label(self, id: str, given: str | None, before: LabelBefore) -> bool:
+        """Gives an image back the label that it had; not if it has got another than `given` since, or is gone."""
+        with self._metadata.lock(id):
+            known = self._metadata.load(id)
+            if known is None or known.image.label != given:
+                return False
+            image = replace(known.image, label=before.label)
+            self._metadata.write(replace(known, image=image, by_person=before.by_person))
+            return True
 
     def rebuild(self, id: str, *, path: str, label: str | None) -> GalleryImage:
         """Writes damaged metadata anew, from the original and what a collection remembers: its path and label.
@@ -216,15 +250,84 @@ class Gallery:
             self._log.mended(key)
 
     def sweep(self, id: str) -> None:
-        """Removes original and thumbnail of an image that does not exist any more."""
+        """Removes original and thumbnail of an image that does not exist any more, and is not in the trash."""
         with self._metadata.lock(id):
-            if not self._metadata.exists(id):
-                self._storage.delete(_thumbnail(id))
-                self.originals.delete(id)
+            if not self._metadata.exists(id) and not self.trash.exists(id):
+                self._remove_files(id)
+
+    def discard(self, id: str) -> None:
+        """Moves an image to the trash: from here on it does not exist, and can be restored. Raises NotFound.
+
+        One whose metadata is damaged goes for good: there is nothing that it could be restored from.
+        """
+        with self._metadata.lock(id):
+            try:
+                known = self._metadata.load(id)
+            except Damaged:
+                self._metadata.delete(id)
+            else:
+                if known is None:
+                    raise NotFound(f"there is no image {id}", hint="it may have been deleted; search again")
+                self.trash.write(known)
+                self._metadata.delete(id)
+        for key in (metadata_key(id), original_key(id)):
+            self._log.mended(key)
+
+    def restore(self, id: str) -> GalleryImage:
+        """Takes an image out of the trash, with its label; one that exists stays as it is.
+
+        Raises:
+            NotFound: it is not in the trash.
+            Damaged: its record there is, or its original is gone.
+        """
+        with self._metadata.lock(id):
+            if (known := self._metadata.load(id)) is not None:
+                self.trash.delete(id)
+                return known.image
+            discarded = self.trash.load(id)
+            if discarded is None:
+                raise NotFound(f"there is no image {id} in the trash", hint="it may have been restored or removed")
+            reference = discarded.known.reference
+            if not self.originals.exists(id) and reference is None:
+                raise Damaged(
+                    f"the original of image {id} is missing", hint="add the photo again", key=original_key(id)
+                )
+            self._metadata.write(discarded.known)
+            self.trash.delete(id)
+            return discarded.known.image
+
+    def purge(self, id: str) -> bool:
+        """Removes an image that is in the trash for good. False when it is not there, or has been restored."""
+        with self._metadata.lock(id):
+            if not self.trash.exists(id):
+                return False
+            exists = self._metadata.exists(id)
+            if not exists:
+                self._remove_files(id)
+            self.trash.delete(id)  # last: cut short before, it is done again
+            return not exists
+
+    def discarded(self, prefix: str = "") -> Iterator[Discarded]:
+        """What is in the trash, in order of ids; damaged records are passed over."""
+        for id in self.trash.ids(prefix):
+            discarded = self._discarded(id)
+            if discarded is not None and not self._metadata.exists(id):
+                yield discarded
 
     def ids(self, prefix: str = "") -> Iterator[str]:
         """The ids of images, in order; only those whose first two digits are `prefix`, if given."""
         return self._metadata.ids(prefix)
+
+    def _remove_files(self, id: str) -> None:
+        self._storage.delete(_thumbnail(id))
+        self.originals.delete(id)
+
+    def _discarded(self, id: str) -> Discarded | None:
+        try:
+            return self.trash.load(id)
+        except Damaged as damaged:
+            self._log.found(damaged)
+            return None
 
     def _order(self, image: GalleryImage, path: str) -> tuple[bool, str]:
         """Whether a file goes before the one that an image was known by, and the other one's path if both are there."""

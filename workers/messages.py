@@ -63,6 +63,23 @@ class GalleryImage(Message):
 
 
 @dataclass(frozen=True)
+class TrashedImage(Message):
+    """An image in the trash: what was known of it, and from when to when it can be restored, in seconds since 1970."""
+
+    id: str
+    name: str
+    path: str
+    label: str | None
+    width: int
+    height: int
+    format: str
+    bytes: int
+    added_at: float
+    deleted_at: float
+    expires_at: float
+
+
+@dataclass(frozen=True)
 class Result(Message):
     """One answer of a search. `similarity` is the cosine in [-1, 1], `distance` the L2 distance of unit vectors.
 

@@ -47,16 +47,12 @@ class Metadata:
         if not is_id(id):
             return None
         try:
-            return records.read(self._storage, key(id), lambda record: _parsed(id, record))
+            return records.read(self._storage, key(id), lambda record: parsed(id, record))
         except FileNotFoundError:
             return None
 
     def write(self, known: Known) -> None:
-        record = known.image.to_json() | {"labelled_by_person": known.by_person}
-        record = {name: fact for name, fact in record.items() if name not in _FOUND_OUT}
-        if known.reference is not None:
-            record["in_place"] = known.reference.to_json()
-        records.write(self._storage, key(known.image.id), record)
+        records.write(self._storage, key(known.image.id), to_record(known))
 
     def exists(self, id: str) -> bool:
         return self._storage.exists(key(id))
@@ -81,7 +77,17 @@ def key(id: str) -> str:
     return f"metadata/{id[:2]}/{id}.json"
 
 
-def _parsed(id: str, record: Any) -> Known:
+def to_record(known: Known) -> dict[str, Any]:
+    """What is written of an image, as plain JSON types."""
+    record = known.image.to_json() | {"labelled_by_person": known.by_person}
+    record = {name: fact for name, fact in record.items() if name not in _FOUND_OUT}
+    if known.reference is not None:
+        record["in_place"] = known.reference.to_json()
+    return record
+
+
+def parsed(id: str, record: Any) -> Known:
+    """The inverse of `to_record`. Raises ValueError, TypeError or KeyError for what is no record of this image."""
     for name, kind in _FIELDS.items():
         if not isinstance(record[name], kind):
             raise ValueError(f"its {name} is {record[name]!r}")

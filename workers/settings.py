@@ -133,6 +133,9 @@ class Settings:
     decode_memory_mb: int = _setting(
         1536, "LOOKALIKE_DECODE_MEMORY_MB", "memory that a worker's decoders may take all together, in megabytes"
     )
+    trash_days: int = _setting(
+        30, "LOOKALIKE_TRASH_DAYS", "days for which deleted images can be restored; then they are removed for good"
+    )
     log_level: str = _setting(
         "info",
         "LOOKALIKE_LOG_LEVEL",

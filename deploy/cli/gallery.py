@@ -84,13 +84,14 @@ def label(console: Console, ids: tuple[str, ...], label_name: str) -> None:
 @command("delete", example="lookalike delete 3f2b8c…")
 @click.argument("ids", nargs=-1, required=True, metavar="ID...")
 def delete(console: Console, ids: tuple[str, ...]) -> None:
-    """Remove photos from the gallery, their originals included.
+    """Move photos to the trash.
 
     IDs are those that `search --json` and the portal show. No search finds them any more when the command ends.
+    `lookalike trash` lists them, `trash restore` brings them back, `trash empty` removes them for good.
     """
     status = _change(console, ids, label_name=None)
     console.result({"job": status.job, "deleted": status.total - status.failed})
-    console.show(f"deleted {status.total - status.failed}")
+    console.show(f"moved {status.total - status.failed} to the trash")
 
 
 @command("duplicates", example="lookalike duplicates --threshold 0.98")

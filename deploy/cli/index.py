@@ -43,7 +43,7 @@ def index(
     photos, recycle bins, previews and the like, and what a file .lookalikeignore says, in the patterns of .gitignore.
     Files that cannot be read are listed with the reason and stop nothing. Adding the same photos again changes nothing,
     so an interrupted run is continued by running it again. Of a photo that lies in several folders, the first in order
-    of paths gives the label.
+    of paths gives the label. One that is in the trash is restored, and named.
 
     Photos are copied, so that whatever happens to the files, the gallery keeps them. With --in-place they are not: one
     that changes or goes is told by status and verify, and shown no more.
@@ -60,7 +60,7 @@ def index(
         if verbose:
             console.say(f"skipped: {shown(path)}: {reason}")
 
-    walk, same = Walk(paths, tell), dict[str, str]()
+    walk, same, restored = Walk(paths, tell), dict[str, str](), list[str]()
     with connect(settings.load(), say=console.step) as connected:
         if not in_place and (size := walk.bytes()) > ANNOUNCED_BYTES:
             console.say(announcement(size, connected.storage_url))
@@ -73,10 +73,15 @@ def index(
                 label_from_parent=label_from == "parent",
                 in_place=in_place,
                 on_same=same.__setitem__,
+                on_restored=restored.append,
                 progress=progress,
                 say=console.say,
             )
-    console.result(report(status, walk.skipped, same))
+    console.result(report(status, walk.skipped, same, restored))
+    for path in restored[:SAME_SHOWN]:
+        console.say(f"restored: {path} was in the trash")
+    if len(restored) > SAME_SHOWN:
+        console.say(f"restored: {len(restored) - SAME_SHOWN} more; --json lists them")
     show(console, status, walk.skipped, same)
 
 

@@ -8,7 +8,7 @@ import contextlib
 import dataclasses
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -41,6 +41,7 @@ def index(
     label_from_parent: bool = True,
     in_place: bool = False,
     on_same: Callable[[str, str], None] = lambda path, kept: None,
+    on_restored: Callable[[str], None] = lambda path: None,
     progress: Callable[[int, int | None], None],
     say: Callable[[str], None] = lambda line: None,
 ) -> JobStatus:
@@ -53,6 +54,7 @@ def index(
         label_from_parent: without `label`, the name of an image's folder becomes its label.
         in_place: leave the files where they are, and keep references to them.
         on_same: told of each file that holds a photo which goes by another file's path, and that path.
+        on_restored: told of each photo that was in the trash and is restored, by its path.
         progress: called with (images finished, images known so far).
         say: told in a line what is waited for.
 
@@ -80,6 +82,8 @@ def index(
     def note(added: Added) -> None:
         if added.other_path:
             on_same(added.other_path, added.path)
+        if added.is_restored:
+            on_restored(added.path)
 
     with client.indexing() as open_job, ThreadPoolExecutor(_READERS, "reader") as readers:
         try:
@@ -181,7 +185,9 @@ class Patience:
             self._said = line
 
 
-def report(status: JobStatus, skipped: int, same: Mapping[str, str] = MappingProxyType({})) -> dict[str, Any]:
+def report(
+    status: JobStatus, skipped: int, same: Mapping[str, str] = MappingProxyType({}), restored: Sequence[str] = ()
+) -> dict[str, Any]:
     """What `lookalike index --json` says of a finished job."""
     return {
         "job": status.job,
@@ -192,5 +198,6 @@ def report(status: JobStatus, skipped: int, same: Mapping[str, str] = MappingPro
         "skipped": skipped,
         "seconds": round(status.seconds, 3),
         "same_photos": [{"path": path, "kept_as": kept} for path, kept in sorted(same.items())],
+        "restored": sorted(restored),
         "failures": [dataclasses.asdict(failure) for failure in status.failures],
     }

@@ -72,6 +72,11 @@ class TestOnARunningSystem:
         assert at_stack("index", photo, "--json").report["unchanged"] == 1
         assert at_stack("search", photo, "-k", "1", "--json").report["results"][0]["label"] == "fractal"
         assert at_stack("delete", found["id"], "--json").report["deleted"] == 1
+        listed = at_stack("trash", "--json").report["images"]
+        assert found["id"] in {image["id"] for image in listed}
+        assert at_stack("trash", "restore", found["id"], "--json").report["restored"] == 1
+        assert stack.client.image(found["id"]).label == "fractal"
+        assert at_stack("delete", found["id"], "--json").report["deleted"] == 1
         assert at_stack("search", photo, "-k", "1", "--json").report["results"][0]["id"] != found["id"]
         assert at_stack("verify", "--json").report["missing"] == 0
 

@@ -3,12 +3,14 @@
 The portal is tested against it for what the portal itself does; tests/e2e runs the same pages over the real system.
 """
 
+import contextlib
 import dataclasses
 import io
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -17,6 +19,7 @@ from prometheus_client import generate_latest
 from ml.images import decode, thumbnail
 from ml.model.registry import Active, ModelRecord, UnknownModel
 from workers.client import Refused, Unavailable
+from workers.client.changes import Changes
 from workers.client.throttle import Throttle
 from workers.errors import NotFound
 from workers.gallery import Added, Gallery
@@ -63,6 +66,16 @@ class StandInSessions:
         self._holders.pop(id, None)
 
 
+class StandInRedis(dict[str, str]):
+    """Three commands of Redis, in this process."""
+
+    def set(self, key: str, value: str, ex: int) -> None:
+        self[key] = value
+
+    def delete(self, key: str) -> None:
+        self.pop(key, None)
+
+
 class StandInClient:
     """The methods of workers.client.Client that the portal calls. Its embedding of an image is its mean colour."""
 
@@ -86,6 +99,13 @@ class StandInClient:
         ]
         self.now = Active("untrained", "gallery-untrained", 1_795_500_000.0)
         self._jobs: dict[str, JobStatus] = {}
+        connection: Any = SimpleNamespace(
+            settings=settings,
+            redis=StandInRedis(),
+            errors_reported=contextlib.nullcontext,
+            start_job=self._follow_gallery,
+        )
+        self.changes = Changes(connection, self.gallery)
         self._indexed: set[str] = set()
 
     def search(
@@ -150,16 +170,22 @@ class StandInClient:
 
     def label(self, ids: Sequence[str], label: str | None) -> JobStatus:
         self._answering()
-        for id in ids:
-            self.gallery.set_label(id, label)
-        return self._jobs[self._note("label", len(ids), 0, [])]
+        return self._jobs[self.changes.relabel(dict.fromkeys(ids, label))]
 
     def delete(self, ids: Sequence[str]) -> JobStatus:
         self._answering()
-        for id in ids:
-            self.gallery.forget(id)
-            self._indexed.discard(id)
-        return self._jobs[self._note("delete", len(ids), 0, [])]
+        return self._jobs[self.changes.delete(ids)]
+
+    def undo(self, job: str) -> JobStatus:
+        return self._jobs[self.changes.undo(job)]
+
+    def restore(self, ids: Sequence[str]) -> JobStatus:
+        return self._jobs[self.changes.restore(ids)]
+
+    def _follow_gallery(self, kind: str, _params: object, ids: Sequence[str]) -> str:
+        there = self.gallery.find_many(ids)
+        self._indexed = (self._indexed - set(ids)) | set(there)
+        return self._note(kind, len(ids), 0, [])
 
     def models(self) -> list[ModelRecord]:
         return self.known

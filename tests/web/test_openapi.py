@@ -14,7 +14,7 @@ from workers import messages
 
 ANSWERS = (
     *("Failure", "Health", "Image", "ImagePage", "Job", "LabelCount", "Labels", "Result", "SearchResult"),
-    *("Upload", "Uploaded", "Worker"),
+    *("Upload", "Uploaded", "Worker", "Change", "Undone", "Trash", "TrashedImage", "Removed"),
 )
 
 
@@ -87,6 +87,7 @@ def test_a_generated_client_has_functions_that_read_well(document, tmp_path):
     assert functions == {
         *("search", "list_images", "add_images", "get_image", "update_image", "delete_image"),
         *("get_thumbnail", "get_original", "list_labels", "get_job", "get_health"),
+        *("change_images", "undo_change", "list_trash", "restore_images", "empty_trash"),
     }
     program = (
         "from lookalike_client.api.search import search; from lookalike_client.models import SearchById, SearchResult;"
@@ -101,6 +102,7 @@ def test_a_generated_client_has_functions_that_read_well(document, tmp_path):
         (schemas.Result, messages.Result),
         (schemas.SearchResult, messages.SearchResult),
         (schemas.Image, messages.GalleryImage),
+        (schemas.TrashedImage, messages.TrashedImage),
         (schemas.Job, messages.JobStatus),
         (schemas.Failure, messages.Failure),
         (schemas.LabelCount, messages.LabelCount),

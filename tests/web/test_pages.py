@@ -127,13 +127,35 @@ class TestGallery:
         answer = post(browser, "/images", f"/images/{red}", ids=[red], action="delete")
         assert answer.headers["Location"] == "/gallery"
 
+    @pytest.mark.parametrize("action, label", [("delete", ""), ("label", "both"), ("remove_label", "")])
+    def test_every_change_can_be_undone_from_the_page_that_tells_of_it(
+        self, browser, workers_side, red, blue, action, label
+    ):
+        before = {id: workers_side.image(id) for id in (red, blue)}
+        post(browser, "/images", "/gallery", ids=[red, blue], action=action, label=label)
+        page = browser.get("/gallery").text
+        assert ">Undo</button>" in page.split("<template")[0]
+        job = re.search(r'name="job" value="([^"]+)"', page)[1]
+        assert post(browser, "/undo", "/gallery", job=job).headers["Location"] == "/gallery"
+        assert {id: workers_side.image(id) for id in (red, blue)} == before
+        assert "2 photos as before" in browser.get("/gallery").text
+        post(browser, "/undo", "/gallery", job=job)
+        assert "There is nothing to undo any more" in browser.get("/gallery").text
+
+    def test_an_empty_field_takes_no_label_away(self, browser, workers_side, red):
+        post(browser, "/images", "/gallery", ids=[red], action="label", label="  ")
+        assert workers_side.image(red).label == "red"
+        assert "choose Remove label" in browser.get("/gallery").text
+
     def test_choosing_nothing_changes_nothing(self, browser, red):
         assert post(browser, "/images", action="delete").status_code == 302
         assert browser.get(f"/images/{red}").status_code == 200
 
-    def test_one_unknown_image_among_the_chosen_changes_none(self, browser, red):
-        assert post(browser, "/images", ids=[red, "0" * 32], action="delete").status_code == 404
-        assert browser.get(f"/images/{red}").status_code == 200
+    @pytest.mark.parametrize("stale", ["0" * 32, "../x"])
+    def test_one_that_is_gone_costs_only_itself(self, browser, red, stale):
+        post(browser, "/images", ids=[red, stale], action="delete")
+        assert "1 photo moved to the trash. 1 photo was no longer there." in browser.get("/gallery").text
+        assert browser.get(f"/images/{red}").status_code == 404
 
     def test_an_unknown_action_is_refused(self, browser, red):
         assert post(browser, "/images", ids=[red], action="explode").status_code == 422
@@ -145,6 +167,40 @@ class TestGallery:
         location = browser.post("/images", data=fields, headers=headers).headers["Location"]
         assert location.startswith("/")
         assert not location.startswith("//")
+
+
+class TestTrash:
+    @pytest.fixture
+    def deleted(self, browser, red):
+        post(browser, "/images", ids=[red], action="delete")
+        return red
+
+    def test_it_shows_what_was_deleted(self, browser, deleted, blue):
+        page = browser.get("/trash").text
+        assert f"/api/v1/images/{deleted}/thumbnail" in page and blue not in page
+        assert "1 photo<" in page and "for 30 days" in page
+
+    def test_what_is_restored_is_as_it_was(self, browser, workers_side, deleted):
+        post(browser, "/trash", ids=[deleted], action="restore")
+        assert workers_side.image(deleted).label == "red"
+        assert "The trash is empty" in browser.get("/trash").text
+
+    @pytest.mark.parametrize("fields", [{"action": "empty"}, {"action": "remove", "ids": True}])
+    def test_what_is_removed_for_good_is_gone(self, browser, workers_side, deleted, fields):
+        post(browser, "/trash", **fields | ({"ids": [deleted]} if "ids" in fields else {}))
+        assert "1 photo removed for good" in browser.get("/trash").text
+        assert list(workers_side.gallery.originals.ids()) == []
+
+    def test_one_that_is_not_there_is_told(self, browser, deleted):
+        post(browser, "/trash", ids=["0" * 32], action="restore")
+        assert f"no image {'0' * 32} in the trash" in browser.get("/trash").text
+
+    def test_its_own_page_says_where_it_is(self, browser, deleted):
+        assert "is in the trash" in browser.get(f"/images/{deleted}").text
+
+    @pytest.mark.parametrize("fields", [{"action": "explode"}, {}])
+    def test_an_unknown_action_is_refused(self, browser, deleted, fields):
+        assert post(browser, "/trash", ids=[deleted], **fields).status_code == 422
 
 
 class TestAdding:

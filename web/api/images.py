@@ -160,10 +160,13 @@ def update_image(id: str, change: dict[str, Any]) -> Any:
 
 @blueprint.delete("/images/<id>")
 @requires(Role.EDITOR)
-@blueprint.output({}, status_code=204, description="It is gone, from searches too")
+@blueprint.output({}, status_code=204, description="It is in the trash, and no search finds it")
 @blueprint.doc(tags=["Gallery"])
 def delete_image(id: str) -> Any:
-    """Delete an image"""
+    """Move an image to the trash
+
+    It can be restored for as many days as LOOKALIKE_TRASH_DAYS says.
+    """
     id = client().image(image_id(id)).id
     audit.changes("delete", [id])
     client().delete([id])

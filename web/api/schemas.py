@@ -19,12 +19,13 @@ MAX_K = 200
 
 ID_EXAMPLE = "9f86d081884c7d659a2feaa0c55ad015"
 
-OUTCOMES = ("added", "unchanged", "refused", "pending")
+OUTCOMES = ("added", "unchanged", "restored", "refused", "pending")
 STATES = ("running", "done", "failed", "stopped")
 KINDS = (
     "index",
     "label",
     "delete",
+    "undelete",
     "verify",
     "duplicates",
     "train",
@@ -123,7 +124,9 @@ class Uploaded(Answer):
     id = String(allow_none=True, metadata=_note("the image's id; null when it was refused", ID_EXAMPLE))
     outcome = String(
         validate=OneOf(OUTCOMES),
-        metadata=_note("unchanged: was there before; pending: stored, and not searchable yet", "added"),
+        metadata=_note(
+            "unchanged: was there; restored: was in the trash; pending: stored, not searchable yet", "added"
+        ),
     )
     reason = String(allow_none=True, metadata=_note("why it was refused"))
 
@@ -169,6 +172,63 @@ class ImagePage(Answer):
 
 class LabelChange(Schema):
     label = String(required=True, allow_none=True, validate=A_LABEL, metadata=_note("null takes the label away", "mug"))
+
+
+_IDS = (Length(min=1, max=10_000),)
+ACTIONS = ("label", "remove_label", "delete")
+
+
+class ChangeForm(Schema):
+    action = String(required=True, validate=OneOf(ACTIONS), metadata=_note("what to do with them", "label"))
+    ids = List(String(), required=True, validate=_IDS, metadata=_note("of images", [ID_EXAMPLE]))
+    label = String(load_default=None, allow_none=True, validate=A_LABEL, metadata=_note("for action label", "mug"))
+
+
+class Change(Answer):
+    job = String(allow_none=True, metadata=_note("what undoes it; null: there was nothing to change"))
+    changed = List(String(), metadata=_note("ids of images that were changed", [ID_EXAMPLE]))
+    missing = List(String(), metadata=_note("ids of images that are not in the gallery", []))
+
+
+class Undone(Answer):
+    restored = Integer(metadata=_note("images that are as they were", 2))
+
+
+class TrashQuery(Schema):
+    limit = Integer(load_default=500, validate=Range(1, 5_000), metadata=_note("the latest so many", 500))
+
+
+class TrashedImage(Answer):
+    id = String(metadata=_note("the image's id", ID_EXAMPLE))
+    name = String(metadata=_note("the last part of its path", "03.jpg"))
+    path = String(metadata=_note("where it came from, as text to show", "mugs/sunrise-mug/03.jpg"))
+    label = String(allow_none=True, metadata=_note("the label that it comes back with", "sunrise-mug"))
+    width = Integer(metadata=_note("in pixels", 1024))
+    height = Integer(metadata=_note("in pixels", 768))
+    format = String(metadata=_note("by content, not by name", "JPEG"))
+    bytes = Integer(metadata=_note("size of the original", 183_204))
+    added_at = Float(metadata=_note("seconds since 1970, UTC", 1_795_500_000.0))
+    deleted_at = Float(metadata=_note("seconds since 1970, UTC", 1_795_500_000.0))
+    expires_at = Float(metadata=_note("when it is removed for good", 1_798_092_000.0))
+
+
+class Trash(Answer):
+    images = List(Nested(TrashedImage))
+    total = Integer(metadata=_note("how many are in the trash in all", 3))
+
+
+class RestoreForm(Schema):
+    ids = List(String(), required=True, validate=_IDS, metadata=_note("of images in the trash", [ID_EXAMPLE]))
+
+
+class RemoveForm(Schema):
+    ids = List(
+        String(), load_default=None, allow_none=True, validate=_IDS, metadata=_note("of images; left out: all of them")
+    )
+
+
+class Removed(Answer):
+    removed = Integer(metadata=_note("images that are gone for good", 3))
 
 
 class LabelCount(Answer):

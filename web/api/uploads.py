@@ -18,13 +18,14 @@ LONGEST_LABEL = 200
 
 @dataclass
 class UploadedFile:
-    """What became of one file. `outcome` is added, unchanged, refused or pending."""
+    """What became of one file. `outcome` is added, unchanged, restored, refused or pending."""
 
     file: str
     id: str | None = None
     outcome: str = "pending"
     reason: str | None = None
     is_new: bool = False
+    is_restored: bool = False
     is_too_large: bool = False
 
     def refuse(self, reason: str) -> None:
@@ -80,7 +81,7 @@ def keep(
             file.refuse(error.message)
             upload.hint = upload.hint or error.hint
             continue
-        file.id, file.is_new = added.id, added.is_new
+        file.id, file.is_new, file.is_restored = added.id, added.is_new, added.is_restored
     stored = list(dict.fromkeys(file.id for file in upload.files if file.id))
     if stored:
         # Known images go through the job as well: after a crash they may be stored and yet not indexed.
@@ -104,7 +105,7 @@ def wait(client: Client, upload: Upload, timeout_s: float) -> JobStatus:
         if file.file in reasons:
             file.refuse(reasons[file.file])
         elif status.is_finished:
-            file.outcome = "added" if file.is_new else "unchanged"
+            file.outcome = "added" if file.is_new else "restored" if file.is_restored else "unchanged"
     return status
 
 

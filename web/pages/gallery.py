@@ -1,4 +1,4 @@
-"""The gallery's pages: browse by label, look at one photo, change labels, delete."""
+"""The gallery's pages: browse by label, look at one photo, change labels, delete; undo, and the trash."""
 
 from flask import Blueprint, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
@@ -6,13 +6,15 @@ from werkzeug.exceptions import UnprocessableEntity
 
 from web.access import audit, requires
 from web.access.resume import came_from
+from web.api.changes import Changed, change
 from web.api.uploads import tidy_label, typed_label
 from web.backend import client, image_id, page_start
-from workers.client import Role
+from workers.client import NotFound, Role
 
 blueprint = Blueprint("gallery", __name__)
 
 PAGE = 60
+TRASH_SHOWN = 500
 
 
 @blueprint.get("/gallery")
@@ -37,26 +39,81 @@ def image(id: str) -> ResponseReturnValue:
 @blueprint.post("/images")
 @requires(Role.EDITOR)
 def edit() -> ResponseReturnValue:
-    """Labels or deletes the chosen images, then goes back to where the form was."""
-    ids = [client().image(image_id(id)).id for id in dict.fromkeys(request.form.getlist("ids"))]
-    action = request.form.get("action")
+    """Labels, unlabels or deletes the chosen images, then goes back to where the form was."""
+    ids = request.form.getlist("ids")
+    action = request.form.get("action", "")
+    label = typed_label(request.form.get("label", "")) if action == "label" else None
     if not ids:
         flash("No photo was chosen.")
-    elif action == "label":
-        label = typed_label(request.form.get("label", ""))
-        audit.changes("label", ids, label=label)
-        client().label(ids, label)
-        flash(f"{_photos(len(ids))} labelled {label}." if label else f"{_photos(len(ids))} without a label now.")
-    elif action == "delete":
-        audit.changes("delete", ids)
-        client().delete(ids)
-        flash(f"{_photos(len(ids))} deleted.")
-        if came_from(request) in {url_for("gallery.image", id=id) for id in ids}:
-            return redirect(url_for("gallery.page"))
+    elif action == "label" and label is None:
+        flash("Type the label to give; to take labels away, choose Remove label.")
     else:
-        raise UnprocessableEntity("the form names no action")
+        done = change(action, ids, label)
+        flash(_told(action, done, label), f"undo:{done.job}" if done.job else "message")
+        if action == "delete" and came_from(request) in {url_for("gallery.image", id=id) for id in ids}:
+            return redirect(url_for("gallery.page"))
     return redirect(came_from(request))
 
 
+@blueprint.post("/undo")
+@requires(Role.EDITOR)
+def undo() -> ResponseReturnValue:
+    """Takes back the change that a message offers to undo."""
+    job = request.form.get("job", "")
+    audit.changes("undo", [job])
+    try:
+        count = client().undo(job).total
+        flash(f"Undone: {_photos(count)} as before." if count else "Nothing was left to undo.")
+    except NotFound as error:
+        flash(f"{error.message[0].upper()}{error.message[1:]}: {error.hint}.")
+    return redirect(came_from(request))
+
+
+@blueprint.get("/trash")
+@requires(Role.VIEWER)
+def trash() -> ResponseReturnValue:
+    """What was deleted, the latest first."""
+    images, total = client().changes.trashed(TRASH_SHOWN)
+    return render_template("trash.html", images_shown=images, total=total, days=client().settings.trash_days)
+
+
+@blueprint.post("/trash")
+@requires(Role.EDITOR)
+def edit_trash() -> ResponseReturnValue:
+    """Restores the chosen images, removes them for good, or empties the trash."""
+    ids = [image_id(id) for id in dict.fromkeys(request.form.getlist("ids"))]
+    action = request.form.get("action")
+    if action == "empty":
+        audit.changes("empty the trash")
+        flash(f"{_photos(client().changes.empty_trash())} removed for good.")
+    elif action not in ("restore", "remove"):
+        raise UnprocessableEntity("the form names no action")
+    elif not ids:
+        flash("No photo was chosen.")
+    else:
+        audit.changes(action, ids)
+        try:
+            if action == "restore":
+                flash(f"{_photos(client().restore(ids).total)} restored.")
+            else:
+                flash(f"{_photos(client().changes.empty_trash(ids))} removed for good.")
+        except NotFound as error:
+            flash(f"{error.message[0].upper()}{error.message[1:]}: {error.hint}.")
+    return redirect(url_for("gallery.trash"))
+
+
+def _told(action: str, done: Changed, label: str | None) -> str:
+    """What a change did, in a sentence or two."""
+    count = _photos(len(done.ids))
+    told = {
+        "label": f"{count} labelled {label}.",
+        "remove_label": f"{count} without a label now.",
+        "delete": f"{count} moved to the trash.",
+    }[action]
+    gone = len(done.missing)
+    left_out = f"{_photos(gone)} {'was' if gone == 1 else 'were'} no longer there." if gone else ""
+    return f"{told if done.ids else ''} {left_out}".strip()
+
+
 def _photos(count: int) -> str:
-    return "1 photo" if count == 1 else f"{count} photos"
+    return "1 photo" if count == 1 else f"{count:,} photos"

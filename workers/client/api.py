@@ -12,6 +12,7 @@ from pathlib import Path
 from ml.errors import LookalikeError
 from ml.images import UnreadableImage
 from ml.model.registry import Active, ModelRecord, Registry
+from workers.client.changes import Changes
 from workers.client.connection import QueueConnection, advice
 from workers.client.index_job import OpenJob
 from workers.client.rpc import RpcClient
@@ -62,6 +63,7 @@ class Client:
         self.gallery = Gallery.open(settings, damage)
         self.registry = Registry(settings.models_url, damage)
         self.jobs = self.connection.jobs
+        self.changes = Changes(self.connection, self.gallery)
         self._rpc = RpcClient(self.connection)
         self.trainings = Trainings(settings, self.jobs)
         self.sessions = Sessions(self.connection)
@@ -172,19 +174,22 @@ class Client:
 
     def label(self, ids: Sequence[str], label: str | None) -> JobStatus:
         """Gives images a label, and waits until searches show it. Raises NotFound before anything is changed."""
-        for id in ids:
-            self.gallery.image(id)
-        for id in ids:
-            self.gallery.set_label(id, label)
-        return self._reconcile("label", ids)
+        return self.wait(self.changes.relabel(dict.fromkeys(ids, label)))
 
     def delete(self, ids: Sequence[str]) -> JobStatus:
-        """Removes images, and waits until no search finds them. Raises NotFound before anything is changed."""
-        for id in ids:
-            self.gallery.image(id)
-        for id in ids:
-            self.gallery.forget(id)
-        return self._reconcile("delete", ids)
+        """Moves images to the trash, and waits until no search finds them. Raises NotFound before anything is changed.
+
+        The job's id is what `undo` takes; `changes` lists, restores and empties the trash.
+        """
+        return self.wait(self.changes.delete(ids))
+
+    def undo(self, job: str) -> JobStatus:
+        """Takes back what `label` or `delete` changed, and waits until searches follow. Raises NotFound."""
+        return self.wait(self.changes.undo(job))
+
+    def restore(self, ids: Sequence[str]) -> JobStatus:
+        """Takes images out of the trash, and waits until searches find them. Raises NotFound when none can be."""
+        return self.wait(self.changes.restore(ids))
 
     def verify(self, repair: bool = False, *, quick: bool = False) -> str:
         """Starts a job that compares the gallery with the active collection. Returns its id.
@@ -381,6 +386,3 @@ class Client:
                 if time.monotonic() > deadline:
                     return
                 time.sleep(0.02)
-
-    def _reconcile(self, kind: str, ids: Sequence[str]) -> JobStatus:
-        return self.wait(self.connection.start_job(kind, {}, list(dict.fromkeys(ids))))

@@ -21,8 +21,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from ml.errors import LookalikeError
-from workers.errors import NotFound, Refused, Unavailable
-from workers.messages import JobStatus, SweepRequest, TrainRequest
+from workers.errors import Busy, NotFound, Refused, Unavailable
+from workers.messages import TRAINING_REQUESTS, JobStatus, SweepRequest, TrainRequest
 from workers.queue.jobs import Jobs
 from workers.settings import Settings
 
@@ -41,6 +41,7 @@ class Trainings:
         """Starts a run and returns its job's id at once. What is wrong with the request, the job says.
 
         Raises:
+            Busy: another run is under way; two would only slow each other down.
             Refused: neither training's packages nor a cluster is here.
             Unavailable: the cluster takes no job.
         """
@@ -49,7 +50,11 @@ class Trainings:
                 "training's packages are not installed here",
                 hint="make train, or pip install 'lookalike[train]'; or set RAY_ADDRESS to a cluster that trains",
             )
-        job = self._jobs.create(request.kind, request.to_json(), externally_driven=True)
+        with self._jobs.lock("starting-training"):
+            for job in self._jobs.running():
+                if job.split("-")[0] in TRAINING_REQUESTS and not self.status(job).is_finished:
+                    raise Busy(f"another training is running (job {job})", hint="wait for it, or stop it")
+            job = self._jobs.create(request.kind, request.to_json(), externally_driven=True)
         self._jobs.describe(job, {"phase": "starting"})
         try:
             if self._settings.ray_address:

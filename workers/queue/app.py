@@ -31,7 +31,7 @@ INTERACTIVE_S = 1.0
 QUEUES = ("search", "index", "maintenance")
 LONGEST_SEARCH_QUEUE = 200  # waiting searches; more would only wait longer
 CHUNKS_PER_WORKER = 2  # one is decoded while another is embedded; its other threads stay free for searches
-QUEUE_OF_JOB = {"label": "maintenance", "delete": "maintenance"}  # the others: index
+QUEUE_OF_JOB = dict.fromkeys(("label", "delete", "undelete"), "maintenance")  # the others: index
 
 
 def make_app(settings: Settings, *, is_interactive: bool = False) -> Celery:

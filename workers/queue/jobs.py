@@ -25,6 +25,7 @@ import contextlib
 import json
 import uuid
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -309,6 +310,11 @@ class Jobs:
     def silent_s(self, job: str) -> float:
         """Seconds since the last `touch`."""
         return server_time(self._redis) - float(self._redis.hget(_key(job), "touched_at") or 0)
+
+    def lock(self, name: str) -> AbstractContextManager[Any]:
+        """Held by one process at a time, for ten seconds at most."""
+        held: AbstractContextManager[Any] = self._redis.lock(f"lookalike:{name}", timeout=10)
+        return held
 
     def _close(self, job: str, how: str, after_s: float) -> None:
         self._seal([*_keys(job, "chunks", "failures", "findings"), _RUNNING], [job, how, after_s])

@@ -2,9 +2,11 @@
 
 Every worker process runs it; a lock in Redis lets one of them at a time do it. It enqueues what is due of every running
 job, takes publish jobs a step further, sends canaries through the queues, drops collections that a publish which was
-stopped has left behind, and once, when nothing else runs, compares storage with the collection.
+stopped has left behind, removes for good what has been in the trash for long enough, and once, when nothing else runs,
+compares storage with the collection.
 """
 
+import itertools
 import logging
 import threading
 import time
@@ -19,6 +21,7 @@ from workers.queue.liveness import count_living_workers, server_time
 from workers.store import COLLECTIONS
 from workers.tasks.context import Context
 from workers.tasks.publish import abandon
+from workers.trash import DAY_S
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +29,9 @@ INTERVAL_S = 2.0
 CANARY_INTERVAL_S = 10.0
 _RECONCILED = "lookalike:reconciled"
 _RECONCILED_S = 24 * 3600  # with many workers, which come and go: once a day
+_TRASH_SWEPT = "lookalike:trash-swept"
+_TRASH_SWEPT_S = 3600
+_PURGED = 500  # images in a round: the next round, two seconds later, goes on
 _DRAFT_AGE_S = 3600.0  # no write takes so long
 
 
@@ -78,10 +84,25 @@ class Housekeeping:
         for entry in serving.registry.building():
             if entry.job not in running:
                 abandon(serving, entry.job)
+        if server.set(_TRASH_SWEPT, self._context.worker, nx=True, ex=_TRASH_SWEPT_S) and self._sweep_trash():
+            server.delete(_TRASH_SWEPT)
         if not running and server.set(_RECONCILED, self._context.worker, nx=True, ex=_RECONCILED_S):
             self._reconcile()
         elif not running:
             settle_collections(serving)
+
+    def _sweep_trash(self) -> bool:
+        """Removes for good what was deleted long ago. Returns whether there may be more of it."""
+        serving = self._context.serving
+        until = time.time() - serving.settings.trash_days * DAY_S
+        expired = (each.known.image.id for each in serving.gallery.discarded() if each.deleted_at < until)
+        ids = list(itertools.islice(expired, _PURGED))
+        removed = sum(serving.gallery.purge(id) for id in ids)
+        if removed:
+            logger.info(
+                "removed %d images that had been in the trash for %d days", removed, serving.settings.trash_days
+            )
+        return len(ids) == _PURGED
 
     def _reconcile(self) -> None:
         """What was stored and never handed to a job, because its client or Redis died, is indexed; drafts go."""

@@ -4,6 +4,7 @@ A place is a storage and what keeps its points: the store that a worker serves f
 archive of plain files. Safe to run again: files that are there already are passed over, points are written again.
 """
 
+import functools
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
@@ -20,7 +21,9 @@ from workers.queue.jobs import Chunk
 from workers.store import Point, Store, points_with_prefix
 from workers.store.archive import Archive
 
-_FOLDERS = ("originals", "thumbnails", "metadata")  # metadata last: with it an image exists
+# Metadata after originals: with it an image exists. The trash on both sides of it: whichever way an image moves between
+# the two meanwhile, one of them has it, and metadata counts where both do.
+_FOLDERS = ("originals", "thumbnails", "trash", "metadata", "trash")
 _PAGE = 200
 
 
@@ -96,9 +99,11 @@ def transfer(serving: Serving, chunk: Chunk, renew: Callable[[], None]) -> dict[
             target_points.drop(dropped)
     for item in chunk.items:
         prefix = item.removeprefix("prefix:")
-        copied, left_out = {}, []
+        copied: dict[str, list[str]] = {}
+        left_out: list[str] = []
         for folder in _FOLDERS:
-            copied[folder], damaged = copy_files(source, target, f"{folder}/{prefix}", renew)
+            keys, damaged = copy_files(source, target, f"{folder}/{prefix}", renew)
+            copied[folder] = list(dict.fromkeys([*copied.get(folder, ()), *keys]))
             left_out += damaged
             if folder == "originals" and "from" not in chunk.params:
                 in_place, damaged = _copy_in_place(serving, target, prefix, renew)
@@ -163,11 +168,14 @@ def copy_files(source: Storage, target: Storage, folder: str, renew: Callable[[]
             continue
         if key.startswith("originals/") and target.size(key) == source.size(key) and _is_original(target, key):
             continue
-        data = source.get(key)
+        try:
+            data = source.get(key)
+        except FileNotFoundError:  # deleted or restored meanwhile
+            continue
         if key.startswith("originals/") and image_id(data) != PurePath(key).name:
             left_out.append(key)
             continue
-        if key.startswith("metadata/") and target.exists(key) and target.get(key) == data:
+        if key.startswith(("metadata/", "trash/")) and target.exists(key) and target.get(key) == data:
             continue
         target.put(key, data)
     return keys, left_out
@@ -183,13 +191,16 @@ def _copy_in_place(
 ) -> tuple[list[str], list[str]]:
     """Copies the originals that stay in place here. Returns their keys, and those of which have changed or are gone."""
     keys, left_out = [], []
-    for id, image in serving.gallery.find_many(serving.gallery.ids(prefix)).items():
-        if not image.is_in_place:
-            continue
+    images = serving.gallery.find_many(serving.gallery.ids(prefix))
+    reads = {id: functools.partial(serving.gallery.original, id) for id, image in images.items() if image.is_in_place}
+    for each in serving.gallery.discarded(prefix):
+        if (reference := each.known.reference) is not None:
+            reads[each.known.image.id] = functools.partial(reference.read, each.known.image.id)
+    for id, read in reads.items():
         keys.append(original_key(id))
         try:
             if not target.exists(original_key(id)):
-                target.put(original_key(id), serving.gallery.original(id))
+                target.put(original_key(id), read())
         except Damaged:
             left_out.append(original_key(id))
         renew()

@@ -4,7 +4,9 @@ import io
 
 import pytest
 from PIL import Image
+from selenium import webdriver
 from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
 
 from tests.e2e.pages.conftest import keep_screenshot, until
 
@@ -46,6 +48,7 @@ def test_photos_are_added_with_progress_and_what_is_no_image_is_named(portal, br
     browser.find_element(By.ID, "files").send_keys(str(new_photos / "0.png"))
     until(browser, "document.querySelector('#progress [data-field=counts]').textContent.includes('there already')")
     portal.client.delete([image.id for image in portal.client.images(label="fractal")[0]])
+    portal.client.changes.empty_trash()  # so that the next test adds them, and restores none
 
 
 def test_a_folders_name_becomes_the_label(portal, browser, new_photos):
@@ -76,12 +79,75 @@ def test_an_image_is_relabelled_and_deleted_in_its_dialog(portal, browser):
     browser.find_element(By.CSS_SELECTOR, "[data-label-form] button").click()
     until(browser, f"document.querySelector('[data-id=\"{id}\"] [data-field=name]').textContent === 'after'")
     assert portal.client.image(id).label == "after"
-    delete = browser.find_element(By.CSS_SELECTOR, "[data-delete]")
-    delete.click()
-    assert delete.text == "Really delete it?"
-    delete.click()
+    undo(browser)
+    until(browser, f"document.querySelector('[data-id=\"{id}\"] [data-field=name]').textContent === 'before'")
+    assert portal.client.image(id).label == "before"
+    browser.find_element(By.CSS_SELECTOR, "[data-remove-label]").click()
+    until(browser, "document.querySelector('#toasts').textContent.includes('Label removed')")
+    assert portal.client.image(id).label is None
+    until(browser, "document.getElementById('details-label').value === ''")
+    browser.find_element(By.CSS_SELECTOR, "[data-label-form] button").click()
+    assert "choose Remove label" in browser.find_element(By.CSS_SELECTOR, "#details .error").text
+    undo(browser)
+    until(browser, f"document.querySelector('[data-id=\"{id}\"] [data-field=name]').textContent === 'before'")
+    browser.find_element(By.CSS_SELECTOR, "[data-delete]").click()
     until(browser, f"!document.querySelector('#results [data-id=\"{id}\"]')")
+    assert browser.execute_script("return document.activeElement.matches('#results .photo')")
     assert id not in {image.id for image in portal.client.images(limit=500)[0]}
+    keep_screenshot(browser, "undo")
+    undo(browser)
+    until(browser, f"document.activeElement.closest('[data-id=\"{id}\"]')")
+    assert portal.client.image(id).label == "before"
+    assert id in {image.id for image in portal.client.images(limit=500)[0]}
+    portal.client.delete([id])
+    browser.get(f"{portal.address}/trash")
+    keep_screenshot(browser, "trash")
+    browser.find_element(By.CSS_SELECTOR, f"[data-id='{id}'] .photo").click()
+    assert browser.find_element(By.ID, "chosen-count").text == "1 photo chosen"
+    browser.find_element(By.CSS_SELECTOR, "[value=remove]").click()
+    until(browser, "document.body.textContent.includes('1 photo removed for good')")
+    assert id not in portal.client.gallery.originals.ids()
+
+
+def undo(browser):
+    """Presses the button of the latest message."""
+    until(browser, "document.querySelector('.toast:last-child form:not([hidden])')")
+    browser.find_element(By.CSS_SELECTOR, ".toast:last-child [data-undo]").click()
+
+
+def test_what_is_deleted_in_the_gallery_comes_back_with_one_press(portal, browser):
+    before = {image.id: image for image in portal.client.images(limit=500)[0]}
+    browser.get(f"{portal.address}/gallery")
+    until(browser, "document.getElementById('main').dataset.ready")
+    boxes = browser.find_elements(By.NAME, "ids")
+    boxes[1].click()
+    webdriver.ActionChains(browser).key_down(Keys.SHIFT).click(boxes[4]).key_up(Keys.SHIFT).perform()
+    assert browser.find_element(By.ID, "chosen-count").text == "4 photos chosen"
+    browser.find_element(By.CSS_SELECTOR, "[value=delete]").click()
+    until(browser, "document.getElementById('toasts').textContent.includes('4 photos moved to the trash')")
+    assert len(portal.client.images(limit=500)[0]) == len(before) - 4
+    keep_screenshot(browser, "gallery-undo")
+    undo(browser)
+    until(browser, "!document.getElementById('toasts').textContent.includes('moved')")
+    assert {image.id: image for image in portal.client.images(limit=500)[0]} == before
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_words_on_buttons_and_labels_stay_whole(portal, open_browser, width):
+    browser = open_browser(width, 800, phone=width < 500)
+    for path in ("/gallery", "/", f"/?id={portal.client.images(limit=1)[0][0].id}", "/add", "/trash"):
+        browser.get(portal.address + path)
+        broken = browser.execute_script(
+            """return [...document.querySelectorAll('label, button, .button, nav a')]
+              .filter(each => each.checkVisibility() && each.childElementCount === 0)
+              .filter(each => /^\\S+$/.test(each.textContent.trim()))
+              .filter(each => {
+                const range = document.createRange();
+                range.selectNodeContents(each);
+                return range.getClientRects().length > 1;
+              }).map(each => each.outerHTML)"""
+        )
+        assert broken == [], path
 
 
 def test_many_images_are_labelled_at_once_in_the_gallery(portal, browser):

@@ -12,6 +12,8 @@ import redis
 from ml.model.registry import Building
 from ml.records import Unlogged
 from ml.storage import open_storage
+from workers import settings as settings_of
+from workers.gallery import Gallery
 from workers.queue.app import QUEUES
 from workers.queue.jobs import CHUNK, Jobs
 from workers.tasks import housekeeping
@@ -43,6 +45,8 @@ def context(queue: redis.Redis, sent: Sent, tmp_path: Path) -> Context:
         registry=SimpleNamespace(building=list),
         storages=lambda: (open_storage(str(tmp_path)),),
         log=Unlogged(),
+        gallery=Gallery(open_storage(str(tmp_path))),
+        settings=settings_of.load({}),
     )
     heartbeat: Any = SimpleNamespace(worker="w")
     app: Any = sent

@@ -36,7 +36,7 @@ onFiles(
 );
 
 function reset() {
-  tally = { total: 0, added: 0, unchanged: 0, refused: 0, pending: 0, failed: 0 };
+  tally = { total: 0, added: 0, unchanged: 0, restored: 0, refused: 0, pending: 0, failed: 0 };
   refusedBox.hidden = true;
   refusedBox.querySelector("ul").replaceChildren();
 }
@@ -122,11 +122,12 @@ function refuse(file, reason) {
 }
 
 function tell() {
-  const done = tally.added + tally.unchanged + tally.refused + tally.pending;
+  const done = tally.added + tally.unchanged + tally.restored + tally.refused + tally.pending;
   title.textContent = `Adding ${tally.total} ${tally.total === 1 ? "photo" : "photos"}`;
   bar.value = tally.total ? done / tally.total : 1;
   const parts = [`${tally.added} added`];
   if (tally.unchanged) parts.push(`${tally.unchanged} there already`);
+  if (tally.restored) parts.push(`${tally.restored} restored from the trash`);
   if (tally.pending) parts.push(`${tally.pending} stored and still being indexed`);
   if (tally.refused) parts.push(`${tally.refused} left out`);
   counts.textContent = `${done} of ${tally.total}: ${parts.join(", ")}`;
@@ -136,7 +137,7 @@ function finish() {
   tell();
   title.textContent = stop.signal.aborted ? "Stopped" : "Done";
   box.querySelector("[data-stop]").hidden = true;
-  box.querySelector("[data-next]").hidden = !(tally.added + tally.unchanged + tally.pending);
+  box.querySelector("[data-next]").hidden = !(tally.added + tally.unchanged + tally.restored + tally.pending);
   queue = [];
   stop = null;
 }

@@ -70,9 +70,11 @@ export function keep(files, label, { signal, waitS = 10, labelFrom = "person" } 
   return call("/images", { method: "POST", body: form, signal });
 }
 
+/** Does one of label, remove_label and delete to images: {job, changed, missing}; the job undoes it. */
+export const changeImages = (action, ids, label) => call("/changes", json("POST", { action, ids, label }));
+export const undo = (job) => call(`/changes/${encodeURIComponent(job)}/undo`, { method: "POST" });
+
 export const getImage = (id) => call(`/images/${id}`);
-export const setLabel = (id, label) => call(`/images/${id}`, json("PATCH", { label: label || null }));
-export const deleteImage = (id) => call(`/images/${id}`, { method: "DELETE" });
 export const labels = async () => (await call("/labels")).labels;
 
 export const thumbnailUrl = (id) => `${api}/images/${id}/thumbnail`;

@@ -9,23 +9,3 @@ export function onPlainClick(selector, callback) {
     callback(link);
   });
 }
-
-/** A button that does something only when it is pressed twice: the first time it asks. */
-export function asksFirst(button, question) {
-  const text = button.textContent;
-  const calm = () => {
-    button.classList.remove("sure");
-    button.textContent = text;
-  };
-  button.addEventListener("blur", calm);
-  return {
-    calm,
-    /** Whether this press is the second one. */
-    isSure() {
-      if (button.classList.contains("sure")) return true;
-      button.classList.add("sure");
-      button.textContent = question();
-      return false;
-    },
-  };
-}

@@ -40,6 +40,26 @@ export function rename(card, { label, path }) {
   card.querySelector("img").alt = label || path;
 }
 
+/** Takes a card out and moves the focus to its neighbour. Returns what puts it back. */
+export function takeOut(card) {
+  if (!card) return () => {};
+  const list = card.parentElement;
+  const following = card.nextElementSibling;
+  const neighbour = following ?? card.previousElementSibling;
+  card.remove();
+  const link = neighbour?.querySelector(".photo");
+  if (link) link.focus();
+  else {
+    const main = document.getElementById("main");
+    main.tabIndex = -1;
+    main.focus();
+  }
+  return () => {
+    list.insertBefore(card, following?.parentElement === list ? following : null);
+    card.querySelector(".photo").focus();
+  };
+}
+
 /** Arrow keys, Home and End move the focus over a grid of links. */
 export function moveWithArrows(list, selector = ".photo") {
   list.addEventListener("keydown", (event) => {

@@ -1,13 +1,15 @@
-// The dialog with what is known of one image, where it is relabelled and deleted.
+// The dialog with what is known of one image, where it is relabelled and deleted: at once, and with *Undo*.
 
-import { deleteImage, getImage, originalUrl, root, setLabel, thumbnailUrl } from "./api.js";
-import { asksFirst, onPlainClick } from "./buttons.js";
+import { changeImages, getImage, originalUrl, root, thumbnailUrl } from "./api.js";
+import { onPlainClick } from "./buttons.js";
+import { toast } from "./toast.js";
 
 const dialog = document.getElementById("details");
 const field = (name) => dialog.querySelector(`[data-field="${name}"]`);
 const deleteButton = dialog.querySelector("[data-delete]");
 const labelInput = dialog.querySelector("[name=label]");
-const deleting = asksFirst(deleteButton, () => "Really delete it?");
+const removeLabelButton = dialog.querySelector("[data-remove-label]");
+const mayEdit = !deleteButton.hidden;
 let shown = null;
 let callbacks = {};
 
@@ -44,7 +46,7 @@ function fill(facts) {
   field("search").dataset.id = facts.id;
   field("original").href = originalUrl(facts.id);
   labelInput.value = facts.label ?? "";
-  deleting.calm();
+  removeLabelButton.hidden = !facts.label || !mayEdit;
   if (facts.state !== "ok") field("error").textContent = `This photo is ${facts.state}. To see more: lookalike verify`;
 }
 
@@ -66,25 +68,51 @@ async function attempt(button, action) {
   }
 }
 
+/** Makes a change of the shown image, tells it with *Undo*, and calls back; `undone` when it was taken back. */
+async function change(button, action, label, said, callback, undone) {
+  const id = shown.id;
+  const done = await attempt(button, () => changeImages(action, [id], label));
+  if (!done) return;
+  const isThere = done.changed.length > 0;
+  toast(isThere ? said : "This photo was no longer there.", { undo: done.job, undone: () => undone(id) });
+  await callback(id);
+}
+
+const relabelled = async (id) => {
+  const image = await getImage(id);
+  if (dialog.open && shown.id === id) fill(image);
+  callbacks.relabelled?.(image);
+};
+
 dialog.querySelector("[data-label-form]").addEventListener("submit", async (event) => {
   event.preventDefault();
-  const changed = await attempt(event.submitter ?? labelInput, () => setLabel(shown.id, labelInput.value.trim()));
-  if (!changed) return;
-  fill(changed);
-  callbacks.relabelled?.(changed);
+  const label = labelInput.value.trim();
+  if (!label) {
+    field("error").textContent = "Type the label to give; to take it away, choose Remove label";
+    labelInput.focus();
+    return;
+  }
+  await change(event.submitter ?? labelInput, "label", label, `Labelled ${label}.`, relabelled, relabelled);
 });
 
-deleteButton.addEventListener("click", async () => {
-  if (!deleting.isSure()) return;
-  const id = shown.id;
-  const gone = await attempt(deleteButton, async () => {
-    await deleteImage(id);
-    return true;
-  });
-  if (!gone) return;
-  dialog.close();
-  callbacks.deleted?.(id);
+removeLabelButton.addEventListener("click", async () => {
+  await change(removeLabelButton, "remove_label", null, "Label removed.", relabelled, relabelled);
+  if (removeLabelButton.hidden) labelInput.focus();
 });
+
+deleteButton.addEventListener("click", () =>
+  change(
+    deleteButton,
+    "delete",
+    null,
+    "Moved to the trash.",
+    (id) => {
+      dialog.close();
+      callbacks.deleted?.(id);
+    },
+    (id) => callbacks.restored?.(id),
+  ),
+);
 
 dialog.querySelector("[data-close]").addEventListener("click", () => dialog.close());
 dialog.addEventListener("click", (event) => {

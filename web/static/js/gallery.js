@@ -1,31 +1,21 @@
-// The gallery: details in a dialog, a count of the chosen photos, arrow keys, a question before many are deleted.
+// The gallery: details in a dialog, chosen photos, arrow keys.
 
-import { moveWithArrows, rename } from "./cards.js";
-import { asksFirst } from "./buttons.js";
+import { moveWithArrows, rename, takeOut } from "./cards.js";
 import { onDetails } from "./details.js";
+import { tellChosen } from "./selection.js";
+import { toast } from "./toast.js";
 
 const form = document.getElementById("chosen");
 const cardOf = (id) => [...document.querySelectorAll(".wall > li")].find((card) => card.dataset.id === id);
+const taken = new Map(); // id -> puts its card back
 
 onDetails({
-  failed: (error) => {
-    document.getElementById("chosen-count").textContent = error.text;
-  },
+  failed: (error) => toast(error.text),
   relabelled: (image) => rename(cardOf(image.id), image),
-  deleted: (id) => cardOf(id)?.remove(),
+  deleted: (id) => taken.set(id, takeOut(cardOf(id))),
+  restored: (id) => taken.get(id)?.(),
 });
 
-if (form?.querySelector("[value=delete]")) {
-  const chosen = () => form.querySelectorAll("[name=ids]:checked").length;
-  const tell = () => {
-    const count = chosen();
-    document.getElementById("chosen-count").textContent = count === 1 ? "1 photo chosen" : `${count} photos chosen`;
-  };
-  const deleting = asksFirst(form.querySelector("[value=delete]"), () => `Really delete ${chosen()}?`);
-  form.addEventListener("change", tell);
-  form.addEventListener("submit", (event) => {
-    if (event.submitter?.value === "delete" && !deleting.isSure()) event.preventDefault();
-  });
-}
+if (document.getElementById("chosen-count")) tellChosen(form);
 if (form) moveWithArrows(form.querySelector(".wall"));
 document.getElementById("main").dataset.ready = "true";

@@ -4,7 +4,7 @@
 import { Problem, keep, root, search, thumbnailUrl } from "./api.js";
 import { onPlainClick } from "./buttons.js";
 import { useCamera } from "./camera.js";
-import { moveWithArrows, rename, show, shownName } from "./cards.js";
+import { moveWithArrows, rename, show, shownName, takeOut } from "./cards.js";
 import { onDetails } from "./details.js";
 import { onFiles } from "./dropzone.js";
 import { suggestLabels } from "./labels.js";
@@ -21,6 +21,7 @@ const photoBox = document.getElementById("query-photo");
 const announcements = document.getElementById("announcements");
 const titleAtStart = "Lookalike";
 const DEFAULT_K = 12;
+const KEPT = { unchanged: "It is in the gallery already", restored: "Restored from the trash" };
 const STAGES = ["wait", "decode", "embed", "search"];
 
 const photos = []; // what this tab has searched with; history states hold indexes into it
@@ -192,7 +193,7 @@ keepButton.addEventListener("click", async () => {
   const photo = current;
   try {
     const { images } = await keep([photo], form.elements.label.value.trim());
-    keepButton.textContent = images[0].outcome === "unchanged" ? "It is in the gallery already" : "Kept";
+    keepButton.textContent = KEPT[images[0].outcome] ?? "Kept";
     announcements.textContent = keepButton.textContent;
   } catch (error) {
     keepButton.disabled = false;
@@ -202,19 +203,17 @@ keepButton.addEventListener("click", async () => {
 
 // What happens to images that are shown
 
+const taken = new Map(); // id -> puts its card back
 const cardOf = (id) => [...list.children].find((card) => card.dataset.id === id);
 onDetails({
   failed: fail,
   relabelled: (image) => {
     const card = cardOf(image.id);
     if (card) rename(card, image);
-    announcements.textContent = `Labelled ${image.label ?? "nothing"}`;
     suggestLabels();
   },
-  deleted: (id) => {
-    cardOf(id)?.remove();
-    announcements.textContent = "The photo is deleted";
-  },
+  deleted: (id) => taken.set(id, takeOut(cardOf(id))),
+  restored: (id) => taken.get(id)?.(),
 });
 moveWithArrows(list);
 suggestLabels();

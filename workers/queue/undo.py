@@ -1,0 +1,45 @@
+"""What it takes to undo a change of the gallery, kept in Redis for a while under the id of the job that made it.
+
+lookalike:undo:<job>    JSON: {"deleted": [id, …], "labelled": {id: [label given, label before, by a person before]}}
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+KEPT_S = 24 * 3600
+
+
+@dataclass(frozen=True)
+class Change:
+    """A change that can be undone. `labelled`: id -> label given, label before, whether a person had given that."""
+
+    deleted: Sequence[str] = ()
+    labelled: Mapping[str, tuple[str | None, str | None, bool]] = field(default_factory=dict)
+
+
+class Undoable:
+    """The changes that can still be undone."""
+
+    def __init__(self, server: Any) -> None:
+        self._redis = server
+
+    def note(self, job: str, change: Change) -> None:
+        record = {"deleted": list(change.deleted), "labelled": dict(change.labelled)}
+        self._redis.set(_key(job), json.dumps(record), ex=KEPT_S)
+
+    def read(self, job: str) -> Change | None:
+        """The change; None when it was undone, or is too long ago."""
+        text = self._redis.get(_key(job))
+        if text is None:
+            return None
+        record = json.loads(text)
+        return Change(record["deleted"], {id: tuple(labels) for id, labels in record["labelled"].items()})
+
+    def forget(self, job: str) -> None:
+        self._redis.delete(_key(job))
+
+
+def _key(job: str) -> str:
+    return f"lookalike:undo:{job}"

@@ -1,0 +1,90 @@
+"""What was deleted and can come back: the records of images in the trash.
+
+trash/ab/<id>.json    what the metadata said, and when the image was deleted
+
+Only the record moves: original and thumbnail stay where they are for as long as it exists, so nothing large is copied
+and no crash falls between. An image that has metadata exists, whatever a record here says: such a record is left over
+from a deletion or a restoration that was cut short.
+"""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Any
+
+from ml import records
+from ml.storage import Storage
+from workers.messages import TrashedImage
+from workers.metadata import Known, is_id, parsed, to_record
+
+DAY_S = 86_400.0
+
+
+@dataclass(frozen=True)
+class Discarded:
+    """What is known of an image in the trash, and when it came there, in seconds since 1970."""
+
+    known: Known
+    deleted_at: float
+
+    def shown(self, days: int) -> TrashedImage:
+        """As it is listed, where the trash keeps images for so many days."""
+        image = self.known.image
+        return TrashedImage(
+            id=image.id,
+            name=image.name,
+            path=image.path,
+            label=image.label,
+            width=image.width,
+            height=image.height,
+            format=image.format,
+            bytes=image.bytes,
+            added_at=image.added_at,
+            deleted_at=self.deleted_at,
+            expires_at=self.deleted_at + days * DAY_S,
+        )
+
+
+class Trash:
+    """The records in storage. Whoever moves an image here or back holds the lock of its metadata."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+
+    def load(self, id: str) -> Discarded | None:
+        """What is known of an image, None when no record of it is here. Raises Damaged."""
+        if not is_id(id):
+            return None
+        try:
+            return records.read(self._storage, key(id), lambda record: _parsed(id, record))
+        except FileNotFoundError:
+            return None
+
+    def write(self, known: Known) -> None:
+        """Puts an image here, as deleted now."""
+        records.write(self._storage, key(known.image.id), to_record(known) | {"deleted_at": time.time()})
+
+    def exists(self, id: str) -> bool:
+        return is_id(id) and self._storage.exists(key(id))
+
+    def delete(self, id: str) -> None:
+        self._storage.delete(key(id))
+
+    def ids(self, prefix: str = "") -> Iterator[str]:
+        """Of every record, in order; only those whose first two digits are `prefix`, if given."""
+        for name in self._storage.keys(f"trash/{prefix}".rstrip("/")):
+            if is_id(id := PurePath(name).stem):
+                yield id
+
+
+def key(id: str) -> str:
+    """Of the record in storage."""
+    return f"trash/{id[:2]}/{id}.json"
+
+
+def _parsed(id: str, record: Any) -> Discarded:
+    deleted_at = record["deleted_at"]
+    if not isinstance(deleted_at, int | float):
+        raise ValueError(f"its deleted_at is {deleted_at!r}")
+    return Discarded(parsed(id, record), float(deleted_at))
