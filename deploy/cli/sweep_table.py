@@ -23,6 +23,7 @@ class Table:
         self._console, self._plan = console, plan
         self._total = plan.trials * plan.repeats
         self._told: set[str] = set()
+        self._tried = 0
         self._live: Live | None = None
 
     def __enter__(self) -> "Table":
@@ -50,8 +51,11 @@ class Table:
             if trial.state != "running" and trial.id not in self._told:
                 self._told.add(trial.id)
                 reason = f": {trial.reason}" if trial.reason else ""
+                is_measurement = record.is_measurement(trial)
+                self._tried += not is_measurement
+                what = "the best, measured anew" if is_measurement else f"trial {self._tried} of {self._total}"
                 self._console.say(
-                    f"trial {len(self._told)} of {self._total}  {settings_text(trial)}  {trial.state}{reason}"
+                    f"{what}  {settings_text(trial)}  {trial.state}{reason}"
                     f"  mAP@R {_figure(trial)}  {trial.seconds:.0f} s"
                 )
 

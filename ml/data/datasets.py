@@ -209,7 +209,8 @@ def held_out(dataset: Dataset, share: float, *, seed: int = 0) -> np.ndarray:
     Args:
         dataset: to split.
         share: of the classes to hold out, at least two of those with two images.
-        seed: of the choice.
+        seed: of the choice. Seeds that follow each other hold out different classes, as the folds of a
+            cross-validation do, until every class has had its turn.
 
     Returns:
         All False where holding out would leave fewer than two classes on either side.
@@ -218,7 +219,9 @@ def held_out(dataset: Dataset, share: float, *, seed: int = 0) -> np.ndarray:
     count = max(2, round(share * len(dataset.classes)))
     if share <= 0 or len(eligible) < count or len(dataset.classes) - count < 2:
         return np.zeros(len(dataset), bool)
-    return np.isin(dataset.labels, np.random.default_rng(seed).choice(eligible, count, replace=False))
+    turn, fold = divmod(seed, len(eligible) // count)
+    order = np.random.default_rng(abs(turn)).permutation(eligible)
+    return np.isin(dataset.labels, order[fold * count : (fold + 1) * count])
 
 
 def split_by_class(dataset: Dataset, share: float, *, seed: int = 0) -> tuple[Dataset, Dataset | None]:

@@ -1,9 +1,10 @@
 """One training run on many processes: Ray Train around `ml.training.train.train`.
 
-Every process runs the same function on its share of every batch and averages gradients with the others (gloo on CPUs,
-nccl on GPUs), so that the global batch, and the result within noise, is that of one process. After each epoch the first
-process hands its checkpoint to Ray, which keeps it in storage; when a process dies, Ray replaces it and all of them go
-on from there. Images are decoded once, where they are, and shared.
+Every process runs the same function on its share of every batch, computes the loss over the features of all shares and
+averages gradients with the others (gloo on CPUs, nccl on GPUs): the global batch and its gradients are those of one
+process, whatever the loss. After each epoch the first process hands its checkpoint to Ray, which keeps it in storage;
+when a process dies, Ray replaces it and all of them go on from there. Images are decoded once, where they are, and
+shared.
 """
 
 import contextlib
@@ -13,14 +14,13 @@ import shutil
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ray
 import torch
-from torch import Tensor, distributed
 
 from ml import cores
 from ml.data import datasets
@@ -34,6 +34,7 @@ from ml.training import checkpoints, train
 from ml.training.checkpoints import TrainingFailed
 from ml.training.config import TrainConfig
 from ml.training.finetune import EpochReport
+from ml.training.process_group import TorchProcessGroup
 from ml.training.train import Run, TrainResult
 
 if TYPE_CHECKING:
@@ -42,24 +43,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 RETRIES = 3
-
-
-class TorchProcessGroup:
-    """The processes of this process's torch group."""
-
-    def __init__(self) -> None:
-        self.rank = distributed.get_rank()
-        self.world_size = distributed.get_world_size()
-        self._is_nccl = distributed.get_backend() == "nccl"
-
-    def mean(self, tensors: Sequence[Tensor]) -> None:
-        """Replaces each tensor by its mean over the processes: one message for all of them."""
-        flat = torch.cat([tensor.reshape(-1).float() for tensor in tensors])
-        flat = flat.cuda() if self._is_nccl else flat.cpu()
-        distributed.all_reduce(flat)
-        flat /= self.world_size
-        for tensor, part in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
-            tensor.copy_(part.reshape(tensor.shape))
 
 
 @dataclass(frozen=True)

@@ -60,18 +60,51 @@ class Trial:
 
 @dataclass(frozen=True)
 class Configuration:
-    """All trials of one setting: seeds and data sets. `map_at_r` is the mean over those that went to the end."""
+    """All trials of one setting: its repeats (seeds) on each data set. Settings are compared, never single trials:
+    the best of many trials is the luckiest one.
+
+    Args:
+        settings: the hyper-parameters.
+        trials: that were begun.
+        planned: trials that make it complete.
+    """
 
     settings: dict[str, Any]
     trials: tuple[Trial, ...]
+    planned: int = 1
 
     @property
     def done(self) -> tuple[Trial, ...]:
-        return tuple(trial for trial in self.trials if trial.state == "done")
+        """Trials that went to the end."""
+        return tuple(trial for trial in self.trials if trial.state == "done" and trial.map_at_r is not None)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every planned trial went to the end. Only such a setting can win."""
+        return len(self.done) >= self.planned
 
     @property
     def map_at_r(self) -> float:
-        values = [trial.map_at_r for trial in self.done if trial.map_at_r is not None]
+        """The mean over the trials that went to the end; NaN before the first."""
+        return statistics.fmean(t.map_at_r for t in self.done if t.map_at_r is not None) if self.done else math.nan
+
+    @property
+    def common_epoch(self) -> int:
+        """The last epoch that every planned trial has a figure of; 0 before that."""
+        if len(self.trials) < self.planned:
+            return 0
+        return min(int(trial.history[-1]["epoch"]) if trial.history else 0 for trial in self.trials)
+
+    @property
+    def known_map_at_r(self) -> float:
+        """The mean over the repeats, where they all were last: at the end, or at the epoch that all of them reached.
+        Where some have not begun, the mean of what is known."""
+        if self.is_complete:
+            return self.map_at_r
+        common = self.common_epoch
+        at_common = [i["map_at_r"] for t in self.trials for i in t.history if common and i["epoch"] == common]
+        values = at_common or [trial.last_map_at_r for trial in self.trials]
+        values = [value for value in values if value is not None and not math.isnan(value)]
         return statistics.fmean(values) if values else math.nan
 
     @property
@@ -128,15 +161,35 @@ class Record:
         return self.directory / "logs" / f"{id}.log"
 
     def configurations(self, data: str | None = None) -> list[Configuration]:
-        """Trials by setting, the best first; those that went to the end before those that did not."""
+        """Trials by setting, the best mean first; complete settings before those that are not. Measurements of the
+        winner are no part of them."""
         groups: dict[str, list[Trial]] = {}
         for trial in self._of(data):
-            groups.setdefault(json.dumps(trial.settings, sort_keys=True), []).append(trial)
-        configurations = [Configuration(trials[0].settings, tuple(trials)) for trials in groups.values()]
+            if not self.is_measurement(trial):
+                groups.setdefault(settings_key(trial.settings), []).append(trial)
+        names = {trial.data for trial in self.trials.values()}
+        planned = self.plan.get("repeats", 1) * (1 if data else len(self.plan.get("data") or names))
+        configurations = [Configuration(trials[0].settings, tuple(trials), planned) for trials in groups.values()]
         return sorted(configurations, key=_rank)
+
+    def is_measurement(self, trial: Trial) -> bool:
+        """Whether a trial measures the winner anew, with a seed that no setting was chosen by."""
+        if "base" not in self.plan:
+            return False
+        return bool(trial.seed >= self.plan["base"]["seed"] + self.plan["repeats"])
+
+    def measurements(self, settings: dict[str, Any]) -> Configuration:
+        """The measurements of these settings that are done, one for each data set."""
+        trials = [t for t in self.trials.values() if self.is_measurement(t) and t.settings == settings]
+        return Configuration(settings, tuple(trials), max(1, len(self.plan.get("data") or ())))
 
     def _of(self, data: str | None) -> Iterator[Trial]:
         return (trial for trial in self.trials.values() if data in (None, trial.data))
+
+
+def settings_key(settings: dict[str, Any]) -> str:
+    """What stands for these settings in a dict."""
+    return json.dumps(settings, sort_keys=True)
 
 
 def trial_id(settings: dict[str, Any], seed: int, fingerprint: str) -> str:
@@ -145,9 +198,7 @@ def trial_id(settings: dict[str, Any], seed: int, fingerprint: str) -> str:
     return hashlib.sha256(facts.encode()).hexdigest()[:10]
 
 
-def _rank(configuration: Configuration) -> tuple[float, float]:
-    value = configuration.map_at_r
-    if math.isnan(value):
-        last = [trial.last_map_at_r for trial in configuration.trials if not math.isnan(trial.last_map_at_r)]
-        return 1.0, -max(last, default=-1.0)
-    return -float(len(configuration.done)), -value
+def _rank(configuration: Configuration) -> tuple[bool, int, float]:
+    value = configuration.known_map_at_r
+    last = 0 if configuration.is_complete else configuration.common_epoch
+    return not configuration.is_complete, -last, math.inf if math.isnan(value) else -value

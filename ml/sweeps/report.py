@@ -55,6 +55,7 @@ def write(record: Record, file: Path) -> Path:
         plan=record.plan,
         names=_names(record),
         configurations=record.configurations(),
+        measured=_measured(record),
         trials=list(record.trials.values()),
         failed=[trial for trial in record.trials.values() if trial.state == "failed"],
         charts=[(chart.title, chart.about, _uri(_figure(chart))) for chart in charts],
@@ -70,7 +71,9 @@ def write(record: Record, file: Path) -> Path:
 
 def charts_of(record: Record) -> list[Chart]:
     """The charts that this record has the facts for."""
-    configurations = [configuration for configuration in record.configurations() if not _is_nan(_known(configuration))]
+    configurations = [
+        configuration for configuration in record.configurations() if not _is_nan(configuration.known_map_at_r)
+    ]
     if not configurations:
         return []
     names = [name for name in _names(record) if len({str(s.settings.get(name)) for s in configurations}) > 1]
@@ -97,7 +100,7 @@ def importance(configurations: Sequence[Configuration], names: Sequence[str]) ->
         configurations: tried ones.
         names: of hyper-parameters that vary.
     """
-    values = np.array([_known(configuration) for configuration in configurations])
+    values = np.array([configuration.known_map_at_r for configuration in configurations])
     if len(configurations) < 4 or not names or np.ptp(values) < 1e-9:
         return {}
     from sklearn.ensemble import RandomForestRegressor
@@ -112,15 +115,16 @@ def importance(configurations: Sequence[Configuration], names: Sequence[str]) ->
 
 def advice(record: Record) -> list[str]:
     """What to try next time, one sentence each."""
-    ranked = [configuration for configuration in record.configurations() if configuration.done]
+    ranked = [configuration for configuration in record.configurations() if configuration.is_complete]
     if not ranked:
-        return ["No trial went to the end: read the reasons below and the logs in the sweep's folder."]
+        missing = "No setting went to the end with all of its repeats"
+        return [f"{missing}: read the reasons below and the logs in the sweep's folder."]
     best, suggestions = ranked[0], []
     for name, dimension in record.plan["space"].items():
         value = best.settings.get(name)
         suggestions += _at_edge(name, value, dimension)
     names = [name for name in _names(record) if len({str(s.settings.get(name)) for s in record.configurations()}) > 1]
-    weights = importance([s for s in record.configurations() if not _is_nan(_known(s))], names)
+    weights = importance([s for s in record.configurations() if not _is_nan(s.known_map_at_r)], names)
     for name, share in weights.items():
         if share < 0.05:
             suggestions.append(f"Leave {name} at {_text(best.settings[name])}: it made hardly any difference.")
@@ -181,7 +185,7 @@ def _by(record: Record, name: str) -> Callable[[Axes], None]:
 
 
 def _parallel(axes: Axes, configurations: Sequence[Configuration], names: Sequence[str]) -> None:
-    values = np.array([_known(configuration) for configuration in configurations])
+    values = np.array([configuration.known_map_at_r for configuration in configurations])
     low, high = values.min(), max(values.max(), values.min() + 1e-9)
     for configuration, value in sorted(zip(configurations, values, strict=True), key=lambda pair: pair[1]):
         share = (value - low) / (high - low)
@@ -218,7 +222,10 @@ def _curves(axes: Axes, trials: Sequence[Trial]) -> None:
 def _cost(axes: Axes, configurations: Sequence[Configuration]) -> None:
     for configuration in configurations:
         axes.plot(
-            configuration.seconds, 100 * _known(configuration), "o", color=_GOOD if configuration.done else _PRUNED
+            configuration.seconds,
+            100 * configuration.known_map_at_r,
+            "o",
+            color=_GOOD if configuration.is_complete else _PRUNED,
         )
     axes.set(xlabel="seconds of all its trials", ylabel="held-out mAP@R, %")
 
@@ -240,10 +247,11 @@ def _place(
     return (own - min(place)) / max(max(place) - min(place), 1e-12) if spread else own
 
 
-def _known(configuration: Configuration) -> float:
-    if configuration.done:
-        return configuration.map_at_r
-    return max((t.last_map_at_r for t in configuration.trials if not _is_nan(t.last_map_at_r)), default=math.nan)
+def _measured(record: Record) -> Configuration | None:
+    """What the winner reached when it was measured anew; None before that."""
+    winner = next((each for each in record.configurations() if each.is_complete), None)
+    measured = record.measurements(winner.settings) if winner else None
+    return measured if measured and measured.is_complete else None
 
 
 def _names(record: Record) -> list[str]:

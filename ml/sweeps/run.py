@@ -1,13 +1,17 @@
 """Hyper-parameter search over training runs: Ray Tune around `ml.training.train.train`.
 
-Settings are judged by mAP@R of classes held out of the training data, never by a test set. Several trials run side by
-side, as many as the machine has room for, and share decoded images. ASHA lets the best third go on at each mark
-(ml.sweeps.asha). Every result is on disk at once: a killed sweep goes on without repeating a finished trial.
+Settings are judged by mAP@R of classes held out of the training data, never by a test set: by the mean over their
+repeats, each with a seed and held-out classes of its own. The winner is trained once more with a seed that it was not
+chosen by. That run's figure is the one to report, since the best of many figures is too good by the luck that made it
+the best. Several trials run side by side, as many as the machine has room for, and share decoded images. ASHA lets the
+best third go on at each mark (ml.sweeps.asha). Every result is on disk at once: a killed sweep goes on without
+repeating a finished trial.
 """
 
 import contextlib
 import dataclasses
 import logging
+import math
 import os
 import shutil
 import time
@@ -28,7 +32,7 @@ from ml.errors import LookalikeError
 from ml.ray_cluster.session import session
 from ml.ray_cluster.shared_cache import start_cache_actor
 from ml.sweeps.asha import Rungs, StopAtMarks
-from ml.sweeps.record import Configuration, Record
+from ml.sweeps.record import Configuration, Record, Trial
 from ml.sweeps.search_space import BadSearchSpace, Choice, Range, Space
 from ml.sweeps.searcher import METRIC, SweepSearcher
 from ml.sweeps.trial import Job, RecordCallback, run
@@ -111,10 +115,20 @@ class SweepPlan:
 
 @dataclass(frozen=True)
 class SweepResult:
-    """A finished sweep. `best` is the first of `record.configurations()`, `model` its best trial's model folder."""
+    """A finished sweep.
+
+    Args:
+        record: all trials.
+        best: the complete setting with the highest mean; `best.map_at_r` is what it was chosen by.
+        measured: the winner trained and measured anew, with a seed that it was not chosen by: an honest figure.
+        model: folder of the model that was measured anew.
+        seconds: of the sweep.
+        decoded: images that were decoded.
+    """
 
     record: Record
     best: Configuration
+    measured: Configuration
     model: Path
     seconds: float
     decoded: int = field(default=0)
@@ -137,7 +151,7 @@ def sweep(
 
     Raises:
         BadDataset: a set cannot be trained on, or has too few classes to hold some out.
-        TrainingFailed: every trial failed; the message says why the first did.
+        TrainingFailed: no setting went to its end with all repeats; the message says why the first trial failed.
         BadSearchSpace: a grid over a range.
     """
     began = time.monotonic()
@@ -147,24 +161,67 @@ def sweep(
             raise BadDataset(
                 f"{dataset.name} has too few classes to hold some out", hint="a sweep needs at least four classes"
             )
+    record.plan.setdefault(
+        "data", [{"name": each.name, "fingerprint": each.fingerprint, "images": len(each)} for each in data]
+    )
     decoded = 0
     with session(gpus=plan.gpus):
         cache_actor = start_cache_actor()
         for dataset in data:
             _tune(plan, dataset, record, cache_actor, on_change)
+        best = _completed(plan, data, record, cache_actor, on_change)
+        again = _only(plan, best.settings, seed=plan.base.seed + plan.repeats, repeats=1)
+        for dataset in data:
+            _tune(again, dataset, record, cache_actor, on_change)
         decoded = ray.get(cache_actor.count.remote())
     _clear(record)
-    ranked = record.configurations()
-    if not ranked or not ranked[0].done:
-        raise TrainingFailed(*_why(record))
-    best = ranked[0]
-    first = max((t for t in best.done if t.data == data[0].name), key=lambda t: t.map_at_r or 0.0, default=best.done[0])
-    return SweepResult(record, best, record.directory / first.model, time.monotonic() - began, decoded)
+    measured = record.measurements(best.settings)
+    if not measured.is_complete:
+        raise TrainingFailed(
+            f"the best settings could not be measured anew: {_reason(measured.trials)}",
+            hint=f"lookalike sweep --resume {record.directory.name} tries it again",
+        )
+    first = next((trial for trial in measured.done if trial.data == data[0].name), measured.done[0])
+    return SweepResult(record, best, measured, record.directory / first.model, time.monotonic() - began, decoded)
 
 
 def best_config(plan: SweepPlan, best: Configuration, **changes: Any) -> TrainConfig:
     """The winner's config, with changes, for a training of its own."""
     return dataclasses.replace(plan.base, **(best.settings | changes))
+
+
+def _completed(
+    plan: SweepPlan,
+    data: Sequence[Dataset],
+    record: Record,
+    cache_actor: Any,
+    on_change: Callable[[Record], None] | None,
+) -> Configuration:
+    """The best complete setting. Where ASHA let none go to the end with every repeat on every data set, the one that
+    is ahead is brought there."""
+    ranked = record.configurations()
+    if ranked and not ranked[0].is_complete and not math.isnan(ranked[0].known_map_at_r):
+        for trial in ranked[0].trials:
+            trial.state = "running" if trial.state == "pruned" else trial.state
+        for dataset in data:
+            _tune(_only(plan, ranked[0].settings), dataset, record, cache_actor, on_change)
+        ranked = record.configurations()
+    if not ranked or not ranked[0].is_complete:
+        raise TrainingFailed(*_why(record))
+    return ranked[0]
+
+
+def _only(plan: SweepPlan, settings: Mapping[str, Any], *, seed: int | None = None, repeats: int = 0) -> SweepPlan:
+    """One setting, to its end."""
+    return dataclasses.replace(
+        plan,
+        space={name: Choice((value,)) for name, value in settings.items()},
+        search="grid",
+        scheduler="none",
+        trials=1,
+        base=plan.base if seed is None else dataclasses.replace(plan.base, seed=seed),
+        repeats=repeats or plan.repeats,
+    )
 
 
 def _tune(
@@ -237,9 +294,14 @@ def _room(plan: SweepPlan, runs: int) -> tuple[dict[str, float], int]:
 def _why(record: Record) -> tuple[str]:
     failed = [trial for trial in record.trials.values() if trial.state == "failed"]
     if not failed:
-        return ("no trial went to the end",)
-    reason = failed[0].reason
-    return (f"all {len(failed)} trials failed, the first because {reason}; logs: {record.directory / 'logs'}",)
+        return ("no setting went to the end with all of its repeats",)
+    how_many = "all" if len(failed) == len(record.trials) else f"{len(failed)} of"
+    trials = f"{how_many} {len(record.trials)} trials failed"
+    return (f"{trials}, the first because {failed[0].reason}; logs: {record.directory / 'logs'}",)
+
+
+def _reason(trials: Sequence[Trial]) -> str:
+    return next((trial.reason for trial in trials if trial.reason), "its run did not end")
 
 
 def _clear(record: Record) -> None:

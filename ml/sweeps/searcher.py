@@ -4,7 +4,6 @@ One face for all of them towards Ray Tune. What an earlier sweep of the same nam
 Optuna learns from it.
 """
 
-import json
 import math
 import statistics
 from collections.abc import Iterator
@@ -14,7 +13,7 @@ from ray.tune.search import Searcher
 
 from ml.sweeps import search_space
 from ml.sweeps.asha import Rungs
-from ml.sweeps.record import FINISHED, Record, trial_id
+from ml.sweeps.record import FINISHED, Configuration, Record, Trial, settings_key, trial_id
 from ml.sweeps.search_space import Choice, Dimension, Range, Space
 
 METRIC = "map_at_r"
@@ -53,12 +52,14 @@ class SweepSearcher(Searcher):
         self._seeds, self._record, self._fingerprint, self._data = seeds, record, fingerprint, data
         self._study = _Study(space, seed) if search == "optuna" else None
         self._count = count
-        self._proposed: dict[str, dict[str, Any]] = {}  # settings that were proposed, by their JSON
+        self._proposed: dict[str, dict[str, Any]] = {}  # settings that were proposed
         self._waiting: list[dict[str, Any]] = []
         self._under_way: dict[str, dict[str, Any]] = {}
         self._rungs = rungs
         self._resumed: set[str] = set()
-        self._runs: dict[str, dict[str, Any]] = {}  # those that stand at a mark, by their ids in the record
+        # By setting, not by run: repeats stand at a mark until all of them are there, and go on together.
+        self._standing: dict[str, list[dict[str, Any]]] = {}
+        self._figures: dict[tuple[str, int], dict[int, float]] = {}  # (setting, mark) -> seed -> mAP@R
         if rungs:
             self._resume_trials(rungs)
         if self._study is None:
@@ -78,7 +79,7 @@ class SweepSearcher(Searcher):
         new = len(self._waiting) + (max(0, self._count - len(self._proposed)) * len(self._seeds) if self._study else 0)
         if self._rungs is None:
             return new
-        standing = len(self._runs) if self._rungs.next([]) else 0
+        standing = sum(map(len, self._standing.values())) if new or self._rungs.next([]) else 0
         return (new + standing) * (len(self._rungs.marks) + 1)
 
     def suggest(self, trial_id: str) -> Any:
@@ -89,7 +90,7 @@ class SweepSearcher(Searcher):
             following = self._rungs.next([run["start"] for run in self._under_way.values()])
             if following is not None:
                 self._rungs.promote(*following)
-                self._waiting.append(self._runs.pop(following[0]) | {"start": following[1]})
+                self._waiting += [run | {"start": following[1]} for run in self._standing.pop(following[0])]
             elif self._under_way:
                 return None  # who goes on is not known yet
         if not self._waiting:
@@ -110,34 +111,58 @@ class SweepSearcher(Searcher):
             and figures.get("epoch") in self._rungs.marks
             and "final" not in figures
         ):
-            id = self._id(settings, run["seed"])
-            self._rungs.reach(id, figures["epoch"], figures[METRIC])
-            self._runs[id] = run
+            self._stop(run, figures["epoch"], figures[METRIC], self._rungs)
         others = [*self._under_way.values(), *self._waiting]
         if self._study is not None and all(other["settings"] != settings for other in others):
             self._study.tell(settings, self._outcome(settings))
 
+    def _stop(self, run: dict[str, Any], mark: int, map_at_r: float, rungs: Rungs) -> None:
+        """A run stands at a mark, which its setting has reached once all of its repeats stand there."""
+        key = settings_key(run["settings"])
+        self._note(key, mark, run["seed"], map_at_r, rungs)
+        if rungs.is_promoted(key, mark):  # the others went on, before an interruption
+            self._waiting.append(run | {"start": mark})
+        else:
+            self._standing.setdefault(key, []).append(run)
+
+    def _note(self, key: str, mark: int, seed: int, map_at_r: float | None, rungs: Rungs) -> None:
+        figures = self._figures.setdefault((key, mark), {})
+        figures[seed] = math.nan if map_at_r is None else map_at_r
+        if len(figures) == len(self._seeds):
+            rungs.reach(key, mark, statistics.fmean(figures.values()))
+
     def _resume_trials(self, rungs: Rungs) -> None:
         """Puts what an interrupted sweep left where it was: at a mark, or on the way from one."""
-        for id, trial in self._record.trials.items():
-            is_ours = id == self._id(trial.settings, trial.seed)  # of this very data
-            if not is_ours or trial.state == "failed" or not trial.history:
-                continue
-            figures = {int(item["epoch"]): item["map_at_r"] for item in trial.history}
-            passed = [mark for mark in rungs.marks if mark in figures]
-            last = max(figures)
-            run = {"settings": trial.settings, "seed": trial.seed, "start": passed[-1] if passed else 0}
-            for mark in passed:
-                stands = trial.state != "done" and mark == last
-                rungs.reach(id, mark, figures[mark])
-                if stands:
-                    self._runs[id] = run
-                else:
-                    rungs.promote(id, mark)
-            if trial.state != "done" and last not in passed:
-                self._waiting.append(run)
-            self._resumed.add(id)
-            self._proposed[json.dumps(trial.settings, sort_keys=True)] = trial.settings
+        ours = [
+            trial
+            for id, trial in self._record.trials.items()
+            if id == self._id(trial.settings, trial.seed)  # of this very data
+            and trial.seed in self._seeds
+            and trial.state != "failed"
+            and trial.history
+        ]
+        for trial in ours:
+            for mark in rungs.marks:
+                if trial.state == "done" or trial.history[-1]["epoch"] > mark:
+                    rungs.promote(settings_key(trial.settings), mark)
+        for trial in ours:
+            self._resume_trial(trial, rungs)
+            self._resumed.add(trial.id)
+            self._proposed[settings_key(trial.settings)] = trial.settings
+
+    def _resume_trial(self, trial: Trial, rungs: Rungs) -> None:
+        figures = {int(item["epoch"]): item["map_at_r"] for item in trial.history}
+        passed = [mark for mark in rungs.marks if mark in figures]
+        for mark in passed:
+            self._note(settings_key(trial.settings), mark, trial.seed, figures[mark], rungs)
+        if trial.state == "done":
+            return
+        last = max(figures)
+        run = {"settings": trial.settings, "seed": trial.seed, "start": passed[-1] if passed else 0}
+        if last in passed:
+            self._stop(run, last, math.nan if figures[last] is None else figures[last], rungs)
+        else:
+            self._waiting.append(run)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the sweep's own record is what a resumed sweep reads."""
@@ -156,7 +181,7 @@ class SweepSearcher(Searcher):
             if self._study is None or len(self._proposed) >= self._count:
                 return
             settings = self._study.ask()
-            key = json.dumps(settings, sort_keys=True)
+            key = settings_key(settings)
             if key not in self._proposed:
                 self._propose(settings)
                 if self._waiting:
@@ -164,7 +189,7 @@ class SweepSearcher(Searcher):
             self._study.tell(settings, self._outcome(settings))
 
     def _propose(self, settings: dict[str, Any]) -> None:
-        self._proposed[json.dumps(settings, sort_keys=True)] = settings
+        self._proposed[settings_key(settings)] = settings
         self._waiting += [
             {"settings": settings, "seed": seed, "start": 0}
             for seed in self._seeds
@@ -183,14 +208,14 @@ class SweepSearcher(Searcher):
         return any(not self._is_finished(settings, seed) for seed in self._seeds)
 
     def _outcome(self, settings: dict[str, Any]) -> tuple[str, float]:
-        """How a setting ended: done with its mean, pruned at its last figure, or failed."""
+        """How a setting ended: done with the mean of all its repeats, pruned at their last mean, or failed."""
         ids = [self._id(settings, seed) for seed in self._seeds]
-        trials = [self._record.trials[id] for id in ids if id in self._record.trials]
-        done = [trial.map_at_r for trial in trials if trial.state == "done" and trial.map_at_r is not None]
-        if done:
-            return "done", statistics.fmean(done)
-        last = [trial.last_map_at_r for trial in trials if not math.isnan(trial.last_map_at_r)]
-        return ("pruned", max(last)) if last else ("failed", 0.0)
+        trials = tuple(self._record.trials[id] for id in ids if id in self._record.trials)
+        reached = Configuration(settings, trials, len(self._seeds))
+        if reached.is_complete:
+            return "done", reached.map_at_r
+        value = reached.known_map_at_r
+        return ("failed", 0.0) if math.isnan(value) else ("pruned", value)
 
 
 class _Study:
@@ -208,11 +233,11 @@ class _Study:
 
     def ask(self) -> dict[str, Any]:
         trial = self._study.ask(self._distributions)
-        self._open[json.dumps(trial.params, sort_keys=True)] = trial
+        self._open[settings_key(trial.params)] = trial
         return dict(trial.params)
 
     def tell(self, settings: dict[str, Any], outcome: tuple[str, float]) -> None:
-        trial = self._open.pop(json.dumps(settings, sort_keys=True), None)
+        trial = self._open.pop(settings_key(settings), None)
         if trial is None:
             return
         state, value = outcome
@@ -257,7 +282,7 @@ def _different(space: Space, count: int, seed: int) -> Iterator[dict[str, Any]]:
     """So many random settings, none twice; fewer where there are no more."""
     seen: set[str] = set()
     for settings in search_space.samples(space, count * _TRIES, seed=seed):
-        key = json.dumps(settings, sort_keys=True)
+        key = settings_key(settings)
         if key not in seen:
             seen.add(key)
             yield settings

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -22,27 +22,9 @@ from ml.data.augment import Augmentation
 from ml.model.network import EmbeddingModel
 from ml.training import checkpoints
 from ml.training.checkpoints import Checkpoint, TrainingFailed
+from ml.training.process_group import ProcessGroup, SingleProcess, gathered
 
 _UNKNOWN = (math.nan, math.nan)
-
-
-class ProcessGroup(Protocol):
-    """The processes that train together."""
-
-    rank: int
-    world_size: int
-
-    def mean(self, tensors: Sequence[Tensor]) -> None:
-        """Replaces each tensor by its mean over the processes."""
-
-
-class SingleProcess:
-    """One process."""
-
-    rank, world_size = 0, 1
-
-    def mean(self, tensors: Sequence[Tensor]) -> None:
-        return None
 
 
 @dataclass(frozen=True)
@@ -193,6 +175,11 @@ def finetune(
         TrainingFailed: the loss is not a number, memory runs out, or a checkpoint cannot be written.
     """
     process_group = process_group or SingleProcess()
+    if process_group.world_size > _batch_size(schedule):
+        raise TrainingFailed(
+            f"workers must be <= {_batch_size(schedule)}, the images of a batch, got {process_group.world_size}",
+            hint="lower --workers, or raise --classes-per-batch or --images-per-class",
+        )
     modules = nn.ModuleDict({"network": network, "loss": loss})
     optimizer = _optimizer(network, loss, schedule)
     history = [EpochReport.from_json(item) for item in resume.history] if resume else []
@@ -279,11 +266,11 @@ def _one_epoch(
         draws = augmentation.draw(len(batch), generator)[process_group.rank :: process_group.world_size]
         own = batch[process_group.rank :: process_group.world_size]
         x = normalise(augmentation(torch.from_numpy(pixels[own]).to(device), schedule.size_px, draws))
-        target = torch.from_numpy(labels[own]).to(device)
+        target = torch.from_numpy(labels[batch]).to(device)
         try:
             with autocast(device), torch.set_grad_enabled(not is_head_only):
                 features = network.backbone(x)
-            value = loss(network.head(features), target)
+            value = loss(gathered(network.head(features), len(batch), process_group), target)
             optimizer.zero_grad(set_to_none=True)
             value.backward()
         except torch.OutOfMemoryError as error:

@@ -29,7 +29,8 @@ from ml.training.checkpoints import Checkpoint
 from ml.training.closed_form_head import closed_form_head
 from ml.training.config import TrainConfig
 from ml.training.features import Cache, Reader, project
-from ml.training.finetune import EpochReport, FeatureNetwork, ProcessGroup, Schedule
+from ml.training.finetune import EpochReport, FeatureNetwork, Schedule
+from ml.training.process_group import ProcessGroup
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +79,7 @@ def fit(
     torch.manual_seed(config.seed)  # the first weights of a linear head and of some losses
     model, preprocessing = _untrained(config)
     seen = cache.pixels(data, preprocessing, on_progress)
-    is_held = datasets.held_out(seen.dataset, config.holdout)
+    is_held = datasets.held_out(seen.dataset, config.holdout, seed=config.seed)
     trained, held_out = np.flatnonzero(~is_held), np.flatnonzero(is_held)
     labels = np.unique(seen.dataset.labels[trained], return_inverse=True)[1]
     log.info("%d images to train on, %d held out; decoded: %s", len(trained), len(held_out), seen.where)

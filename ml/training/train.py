@@ -29,7 +29,8 @@ from ml.training import checkpoints, fit, lineage
 from ml.training.checkpoints import TrainingFailed
 from ml.training.config import TrainConfig
 from ml.training.features import Cache
-from ml.training.finetune import EpochReport, ProcessGroup
+from ml.training.finetune import EpochReport
+from ml.training.process_group import ProcessGroup
 
 log = logging.getLogger(__name__)
 

@@ -143,10 +143,11 @@ def test_a_sweep_tries_everything_once_and_repeats_nothing(execute: Execute) -> 
             "winner": "[winner.lr, winner.train_px, winner.epochs]",
         },
     )
-    assert len(found["runs"]) == 16 and all(found["runs"].count(run) == 1 for run in found["runs"])
-    sets_and_seeds = {("half-0", 0), ("half-0", 1), ("half-1", 0), ("half-1", 1)}
+    # Four settings, two seeds, two sets; and the winner once more on each set, with a seed of its own.
+    assert len(found["runs"]) == 18 and all(found["runs"].count(run) == 1 for run in found["runs"])
+    sets_and_seeds = {(half, seed) for half in ("half-0", "half-1") for seed in (0, 1, 2)}
     assert {(run[0], run[1]) for run in found["runs"]} == sets_and_seeds
-    assert found["states"] == ["done"] and found["before"] == found["after"] == 16
+    assert found["states"] == ["done"] and found["before"] == found["after"] == 18
     assert found["means"] == sorted(found["means"], reverse=True)
-    assert len(found["clever"]) == 4 and all(5e-5 <= lr <= 2e-3 for lr in found["clever"])
+    assert len(found["clever"]) == 5 and all(5e-5 <= lr <= 2e-3 for lr in found["clever"])
     assert found["winner"] == [found["best"]["lr"], found["best"]["train_px"], 12]

@@ -55,8 +55,8 @@ class JobReport(Report):
         self.update(epoch.epoch, epoch.epochs, **{"held_out_map@r": held_out})
 
     def trials(self, record: "Record", plan: "SweepPlan") -> None:
-        done = sum(trial.state != "running" for trial in record.trials.values())
-        ranked = [configuration for configuration in record.configurations() if configuration.done]
+        done = sum(t.state != "running" and not record.is_measurement(t) for t in record.trials.values())
+        ranked = [configuration for configuration in record.configurations() if configuration.is_complete]
         best = {"settings": ranked[0].settings, "map@r": ranked[0].map_at_r} if ranked else None
         self.update(done, plan.trials * plan.repeats, phase="trials", sweep=record.directory.name, best=best)
 

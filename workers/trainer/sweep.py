@@ -30,8 +30,8 @@ def sweep(request: SweepRequest, settings: Settings, report: Report) -> dict[str
     """Tries many configurations, and registers the best model.
 
     Returns:
-        What `lookalike sweep --json` prints: `best`, `trials`, `test` where test images were given, `model`, `report`,
-        `name` and `seconds`.
+        What `lookalike sweep --json` prints: `best` with `map@r` measured anew and the mean that it was chosen by,
+        `trials`, `test` where test images were given, `model`, `report`, `name` and `seconds`.
 
     Raises:
         LookalikeError: the request, the data or every trial is at fault; the message says how.
@@ -163,8 +163,14 @@ def _registered(
         assert refitted is not None  # only further processes get None
         folder = refitted.bundle.directory
     facts: dict[str, Any] = {
-        "best": {"settings": result.best.settings, "map@r": result.best.map_at_r, "seconds": result.best.seconds},
-        "trials": [dataclasses.asdict(trial) for trial in result.record.trials.values()],
+        "best": {
+            "settings": result.best.settings,
+            "map@r": result.measured.map_at_r,
+            "selected_by_map@r": result.best.map_at_r,
+            "repeats": plan.repeats,
+            "seconds": result.best.seconds,
+        },
+        "trials": [dataclasses.asdict(t) for t in result.record.trials.values() if not result.record.is_measurement(t)],
     }
     if test is not None:
         figures = evaluate(folder, test, device=device, cache_dir=settings.compiled, on_progress=report.progress)

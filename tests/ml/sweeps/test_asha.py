@@ -98,6 +98,78 @@ def test_trials_on_other_data_are_left_alone(record):
     assert [searcher.suggest(str(n))["start"] for n in range(12)] == [0] * 12
 
 
+# mAP@R by setting and seed, per epoch: "lucky" has the best single trial and the worst mean.
+FIGURES = {"lucky": (0.9, 0.1, 0.1), "steady": (0.6, 0.5, 0.6), "middling": (0.5, 0.4, 0.5)}
+
+
+def _play_repeats(record, *, side_by_side, epochs=4, limit=1000):
+    """Three settings with three seeds each, in the worst order: the lucky seed ends first."""
+    rungs = Rungs(epochs)
+    searcher = SweepSearcher(
+        {"loss": Choice(tuple(FIGURES))},
+        "grid",
+        count=3,
+        seeds=[0, 1, 2],
+        record=record,
+        data="photos",
+        fingerprint="f",
+        rungs=rungs,
+    )
+    under_way, number = {}, 0
+    while limit:
+        while len(under_way) < side_by_side:
+            run = searcher.suggest(f"t{number}")
+            if run is None or run == Searcher.FINISHED:
+                break
+            under_way[f"t{number}"], number = run, number + 1
+        if not under_way:
+            break
+        name, run = next(iter(under_way.items()))
+        trial = record.begin(run["settings"], run["seed"], "photos", "f")
+        trial.state = "running"
+        figure = FIGURES[run["settings"]["loss"]][run["seed"]] * (len(trial.history) + 1)
+        trial.history = [*trial.history, {"epoch": len(trial.history) + 1, "map_at_r": figure}]
+        epoch, limit = len(trial.history), limit - 1
+        if epoch == epochs:
+            trial.state, trial.map_at_r = "done", figure
+        elif epoch in rungs.marks:
+            trial.state = "pruned"
+        else:
+            continue
+        del under_way[name]
+        searcher.on_trial_complete(name, {METRIC: figure, "epoch": epoch} | ({"final": 1} if epoch == epochs else {}))
+
+
+@pytest.mark.parametrize("side_by_side", [1, 2, 9])
+def test_settings_are_ranked_by_the_mean_of_their_repeats(record, side_by_side):
+    record.plan["repeats"] = 3
+    _play_repeats(record, side_by_side=side_by_side)
+    best, *others = record.configurations()
+    assert best.settings == {"loss": "steady"} and best.is_complete and len(best.done) == 3
+    assert not any(one.done for one in others), "a single lucky trial went on without its repeats"
+
+
+@pytest.mark.parametrize("stopped_after", range(1, 18))
+def test_repeats_go_on_together_wherever_a_sweep_was_interrupted(record, stopped_after):
+    record.plan["repeats"] = 3
+    _play_repeats(record, side_by_side=2, limit=stopped_after)
+    _play_repeats(record, side_by_side=2)
+    best = record.configurations()[0]
+    assert best.settings == {"loss": "steady"} and best.is_complete
+    assert sum(len(trial.history) for trial in record.trials.values()) == 9 + 3 * 3
+
+
+def test_only_a_complete_setting_can_win(record):
+    record.plan["repeats"] = 2
+    for seed, (lucky, steady) in enumerate([(0.9, 0.5), (None, 0.6)]):
+        for name, figure in (("lucky", lucky), ("steady", steady)):
+            trial = record.begin({"loss": name}, seed, "photos", "f")
+            trial.state, trial.map_at_r = ("failed", None) if figure is None else ("done", figure)
+    best, other = record.configurations()
+    assert best.settings == {"loss": "steady"} and best.map_at_r == 0.55
+    assert not other.is_complete
+
+
 def test_one_of_two_goes_on():
     rungs = Rungs(5)
     rungs.reach("a", 1, 0.2)

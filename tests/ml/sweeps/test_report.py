@@ -78,4 +78,4 @@ def test_a_sweep_in_which_nothing_ended_has_a_report_too(tmp_path):
     record = _record(tmp_path, [(1e-4, "normsoftmax", None, "failed")])
     record.trials[next(iter(record.trials))].history = []
     write(record, tmp_path / "report.html")
-    assert "No trial went to the end" in (tmp_path / "report.html").read_text("utf-8")
+    assert "No setting went to the end" in (tmp_path / "report.html").read_text("utf-8")

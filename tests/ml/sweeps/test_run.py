@@ -6,6 +6,7 @@ import pytest
 
 from ml.data.datasets import BadDataset
 from ml.errors import LookalikeError
+from ml.model.upgrade import load_bundle
 from ml.ray_cluster.session import session
 from ml.sweeps import search_space
 from ml.sweeps.record import Record
@@ -40,10 +41,21 @@ def swept(ray_here, products, tmp_path_factory):
 
 def test_a_grid_tries_every_combination_and_finds_the_best(swept):
     _, found = swept
-    trials = list(found.record.trials.values())
+    trials = [trial for trial in found.record.trials.values() if not found.record.is_measurement(trial)]
     assert [trial.state for trial in trials] == ["done"] * 4
     assert found.best.map_at_r == max(trial.map_at_r for trial in trials)
     assert (found.model / "model.json").exists()
+
+
+def test_the_winner_is_measured_anew_with_a_seed_and_classes_that_it_was_not_chosen_by(swept):
+    _, found = swept
+    (again,) = [trial for trial in found.record.trials.values() if found.record.is_measurement(trial)]
+    assert again.settings == found.best.settings
+    assert again.seed not in {trial.seed for trial in found.best.trials}
+    assert found.measured.map_at_r == again.map_at_r
+    assert found.model == found.record.directory / again.model
+    chosen_by = load_bundle(found.record.directory / found.best.done[0].model).lineage["held_out_classes"]
+    assert not set(load_bundle(found.model).lineage["held_out_classes"]) & set(chosen_by)
 
 
 def test_images_are_decoded_once_for_all_trials(swept, products):
@@ -67,7 +79,7 @@ def test_a_finished_sweep_has_nothing_left_to_do(swept, products):
 def test_asha_ends_trials_that_fall_behind(ray_here, products, tmp_path):
     plan = _plan("lr=1e-4,0.05,0.1,0.07,0.15,0.2", base={"epochs": 6})
     found = sweep(plan, [products], _record(tmp_path, plan))
-    trials = found.record.trials.values()
+    trials = [trial for trial in found.record.trials.values() if not found.record.is_measurement(trial)]
     pruned = [trial for trial in trials if trial.state == "pruned"]
     # Six see their first epoch, the best two of them the third, the better one the end.
     assert sorted(len(trial.history) for trial in trials) == [1, 1, 1, 1, 3, 6]
@@ -78,7 +90,7 @@ def test_asha_ends_trials_that_fall_behind(ray_here, products, tmp_path):
     first = {trial.id: trial.history[0]["map_at_r"] for trial in trials}
     went_on = {trial.id for trial in trials if len(trial.history) > 1}
     assert min(first[id] for id in went_on) >= max(first[id] for id in first.keys() - went_on)
-    before = {trial.id: (trial.state, len(trial.history)) for trial in trials}
+    before = {trial.id: (trial.state, len(trial.history)) for trial in found.record.trials.values()}
     again = sweep(SweepPlan.from_json(found.record.plan), [products], Record.load(found.record.directory))
     assert {trial.id: (trial.state, len(trial.history)) for trial in again.record.trials.values()} == before
 
@@ -89,7 +101,9 @@ def test_optuna_and_seeds_on_two_data_sets(ray_here, products, tmp_path):
     plan = _plan("lr=log:1e-5..1e-3", search="optuna", trials=1, repeats=2, base={"epochs": 1})
     found = sweep(plan, [products, other], _record(tmp_path, plan))
     assert {(trial.data, trial.seed) for trial in found.record.trials.values()} == {
-        (name, seed) for name in (products.name, "other") for seed in (0, 1)
+        (name, seed)
+        for name in (products.name, "other")
+        for seed in (0, 1, 2)  # the last measures the winner
     }
 
 

@@ -1,0 +1,53 @@
+"""Losses over pairs and triplets on several processes: the gradients of one process, over real gloo connections."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import distributed, multiprocessing, nn
+
+from ml.training import losses
+from ml.training.process_group import TorchProcessGroup, gathered
+
+LOSSES = ("triplet", "multi_similarity", "supcon", "contrastive", "proxy_anchor", "normsoftmax")
+CLASSES, DIM = 4, 8
+BATCH = 14  # four processes do not divide it
+
+
+def _gradients(name: str, group: TorchProcessGroup | None) -> np.ndarray:
+    """Of a small network and the loss's own weights, on this process's share of one batch."""
+    torch.manual_seed(0)
+    images = torch.randn(BATCH, 12, dtype=torch.float32)
+    labels = torch.arange(BATCH) % CLASSES
+    network = nn.Sequential(nn.Linear(12, 16), nn.Tanh(), nn.Linear(16, DIM))
+    loss = losses.make(name, CLASSES, DIM)
+    if group is None:
+        value = loss(network(images), labels)
+    else:
+        own = network(images[group.rank :: group.world_size])
+        value = loss(gathered(own, BATCH, group), labels)
+    value.backward()
+    gradients = [p.grad for p in (*network.parameters(), *loss.parameters()) if p.grad is not None]
+    if group is not None:
+        group.mean(gradients)
+    return torch.cat([gradient.flatten() for gradient in gradients]).numpy()
+
+
+def _work(rank: int, world_size: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=world_size)
+    found = {name: _gradients(name, TorchProcessGroup()) for name in LOSSES}
+    np.savez(Path(folder) / f"{rank}.npz", **found)
+    distributed.barrier()
+    distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize("processes", [1, 2, 4])
+def test_gradients_are_those_of_one_process(processes: int, tmp_path: Path) -> None:
+    multiprocessing.spawn(_work, (processes, str(tmp_path)), nprocs=processes)
+    for name in LOSSES:
+        alone = _gradients(name, None)
+        assert np.abs(alone).max() > 1e-3, "the loss teaches nothing"
+        for rank in range(processes):
+            np.testing.assert_allclose(np.load(tmp_path / f"{rank}.npz")[name], alone, atol=1e-5, err_msg=name)
