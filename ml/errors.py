@@ -16,7 +16,9 @@ LookalikeError            anything that a person can do something about; the com
 ├── Refused               what makes no sense as things are now                     (workers.errors)
 ├── NotFound              an image, job or label that does not exist               (workers.errors)
 ├── JobEnded              work for a job that has been stopped or has failed       (workers.errors)
-└── StoreBusy             an embedded store that another process owns               (workers.store)
+├── StoreBusy             an embedded store that another process owns               (workers.store)
+└── StoreFailed           a vector database that does not answer, or refuses        (workers.store)
+    └── DamagedCollection an embedded collection whose files are damaged            (workers.store.shard)
 
 The message is a fact in one line, without a closing period; `hint` says what to do next. Both are fit to show to the
 person who caused them, so they never hold secrets.

@@ -297,17 +297,26 @@ class ServiceRunner:
         self._on_change(line)
 
     def _failed(self, what: str) -> ServiceFailed:
-        return ServiceFailed(f"the {self.service.name} {what}", hint=f"see {self.service.log_path}")
+        _, hint = self._last_words()
+        log_path = self.service.log_path
+        return ServiceFailed(
+            f"the {self.service.name} {what}", hint=f"{hint} (log: {log_path})" if hint else f"see {log_path}"
+        )
 
     def _last_log_line(self) -> str:
         """The last line that the service wrote, ready to be appended to a message."""
+        return self._last_words()[0]
+
+    def _last_words(self) -> tuple[str, str]:
+        """The same, and the hint that it gave with it."""
         with contextlib.suppress(OSError), self.service.log_path.open("rb") as log_file:
             log_file.seek(max(0, log_file.seek(0, os.SEEK_END) - 4096))
             tail = log_file.read(4096).decode("utf-8", "replace").rpartition(_START_MARK)[2]
-            lines = [line.strip() for line in tail.split("\n")[1:] if line.strip() and not line.startswith("hint:")]
+            lines = [line.strip() for line in tail.split("\n")[1:] if line.strip()]
+            hint = lines.pop().removeprefix("hint:").strip() if lines and lines[-1].startswith("hint:") else ""
             if lines:
-                return ": " + re.sub("^(error|lookalike [a-z]+): ", "", lines[-1])
-        return ""
+                return ": " + re.sub("^(error|lookalike [a-z]+): ", "", lines[-1]), hint
+        return "", ""
 
 
 def rotate(path: Path, limit: int = LOG_BYTES) -> None:

@@ -120,7 +120,10 @@ class Serving:
             if not error.passes:
                 self._unloadable[entry.collection] = entry.job
             logger.warning("%s: model %s cannot be loaded: %s", entry.job, entry.model, error.message)
-            return None
+        except Exception:  # whatever a damaged model makes libraries do, searches go on
+            self._unloadable[entry.collection] = entry.job
+            logger.exception("%s: model %s cannot be loaded", entry.job, entry.model)
+        return None
 
     def storages(self) -> tuple[Storage, ...]:
         """Where the gallery and the models are kept."""

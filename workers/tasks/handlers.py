@@ -28,7 +28,7 @@ from workers.tasks.reconcile import Outcome, reconcile
 from workers.tasks.search import search
 from workers.tasks.transfer import transfer
 from workers.tasks.verify import compare
-from workers.tasks.waiting import wait_or_fail
+from workers.tasks.waiting import told, wait_or_fail
 
 logger = logging.getLogger(__name__)
 
@@ -195,7 +195,9 @@ def _work(context: Context, chunk: Chunk) -> None:
         return
     except Exception as error:
         logger.exception("chunk %d of %s failed", chunk.number, chunk.job)
-        if chunk.attempt == MAX_ATTEMPTS:
+        if told(error).passes:
+            wait_or_fail(context.jobs, chunk.job, told(error), functools.partial(context.jobs.postpone, chunk))
+        elif chunk.attempt == MAX_ATTEMPTS:
             _put_aside(context, chunk, f"processing it failed {MAX_ATTEMPTS} times: {error}; it was put aside")
         else:
             context.jobs.release(chunk, pause_s=1.0)

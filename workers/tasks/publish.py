@@ -17,6 +17,7 @@ import time
 from typing import Any
 
 import numpy as np
+import redis
 
 from ml.decoders import Work
 from ml.errors import LookalikeError
@@ -27,7 +28,7 @@ from workers.messages import WorkerStatus
 from workers.process.serving import Serving, ServingModel
 from workers.queue.jobs import PREFIXES, Jobs
 from workers.tasks.quality import mean_average_precision_at_r
-from workers.tasks.waiting import wait_or_fail
+from workers.tasks.waiting import told, wait_or_fail
 
 logger = logging.getLogger(__name__)
 
@@ -56,8 +57,12 @@ def advance(serving: Serving, jobs: Jobs, workers: list[WorkerStatus], job: str)
         jobs.end(job, "failed", detail | {"reason": str(failure)})
         abandon(serving, job)
         return
-    except LookalikeError as error:
-        if not wait_or_fail(jobs, job, error, functools.partial(jobs.wait, job)):
+    except redis.RedisError:
+        raise  # the queue is away: housekeeping comes back to it
+    except Exception as error:
+        if not isinstance(error, LookalikeError):
+            logger.exception("a step of %s failed", job)
+        if not wait_or_fail(jobs, job, told(error), functools.partial(jobs.wait, job)):
             abandon(serving, job)
         return
     jobs.go_on(job)

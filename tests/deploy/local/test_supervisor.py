@@ -90,6 +90,7 @@ def test_a_service_that_does_not_start_is_reported_with_its_last_log_line(
     runner = run(service(tmp_path, "raise SystemExit('error: another process owns the store\\nhint: stop it')"))
     with pytest.raises(ServiceFailed, match="the service did not start: another process owns the store") as caught:
         runner.wait_until_ready()
+    assert caught.value.hint.startswith("stop it (log: ")
     assert "service.log" in caught.value.hint
 
 

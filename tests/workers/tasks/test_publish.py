@@ -1,5 +1,6 @@
 """A publish that meets an error: what passes is waited for, what stays ends it, and the check is as strict as ever."""
 
+import errno
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -168,3 +169,24 @@ def test_neighbours_that_are_worse_are_seen_in_the_vectors(
     assert status.state == "failed"
     assert "the active model's is 1.000" in status.detail["reason"]
     assert worker.registry.active() is None, "nothing was switched"
+
+
+@pytest.mark.parametrize(
+    "error, state",
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "/home/vectors.npz"), "running"),
+        (OSError(errno.EACCES, "Permission denied", "/home/vectors.npz"), "failed"),
+        (KeyError("points"), "failed"),
+    ],
+)
+def test_what_nobody_expected_is_not_retried_for_ever_either(
+    jobs: Jobs, job: str, error: Exception, state: str
+) -> None:
+    def live(model: str, collection: str) -> None:
+        raise error
+
+    advance(serving(live), jobs, [], job)
+    status = jobs.status(job)
+    assert status.state == state
+    told = status.detail.get("reason") or jobs.waiting()[job]
+    assert str(error.args[-1]) in told
