@@ -1,6 +1,7 @@
 """A worker process: `python -m workers`, or `lookalike worker`. Its settings come from the environment.
 
-Exit status 1 with one line on stderr when it cannot start, say because another worker owns the embedded store.
+While what it needs is away it waits: see workers.process.waiting. Exit status 1 with one line on stderr when it cannot
+start, say because another worker owns the embedded store.
 """
 
 import logging
@@ -10,19 +11,22 @@ from ml import cores
 
 cores.limit_blas()  # before the imports below load NumPy
 
-import redis
 from celery.signals import setup_logging
 
 from ml.errors import LookalikeError
+from ml.storage import open_storage
 from workers import logs, metrics
 from workers import settings as settings_module
-from workers.process.heartbeat import Heartbeat
+from workers.life_sign import LifeSign
+from workers.process.heartbeat import Heartbeat, worker_id
 from workers.process.serving import Serving
+from workers.process.waiting import Waiting
 from workers.queue.app import connect_redis, make_app
 from workers.queue.damage import DamageNotes
 from workers.queue.jobs import Jobs
 from workers.queue.liveness import forget_all_workers
 from workers.settings import BadSettings, Settings
+from workers.store import open_store
 
 logger = logging.getLogger(__name__)
 
@@ -48,14 +52,16 @@ def run(settings: Settings) -> int:
     sys.setswitchinterval(0.0005)
     if not settings.redis_url:
         raise BadSettings("LOOKALIKE_REDIS_URL is not set", hint="`lookalike up` starts a queue and a worker together")
+    life_sign = LifeSign(settings.home)
+    waiting = Waiting(settings, worker := worker_id())
+    waiting.until_queue_answers()
     server = connect_redis(settings)
-    try:
-        server.ping()
-    except redis.RedisError as error:
-        raise BadSettings(f"the queue does not answer: {error}", hint="check LOOKALIKE_REDIS_URL") from error
-    serving = Serving(settings, DamageNotes(server))
+    damage = DamageNotes(server)
+    waiting.until(lambda: open_storage(settings.models_url).exists("active.json"))
+    store = waiting.until(lambda: open_store(settings, damage))
+    serving = Serving(settings, damage, store)
     app = make_app(settings)
-    heartbeat = Heartbeat(server, serving)
+    heartbeat = Heartbeat(server, serving, life_sign, worker)
     context = Context(app, server, Jobs(server), serving, heartbeat)
     register(context)
     if settings.is_embedded_qdrant:  # whoever owns the embedded store knows that there is no other worker
@@ -86,6 +92,7 @@ def run(settings: Settings) -> int:
         housekeeping.close()
         heartbeat.close()
         serving.close()
+        life_sign.close()
 
 
 def _leave_logging_alone(**_: object) -> None:

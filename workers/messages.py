@@ -197,6 +197,7 @@ class WorkerStatus(Message):
     """What one worker says of itself, and the age of its last sign of life.
 
     `holds` names the collections that a change of the gallery reaches through it: the active one and those being built.
+    `problem` says what it cannot work without and that is away, empty when nothing. `images` is what it counted last.
     """
 
     id: str
@@ -213,6 +214,7 @@ class WorkerStatus(Message):
     started_at: float
     rss_mb: float
     holds: tuple[str, ...] = ()
+    problem: str = ""
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,7 @@ COMMANDS = {
     "migrate": ("deploy.cli.backup", "Copy everything to servers: Qdrant, object storage, or both."),
     "status": ("deploy.cli.status", "Say how the system is, in words."),
     "worker": ("deploy.cli.system", "Run one worker in the foreground."),
+    "trainer": ("deploy.cli.system", "Run the training service in the foreground."),
     "web": ("deploy.cli.system", "Run the portal alone in the foreground."),
 }
 

@@ -70,6 +70,21 @@ def worker(console: Console) -> None:
     _become(worker_command(), _connected("worker"))
 
 
+@command("trainer", example="LOOKALIKE_REDIS_URL=redis://queue:6379/0 lookalike trainer", has_json=False)
+def trainer(console: Console) -> None:
+    """Run the training service in the foreground.
+
+    It takes trainings and sweeps that the portal starts from the queue of LOOKALIKE_REDIS_URL, one at a time, where the
+    portal has no PyTorch of its own. A run that is stopped keeps its finished epochs.
+    """
+    import sys
+
+    from deploy.local import extras
+
+    extras.require("lookalike trainer", "train")
+    _become([sys.executable, "-m", "workers.trainer.service"], _connected("trainer"))
+
+
 @command("web", example="LOOKALIKE_REDIS_URL=redis://queue:6379/0 lookalike web --port 8080", has_json=False)
 @_host
 @_port

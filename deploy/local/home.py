@@ -6,6 +6,7 @@ umask: programs of ours run with `PRIVATE_UMASK`, and what an earlier version ma
 
 import contextlib
 import os
+import stat
 from pathlib import Path
 
 from ml.errors import LookalikeError
@@ -35,6 +36,8 @@ def prepare(home: Path) -> None:
         ) from error
     is_all_ours = names <= _OURS
     for folder in [home] if is_all_ours else [home / name for name in names & _OURS]:
+        if stat.S_IMODE(folder.stat().st_mode) == 0o700:  # so an image's home may be read-only
+            continue
         with contextlib.suppress(PermissionError):  # somebody else's, who lets us write here
             folder.chmod(0o700)
 

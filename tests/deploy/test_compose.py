@@ -1,5 +1,6 @@
 """docker-compose.yml says what docker compose accepts, and what the code means."""
 
+import json
 import re
 import stat
 import subprocess
@@ -55,28 +56,61 @@ def test_no_part_has_rights_that_it_does_not_need() -> None:
         assert service["cap_drop"] == ["ALL"], name
         assert service["security_opt"] == ["no-new-privileges:true"], name
         assert service["deploy"]["resources"]["limits"].keys() >= {"cpus", "memory"}, name
-        assert not service["user"].startswith("0:") or name == "minio-volume", name  # that one hands a volume over
+        assert not service["user"].startswith("0:") or name.endswith("-volume"), name  # those hand a volume over
         assert not service.get("privileged"), name
 
 
 def test_parts_that_stay_are_restarted_and_watched() -> None:
     for name, service in composed()["services"].items():
         if service["restart"] == "no":
-            assert name in ("minio-volume", "minio-bucket")
+            assert name in ("minio-volume", "minio-bucket", "proxy-volume")
             continue
         assert service["restart"] == "unless-stopped", name
         assert service.get("healthcheck") or name.startswith("ray-worker"), name
 
 
 def test_only_portal_and_grafana_can_be_reached_and_only_from_this_machine() -> None:
+    """The proxy, which ends TLS, is for everybody."""
     described = composed()
     published = {name for name, service in described["services"].items() if service.get("ports")}
-    assert published == {"web", "grafana"}
-    assert {port["host_ip"] for name in published for port in described["services"][name]["ports"]} == {"127.0.0.1"}
+    assert published == {"web", "grafana", "proxy"}
+    ours = published - {"proxy"}
+    assert {port["host_ip"] for name in ours for port in described["services"][name]["ports"]} == {"127.0.0.1"}
     assert described["networks"]["back"]["internal"] is True
+    assert described["networks"]["vectors"]["internal"] is True
     assert all(
         "front" not in described["services"][name]["networks"] for name in ("redis", "qdrant", "worker", "trainer")
     )
+
+
+def test_qdrant_is_seen_by_workers_and_whoever_measures_it_alone() -> None:
+    services = composed()["services"]
+    neighbours = {name for name, service in services.items() if "vectors" in (service.get("networks") or {})}
+    holders = {name for name, service in services.items() if "qdrant_api_key" in str(service.get("secrets"))}
+    assert neighbours == holders == {"qdrant", "worker", "worker-gpu", "prometheus"}
+    assert list(services["qdrant"]["networks"]) == ["vectors"]
+
+
+def test_the_defaults_start_on_a_machine_with_two_cores_and_an_old_engine() -> None:
+    for name, service in composed()["services"].items():
+        assert float(service["deploy"]["resources"]["limits"]["cpus"]) <= 2, name
+        assert "start_interval" not in service.get("healthcheck", {}), f"{name}: wants Docker Engine 25"
+
+
+def test_the_number_of_workers_is_in_the_settings_so_that_starting_again_keeps_it() -> None:
+    asked = compose("config", "--format", "json", LOOKALIKE_SECRETS=str(secrets_folder()), LOOKALIKE_WORKERS="3")
+    assert json.loads(asked.stdout)["services"]["worker"]["scale"] == 3
+
+
+def test_whatever_is_in_memory_has_a_size() -> None:
+    for name, service in composed()["services"].items():
+        for mounted in service.get("tmpfs", []):
+            assert "size=" in mounted, f"{name}: {mounted}"
+
+
+def test_compiled_models_outlive_a_container_and_are_shared() -> None:
+    volumes = {volume["target"]: volume for volume in composed()["services"]["worker"]["volumes"]}
+    assert volumes["/home/lookalike/cache"]["source"] == "compiled"
 
 
 def test_every_image_is_pinned_and_those_of_ours_have_a_target() -> None:
@@ -90,11 +124,12 @@ def test_every_image_is_pinned_and_those_of_ours_have_a_target() -> None:
 
 def test_every_variable_is_a_setting_and_every_needed_setting_is_there() -> None:
     known = {f.metadata[key] for f in fields(Settings) for key in ("env", "file")} - {""}
-    needed = {"LOOKALIKE_REDIS_URL_FILE", "LOOKALIKE_QDRANT_URL", "LOOKALIKE_QDRANT_API_KEY_FILE", "LOOKALIKE_STORAGE"}
+    needed = {"LOOKALIKE_REDIS_URL_FILE", "LOOKALIKE_STORAGE"}
+    of_vectors = {"LOOKALIKE_QDRANT_URL", "LOOKALIKE_QDRANT_API_KEY_FILE"}
     for name in OURS:
         given = composed()["services"][name]["environment"]
         assert set(given) - known - OF_OTHERS == set(), name
-        assert set(given) >= needed, name
+        assert set(given) >= (needed | of_vectors if name.startswith("worker") else needed), name
     assert "LOOKALIKE_API_TOKENS_FILE" in composed()["services"]["web"]["environment"]
 
 
@@ -107,7 +142,7 @@ def test_the_code_reads_its_settings_and_secrets(name: str) -> None:
             given[variable] = str(secrets_folder() / Path(value).name)
     read = settings.load(given)
     assert re.fullmatch(r"redis://:[0-9a-f]{64}@redis:6379/0", read.redis_url)
-    assert len(read.qdrant_api_key) == 64
+    assert len(read.qdrant_api_key) == (64 if name.startswith("worker") else 0)
     assert len(read.api_tokens) == (2 if name == "web" else 0)
     if name.startswith("worker"):
         assert read.queues == QUEUES
@@ -137,7 +172,7 @@ def test_secrets_are_made_once_and_kept_from_others(tmp_path: Path) -> None:
     assert before["redis_password"] in before["redis_url"]
     assert before["s3_password"] in before["s3_credentials"]
     assert f"prometheus:metrics:{before['metrics_token']}" in before["api_tokens"].splitlines()
-    assert set(composed()["secrets"]) <= set(before)
+    assert set(composed()["secrets"]) - {"pip_config"} <= set(before)
 
 
 def test_every_variable_of_the_example_is_used() -> None:

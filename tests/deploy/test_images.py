@@ -45,11 +45,30 @@ def test_every_running_image_is_without_rights() -> None:
         assert "USER 0" not in _stage(image)
 
 
-def test_the_web_image_installs_no_extra_with_torch_and_the_cpu_images_no_cuda() -> None:
+def test_each_image_installs_what_it_runs() -> None:
     assert re.findall(r"'\.\[(.*?)\]'", _stage("packages-web")) == ["s3"]
-    assert "^nvidia-" in _stage("packages-worker")
-    assert '"${TORCH_INDEX}"' in _stage("packages-worker")
-    assert "TORCH_INDEX" not in _stage("packages-worker-gpu")
+    assert re.findall(r"'\.\[(.*?)\]'", _stage("packages-worker")) == ["worker,raw,s3"]
+    text = DOCKERFILE.read_text("utf-8")
+    assert text.count("ARG TORCH_INDEX") == 1
+    assert "ARG TORCH_INDEX=\n" in _stage("trainer-packages"), "the default works everywhere"
+
+
+def test_a_release_makes_one_small_layer_anew() -> None:
+    """What is behind the packages' layer in an image is our wheel, and nothing else."""
+    for image in ("web", "worker", "worker-gpu", "trainer", "trainer-gpu"):
+        steps = re.findall(r"^(?:RUN|COPY|ADD) .*", _stage(image), re.M)
+        assert steps[-1] == "COPY --from=wheel /installed /opt/lookalike", image
+        assert all(step.startswith(("COPY --from=packages-", "COPY --from=default-model")) for step in steps[:-1]), (
+            image
+        )
+    assert "FROM worker-packages AS trainer-packages" in DOCKERFILE.read_text("utf-8")
+
+
+def test_settings_of_pip_come_by_a_secret_that_no_layer_keeps() -> None:
+    text = re.sub(r"^#.*\n", "", DOCKERFILE.read_text("utf-8"), flags=re.M).replace("\\\n", " ")
+    for step in re.findall(r"^RUN .*", text, re.M):
+        if "pip install" in step and "--no-index" not in step:
+            assert "--mount=type=secret,id=pip_config" in step, step
 
 
 def test_the_builder_gets_all_that_the_wheel_is_made_of_and_nothing_else() -> None:
@@ -100,6 +119,6 @@ web.create_app(settings.load({"LOOKALIKE_HOME": sys.argv[1], "LOOKALIKE_REDIS_UR
     assert started.returncode == 0, started.stderr
 
 
-@pytest.mark.parametrize("script", ["secrets.sh", "redis.sh", "qdrant.sh"])
+@pytest.mark.parametrize("script", ["secrets.sh", "redis.sh", "qdrant.sh", "trainer.sh"])
 def test_a_script_has_no_syntax_error(script: str) -> None:
     subprocess.run(["sh", "-n", str(ROOT / "deploy/docker" / script)], check=True)

@@ -1,6 +1,6 @@
 """Many processes, as containers would run them; each part is killed in the middle of an index and of a search load.
 
-redis-server with an append-only file, Qdrant's HTTP interface with the embedded engine behind it, two workers on
+redis-server with an append-only file, Qdrant's interfaces with the embedded engine behind them, two workers on
 different queues, two portals, one shared storage. Whatever dies is started again, as an orchestrator would.
 """
 
@@ -26,6 +26,7 @@ from deploy.local import valkey
 from tests.conftest import SHARED
 from tests.e2e.conftest import RunningStack
 from tests.processes import free_port, wait_for
+from tests.workers.test_store import free_ports
 from workers import settings as settings_of
 from workers.client import Client
 from workers.settings import Settings
@@ -149,9 +150,15 @@ def photos(tmp_path: Path) -> Path:
     return tmp_path / "photos"
 
 
-@pytest.fixture
-def topology(tmp_path: Path, stack: RunningStack) -> Iterator[tuple[dict[str, Part], Settings, list[str]]]:
-    redis_port, qdrant_port, *web_ports = [free_port() for _ in range(4)]
+@pytest.fixture(params=["http", "grpc"])
+def topology(
+    request: pytest.FixtureRequest, tmp_path: Path, stack: RunningStack
+) -> Iterator[tuple[dict[str, Part], Settings, list[str]]]:
+    redis_port, *web_ports = [free_port() for _ in range(3)]
+    qdrant_port = free_ports()
+    store_command = [sys.executable, "-m", "tests.qdrant_over_grpc", "127.0.0.1", str(qdrant_port)]
+    if request.param == "http":
+        store_command = [sys.executable, "-m", "tests.qdrant_over_http", str(qdrant_port)]
     (tmp_path / "redis").mkdir()
     shutil.copytree(stack.settings.home / "cache", tmp_path / "home" / "cache")  # compiling it takes a while
     settings = settings_of.load(
@@ -167,7 +174,7 @@ def topology(tmp_path: Path, stack: RunningStack) -> Iterator[tuple[dict[str, Pa
     redis_command = [_redis_server(), "--port", str(redis_port), "--appendonly", "yes", "--save", ""]
     commands: dict[str, tuple[list[str], dict[str, str]]] = {
         "redis": ([*redis_command, "--dir", str(tmp_path / "redis")], {}),
-        "store": ([python, "-m", "tests.qdrant_over_http", str(qdrant_port), str(tmp_path / "qdrant")], {}),
+        "store": ([*store_command, str(tmp_path / "qdrant")], {}),
         "searcher": ([python, "-m", "workers"], {"LOOKALIKE_QUEUES": "search,maintenance"}),
         "indexer": ([python, "-m", "workers"], {"LOOKALIKE_QUEUES": "index,maintenance"}),
     }

@@ -14,7 +14,10 @@ import pytest
 from deploy.local import valkey
 from tests.e2e.conftest import Program
 from tests.e2e.test_commands import photos
-from tests.processes import free_port
+from tests.processes import free_port, wait_for
+from tests.workers.test_store import free_ports, server_process
+from workers import settings as settings_of
+from workers.client import Client
 from workers.client.connection import advice
 
 
@@ -54,6 +57,23 @@ def test_a_worker_and_a_portal_share_a_queue(
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=15)
         assert process.returncode == 0
+
+
+def test_a_worker_waits_for_a_vector_store_and_begins_when_it_is_there(
+    new_program: Callable[..., Program], queue_of_ones_own: str, tmp_path: Path
+) -> None:
+    port = free_ports()
+    program = new_program(LOOKALIKE_REDIS_URL=queue_of_ones_own, LOOKALIKE_QDRANT_URL=f"http://127.0.0.1:{port}")
+    worker = program.start("worker")
+    settings = settings_of.load({"LOOKALIKE_REDIS_URL": queue_of_ones_own, "LOOKALIKE_HOME": str(program.home)})
+    client = Client(settings)
+    waits = "a worker waits before it starts: the vector store does not answer"
+    wait_for(lambda: any(problem.startswith(waits) for problem in client.status().problems))
+    with server_process(tmp_path / "qdrant", port):
+        wait_for(lambda: client.status().workers)
+        assert not any(problem.startswith(waits) for problem in client.status().problems)
+        worker.send_signal(signal.SIGTERM)
+        worker.communicate(timeout=20)
 
 
 def test_without_a_worker_a_search_says_what_to_start(

@@ -1,12 +1,19 @@
-"""One contract, every engine: Edge, qdrant-client's local mode, Qdrant's HTTP interface, and a real server where
-LOOKALIKE_QDRANT_URL names one."""
+"""One contract, every engine: Edge, qdrant-client's local mode, Qdrant's interfaces HTTP and gRPC, and a real server.
 
+The last is that of LOOKALIKE_QDRANT_URL, where that is set.
+"""
+
+import contextlib
 import hashlib
 import os
+import signal
+import socket
 import subprocess
 import sys
 import threading
+import time
 import uuid
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,6 +25,7 @@ from qdrant_client import QdrantClient
 from werkzeug.serving import make_server
 
 from tests import qdrant_over_http
+from tests.processes import free_port, listens, wait_for
 from workers import settings as settings_of
 from workers.store import Payload, Point, Store, StoreBusy, StoreFailed, open_store
 from workers.store.edge import EdgeStore
@@ -44,7 +52,7 @@ def points(n: int) -> list[Point]:
     ]
 
 
-@pytest.fixture(params=["edge", "local", "http", "server"])
+@pytest.fixture(params=["edge", "local", "http", "grpc", "server"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     made: Store
     if request.param == "edge":
@@ -53,6 +61,9 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
         made = ServerStore(QdrantClient(":memory:"))
     elif request.param == "http":
         made = ServerStore.connect(request.getfixturevalue("http_url"))
+    elif request.param == "grpc":
+        made = ServerStore.connect(request.getfixturevalue("grpc_url"))
+        assert made._client.init_options["prefer_grpc"]
     else:
         url = os.environ.get("LOOKALIKE_QDRANT_URL")
         if not url:
@@ -62,7 +73,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     made.close()
 
 
-@pytest.fixture(params=["local", "http", "server"])
+@pytest.fixture(params=["local", "http", "grpc", "server"])
 def client(request: pytest.FixtureRequest) -> Iterator[QdrantClient]:
     """What another program would read the vector database with."""
     if request.param == "local":
@@ -72,7 +83,10 @@ def client(request: pytest.FixtureRequest) -> Iterator[QdrantClient]:
         if request.param == "server" and not url:
             pytest.skip("LOOKALIKE_QDRANT_URL names no Qdrant server")
         key = os.environ.get("LOOKALIKE_QDRANT_API_KEY") if url else None
-        made = QdrantClient(url=url or request.getfixturevalue("http_url"), api_key=key, check_compatibility=False)
+        is_grpc = request.param == "grpc"
+        url = url or request.getfixturevalue("grpc_url" if is_grpc else "http_url")
+        port = int(url.rpartition(":")[2]) + 1
+        made = QdrantClient(url=url, api_key=key, check_compatibility=False, prefer_grpc=is_grpc, grpc_port=port)
     yield made
     made.close()
 
@@ -88,6 +102,33 @@ def http_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     server.shutdown()
     thread.join()
     engine.close()
+
+
+@pytest.fixture(scope="module")
+def grpc_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Both of Qdrant's interfaces, in a process of their own. The address is that of HTTP."""
+    with server_process(tmp_path_factory.mktemp("grpc"), free_ports()) as (_, url):
+        yield url
+
+
+def free_ports() -> int:
+    """A free port, and so is the one behind it."""
+    while True:
+        port = free_port()
+        with socket.socket() as behind, contextlib.suppress(OSError):
+            behind.bind(("127.0.0.1", port + 1))
+            return port
+
+
+@contextlib.contextmanager
+def server_process(folder: Path, port: int) -> Iterator[tuple["subprocess.Popen[bytes]", str]]:
+    """The stand-in, once it answers over both interfaces."""
+    command = [sys.executable, "-m", "tests.qdrant_over_grpc", "127.0.0.1", str(port), str(folder)]
+    with subprocess.Popen(command, cwd=Path(__file__).parents[2]) as server:
+        for each in (port, port + 1):
+            wait_for(lambda each=each: listens(each))
+        yield server, f"http://127.0.0.1:{port}"
+        server.kill()
 
 
 @pytest.fixture
@@ -192,7 +233,9 @@ class TestServer:
         assert hits[0].similarity == pytest.approx(1.0, abs=1e-5)
         store.drop(collection)
 
-    def test_collections_are_laid_out_as_the_settings_say(self, http_url: str) -> None:
+    @pytest.mark.parametrize("transport", ["http", "grpc"])
+    def test_collections_are_laid_out_as_the_settings_say(self, transport: str, request: pytest.FixtureRequest) -> None:
+        http_url = request.getfixturevalue(f"{transport}_url")
         settings = settings_of.load(
             {
                 "LOOKALIKE_QDRANT_URL": http_url,
@@ -205,13 +248,67 @@ class TestServer:
         store = open_store(settings)
         collection = f"test-{uuid.uuid4().hex}"
         store.ensure(collection, DIM)
-        config = QdrantClient(url=http_url, check_compatibility=False).get_collection(collection).config
+        reader = QdrantClient(
+            url=http_url,
+            check_compatibility=False,
+            prefer_grpc=transport == "grpc",
+            grpc_port=int(http_url.rpartition(":")[2]) + 1,
+        )
+        config = reader.get_collection(collection).config
         assert (config.params.shard_number, config.params.replication_factor) == (6, 3)
         assert config.params.write_consistency_factor == 2
         assert config.params.vectors.on_disk
         assert config.quantization_config.scalar.always_ram
         store.drop(collection)
         store.close()
+
+
+class TestServerAway:
+    """Over gRPC, whose errors are of another family than HTTP's."""
+
+    def test_it_is_named_in_plain_words_and_comes_back_by_itself(self, tmp_path: Path) -> None:
+        port = free_ports()
+        with server_process(tmp_path, port) as (server, url):
+            store = ServerStore.connect(url)
+            store.ensure("photos", DIM)
+            store.upsert("photos", points(3))
+            server.kill()
+            server.wait()
+            with pytest.raises(StoreFailed, match="the vector store does not answer") as failed:
+                store.count("photos")
+            assert failed.value.passes
+            assert store.problem() == "the vector store does not answer"
+        with server_process(tmp_path, port):
+            wait_for(lambda: not store.problem(), timeout_s=20)
+            assert store.count("photos") == 3
+            store.close()
+
+    def test_nobody_waits_for_one_that_is_stopped_once_that_is_known(self, tmp_path: Path) -> None:
+        with server_process(tmp_path, free_ports()) as (server, url):
+            store = ServerStore.connect(url)
+            store.ensure("photos", DIM)
+            server.send_signal(signal.SIGSTOP)
+            with pytest.raises(StoreFailed):
+                store.count("photos")
+            started = time.monotonic()
+            for _ in range(20):
+                with pytest.raises(StoreFailed, match="does not answer"):
+                    store.count("photos")
+            assert time.monotonic() - started < 5, "each of them waited"
+            server.send_signal(signal.SIGCONT)
+            wait_for(lambda: not store.problem(), timeout_s=20)
+            assert store.count("photos") == 0
+            store.close()
+
+    def test_a_wrong_key_is_no_absence(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("QDRANT__SERVICE__API_KEY", "right")
+        with server_process(tmp_path, free_ports()) as (_, url):
+            with pytest.raises(StoreFailed, match="rejects us") as refused:
+                ServerStore.connect(url, "wrong")
+            assert not refused.value.passes
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                ServerStore.connect(url, "right").close()
 
 
 class TestEdge:

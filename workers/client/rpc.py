@@ -15,7 +15,7 @@ from workers.client.connection import QueueConnection, advice
 from workers.errors import NotFound, Overloaded, Unavailable
 from workers.queue import replies
 from workers.queue.app import LONGEST_SEARCH_QUEUE
-from workers.queue.liveness import count_living_workers, server_time
+from workers.queue.liveness import living_workers, server_time, waiting_reasons
 
 _PATIENCE_S = 10.0  # a worker may be starting; then its absence is reported
 _LOST_S = 5.0  # a request that no queue holds any more by then was lost with its worker
@@ -42,7 +42,7 @@ class RpcClient:
 
         Raises:
             Overloaded: too many requests are waiting.
-            Unavailable: no worker answers in time, or the queue does not.
+            Unavailable: no worker answers in time, or the queue or the vector store does not.
             LookalikeError: what the worker found wrong.
         """
         with self._connection.errors_reported():
@@ -50,7 +50,9 @@ class RpcClient:
                 raise Overloaded("too many searches are waiting", hint="try again in a moment")
             reply = self._reply(task, request, timeout_s)
         if error := reply.get("error"):
-            raise _ERRORS.get(error["kind"], LookalikeError)(error["message"], hint=error["hint"])
+            # Errors of the workers' own, such as a store that is away, are told by whether waiting helps.
+            otherwise = Unavailable if error.get("passes") else LookalikeError
+            raise _ERRORS.get(error["kind"], otherwise)(error["message"], hint=error["hint"])
         return reply["result"]
 
     def _reply(self, task: str, request: dict[str, Any], timeout_s: float) -> dict[str, Any]:
@@ -62,8 +64,8 @@ class RpcClient:
             if reply := replies.wait(self._redis, address, min(left_s, self._connection.block_s)):
                 return reply
             waited_s = time.monotonic() - started
-            if waited_s > _PATIENCE_S and not count_living_workers(self._redis):
-                raise Unavailable("no worker is running", hint=advice(self._connection.settings.home, "worker"))
+            if waited_s > _PATIENCE_S:
+                self._raise_if_nobody_works()
             # Requests change nothing, so one that got lost with its worker is simply sent again.
             if waited_s > _LOST_S and not was_sent_again and not self._redis.llen("search"):
                 self._send(task, request, address, timeout_s)
@@ -71,6 +73,15 @@ class RpcClient:
         raise Unavailable(
             f"no answer within {timeout_s:.0f} s", hint="see `lookalike status`; add workers if queues are long"
         )
+
+    def _raise_if_nobody_works(self) -> None:
+        """Raises Unavailable when there is no worker, or when every one of them waits for something."""
+        workers = living_workers(self._redis)
+        reasons = [worker.problem for worker in workers] or waiting_reasons(self._redis)
+        if not workers and not reasons:
+            raise Unavailable("no worker is running", hint=advice(self._connection.settings.home, "worker"))
+        if all(reasons):
+            raise Unavailable(reasons[-1], hint="workers go on by themselves when that is back")
 
     def _send(self, task: str, request: dict[str, Any], address: str, timeout_s: float) -> None:
         headers = {"request": logs.request_id()}

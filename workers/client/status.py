@@ -10,7 +10,7 @@ from workers.messages import SystemStatus, WorkerStatus
 from workers.queue.app import LONGEST_SEARCH_QUEUE, QUEUES
 from workers.queue.damage import DamageNotes
 from workers.queue.jobs import Jobs
-from workers.queue.liveness import canary_age_s, living_workers, server_time
+from workers.queue.liveness import canary_age_s, living_workers, server_time, waiting_reasons
 from workers.settings import Settings
 from workers.supervision import Supervision
 
@@ -67,8 +67,11 @@ def _of_queue(server: Any, workers: tuple[WorkerStatus, ...], queues: dict[str, 
     persistence = server.info("persistence")
     if "err" in (persistence.get("aof_last_write_status"), persistence.get("rdb_last_bgsave_status")):
         problems.append("the queue cannot write to its disk: free space there")
-    if not workers:
+    waiting = waiting_reasons(server)
+    if not workers and not waiting:
         problems.append(f"no worker is running: {advice(settings.home, 'worker')}")
+    problems += [f"a worker waits before it starts: {reason}" for reason in waiting]
+    problems += sorted({worker.problem for worker in workers if worker.problem})
     served = {queue for worker in workers for queue in worker.queues}
     problems += [
         f"no worker takes tasks from the queue {queue}: add it to LOOKALIKE_QUEUES of one"

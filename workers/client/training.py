@@ -1,7 +1,8 @@
 """Trainings and sweeps that are started from outside a terminal: by the portal, or by any other client.
 
 No task waits for them. The request stands in a job record, and a process of its own, `python -m workers.trainer JOB`,
-performs it: a child process on one machine, a job of the cluster where RAY_ADDRESS names one. Either way that process
+performs it: a child process on one machine, a child of a training service where one runs (`lookalike trainer`, see
+workers.trainer.service), a job of the cluster where RAY_ADDRESS names one. Either way that process
 reports to the record, which the portal shows like every other job: how far it is, how it ended, and that it had no
 heartbeat for too long. Ending the record stops the process, wherever it runs.
 """
@@ -23,6 +24,7 @@ from urllib.parse import urlsplit
 from ml.errors import LookalikeError
 from workers.errors import Busy, NotFound, Refused, Unavailable
 from workers.messages import TRAINING_REQUESTS, JobStatus, SweepRequest, TrainRequest
+from workers.queue import training_queue
 from workers.queue.jobs import Jobs
 from workers.settings import Settings
 
@@ -42,13 +44,13 @@ class Trainings:
 
         Raises:
             Busy: another run is under way; two would only slow each other down.
-            Refused: neither training's packages nor a cluster is here.
+            Refused: neither training's packages nor a training service nor a cluster is here.
             Unavailable: the cluster takes no job.
         """
         if not self.can_start():
             raise Refused(
-                "training's packages are not installed here",
-                hint="make train, or pip install 'lookalike[train]'; or set RAY_ADDRESS to a cluster that trains",
+                "training's packages are not installed here, and no training service runs",
+                hint="make train, or pip install 'lookalike[train]'; or start a service elsewhere: lookalike trainer",
             )
         with self._jobs.lock("starting-training"):
             for job in self._jobs.running():
@@ -57,7 +59,9 @@ class Trainings:
             job = self._jobs.create(request.kind, request.to_json(), externally_driven=True)
         self._jobs.describe(job, {"phase": "starting"})
         try:
-            if self._settings.ray_address:
+            if training_queue.lives(self._jobs.server):
+                training_queue.put(self._jobs.server, job)
+            elif self._settings.ray_address:
                 self._submit(job)
             else:
                 self._spawn(job)
@@ -67,8 +71,10 @@ class Trainings:
         return job
 
     def can_start(self) -> bool:
-        """Whether a run can be started from here: on a cluster, or because training's packages are installed."""
-        return bool(self._settings.ray_address) or all(importlib.util.find_spec(package) for package in _PACKAGES)
+        """Whether a run can be started from here: by a service, on a cluster, or with training's packages."""
+        if self._settings.ray_address or all(importlib.util.find_spec(package) for package in _PACKAGES):
+            return True
+        return training_queue.lives(self._jobs.server)
 
     def status(self, job: str) -> JobStatus:
         """How far a run is; one that has been silent too long has failed. Raises NotFound."""
@@ -96,7 +102,8 @@ class Trainings:
         """Where a run on this machine logs."""
         return self._settings.home / "runs" / "logs" / f"{job}.log"
 
-    def _spawn(self, job: str) -> None:
+    def spawn(self, job: str) -> "subprocess.Popen[bytes]":
+        """Starts the process of a run on this machine; `watch` it."""
         log = self.log(job)
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("wb") as file:
@@ -111,10 +118,14 @@ class Trainings:
         # Its threads come later and inherit this: searches go first.
         with contextlib.suppress(OSError, AttributeError):
             os.setpriority(os.PRIO_PROCESS, process.pid, 10)
-        threading.Thread(target=self._watch, args=(job, process), name=f"watch-{job}", daemon=True).start()
+        return process
 
-    def _watch(self, job: str, process: subprocess.Popen[bytes]) -> None:
-        """Says so when a run's process ended without saying so itself, for example by kill -9."""
+    def _spawn(self, job: str) -> None:
+        process = self.spawn(job)
+        threading.Thread(target=self.watch, args=(job, process), name=f"watch-{job}", daemon=True).start()
+
+    def watch(self, job: str, process: "subprocess.Popen[bytes]") -> None:
+        """Waits for a run's process, and says so when it ended without saying so itself, for example by kill -9."""
         ended = process.wait()
         with contextlib.suppress(NotFound):  # records are forgotten after a week
             self._end_silent(job, ended)

@@ -42,11 +42,11 @@ class ServingModel:
 class Serving:
     """Everything that tasks share in one worker process. Opened once, before the first task."""
 
-    def __init__(self, settings: Settings, log: DamageLog | None = None) -> None:
+    def __init__(self, settings: Settings, log: DamageLog | None = None, store: Store | None = None) -> None:
         self.settings = settings
         self.log = log or Unlogged()
         self.limits = limits(settings)
-        self.store: Store = open_store(settings, self.log)
+        self.store: Store = store or open_store(settings, self.log)
         self.storage = open_storage(settings.storage_url)
         self.gallery = Gallery(self.storage, self.limits, self.log)
         self.registry = Registry(settings.models_url, self.log)

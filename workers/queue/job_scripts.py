@@ -83,7 +83,7 @@ return due
 
 # args: number, worker, seconds until a claim counts as lost, prefix of worker keys
 CLAIM = f"""{_NOW}
-local record, chunks, leases, holders, attempts, intents = unpack(KEYS)
+local record, chunks, leases, holders, attempts = unpack(KEYS)
 local number, worker = ARGV[1], ARGV[2]
 if redis.call('HGET', record, 'state') ~= 'running' then return nil end
 local items = redis.call('HGET', chunks, number)
@@ -96,7 +96,7 @@ end
 redis.call('ZADD', leases, now + tonumber(ARGV[3]), number)
 redis.call('HSET', holders, number, worker)
 local attempt = redis.call('HINCRBY', attempts, number, 1)
-return {{items, attempt, redis.call('HGET', record, 'params'), redis.call('HGET', intents, number) or ''}}
+return {{items, attempt, redis.call('HGET', record, 'params')}}
 """
 
 # args: number, seconds until the claim counts as lost

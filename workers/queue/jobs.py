@@ -26,7 +26,7 @@ import json
 import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from workers.errors import JobEnded, NotFound
@@ -51,24 +51,20 @@ COUNTERS = ("added", "unchanged", "updated", "removed", "failed")
 
 @dataclass(frozen=True)
 class Chunk:
-    """Items of a job that one worker has claimed.
-
-    `attempt` counts from 1; `intended` is what an earlier one was about to do: item -> added, updated or removed.
-    """
+    """Items of a job that one worker has claimed. `attempt` counts from 1."""
 
     job: str
     number: int
     items: tuple[str, ...]
     attempt: int
     params: dict[str, Any]
-    intended: Mapping[str, str] = field(default_factory=dict)
 
 
 class Jobs:
     """Job records in one Redis. Safe to use from many threads and processes."""
 
     def __init__(self, server: Any) -> None:
-        self._redis = server
+        self.server = self._redis = server
         self._append = server.register_script(job_scripts.APPEND)
         self._seal = server.register_script(job_scripts.SEAL)
         self._next = server.register_script(job_scripts.NEXT)
@@ -198,18 +194,24 @@ class Jobs:
 
     def claim(self, job: str, number: int, worker: str) -> Chunk | None:
         """Takes a chunk; None when it is finished, stopped, or in the hands of another living worker."""
-        keys = _keys(job, "chunks", "leases", "holders", "attempts", "intents")
+        keys = _keys(job, "chunks", "leases", "holders", "attempts")
         answer = self._claim(keys, [number, worker, _CLAIMED_S, worker_key("")])
         if answer is None:
             return None
-        items, attempt, params, intended = answer
-        return Chunk(
-            job, number, tuple(json.loads(items)), int(attempt), json.loads(params), json.loads(intended or "{}")
-        )
+        items, attempt, params = answer
+        return Chunk(job, number, tuple(json.loads(items)), int(attempt), json.loads(params))
 
     def renew(self, chunk: Chunk) -> None:
         """Says that a claimed chunk is still being worked on."""
         self._renew(_keys(chunk.job, "leases"), [chunk.number, _CLAIMED_S])
+
+    def intended(self, chunk: Chunk) -> dict[str, str]:
+        """What any run of this chunk so far was about to do: item -> added, updated or removed.
+
+        To be read after looking at what there is: another run, which counts as dead and is not, may be at work.
+        """
+        intended: dict[str, str] = json.loads(self._redis.hget(f"{_key(chunk.job)}:intents", str(chunk.number)) or "{}")
+        return intended
 
     def note_intent(self, chunk: Chunk, results: Mapping[str, str]) -> None:
         """Notes what is about to happen to the items that change, for the next claim if this one is cut short."""

@@ -6,10 +6,13 @@ done: a worker can be alive and consume nothing (celery issue 10205).
 
     lookalike:worker:<id>       a messages.WorkerStatus; expires when no heartbeat renews it
     lookalike:workers           ids by the time of their last heartbeat
+    lookalike:waiting:<id>      what a worker that has not started yet waits for; expires like a heartbeat
+    lookalike:waiting           ids of such workers by the time at which they last said so
     lookalike:canary:<queue>    when the last canary was finished, and how long it had waited
 
 Heartbeats are written by workers.process.heartbeat, canaries sent by workers.tasks.housekeeping. Both are read by
-the liveness probe (workers.process.liveness_probe), the system status (workers.client.status) and workers.metrics.
+the system status (workers.client.status) and workers.metrics. An orchestrator's probe asks the process instead, which
+may live while Redis does not: see workers.life_sign.
 """
 
 import json
@@ -19,6 +22,7 @@ from workers.messages import WorkerStatus
 
 HEARTBEAT_EXPIRES_S = 8  # without one a worker counts as dead, and its claims are given to others
 _WORKERS = "lookalike:workers"
+_WAITING = "lookalike:waiting"
 _FORGOTTEN_S = 3600.0
 
 
@@ -70,6 +74,29 @@ def living_workers(server: Any) -> list[WorkerStatus]:
 def count_living_workers(server: Any, within_s: float = 10.0) -> int:
     """How many workers had a heartbeat lately: one round trip, for whoever asks often."""
     return int(server.zcount(_WORKERS, server_time(server) - within_s, "+inf"))
+
+
+def record_waiting(server: Any, worker: str, reason: str) -> None:
+    """Says that a worker cannot start yet, and what it waits for."""
+    now = server_time(server)
+    with server.pipeline() as pipe:
+        pipe.set(f"{_WAITING}:{worker}", reason, ex=HEARTBEAT_EXPIRES_S)
+        pipe.zadd(_WAITING, {worker: now})
+        pipe.zremrangebyscore(_WAITING, "-inf", now - HEARTBEAT_EXPIRES_S)
+        pipe.execute()
+
+
+def forget_waiting(server: Any, worker: str) -> None:
+    """Says that a worker waits no longer."""
+    server.delete(f"{_WAITING}:{worker}")
+    server.zrem(_WAITING, worker)
+
+
+def waiting_reasons(server: Any) -> list[str]:
+    """What workers that cannot start yet wait for, each reason once."""
+    workers = server.zrange(_WAITING, 0, -1)
+    reasons = server.mget([f"{_WAITING}:{worker}" for worker in workers]) if workers else []
+    return sorted({reason for reason in reasons if reason})
 
 
 def record_canary(server: Any, queue: str, waited_s: float) -> None:

@@ -22,7 +22,8 @@ def send(server: Any, address: str, result: Any = None, error: LookalikeError | 
     """Replies to a request, once or again."""
     body: dict[str, Any] = {"result": result}
     if error is not None:
-        body = {"error": {"kind": type(error).__name__, "message": error.message, "hint": error.hint}}
+        told = {"kind": type(error).__name__, "message": error.message, "hint": error.hint, "passes": error.passes}
+        body = {"error": told}
     with server.pipeline() as pipe:
         pipe.rpush(address, json.dumps(body))
         pipe.expire(address, _KEPT_S)

@@ -16,6 +16,8 @@ from ml.errors import LookalikeError
 from ml.records import DamageLog
 from workers.settings import Settings
 
+AWAY = "the vector store does not answer"
+
 
 class StoreBusy(LookalikeError):
     """An embedded store that another process owns."""
@@ -115,6 +117,9 @@ class Store(Protocol):
 
     def announce(self, collection: str) -> None:
         """Names the collection that answers searches, for programs that read the vector database beside us."""
+
+    def problem(self) -> str:
+        """What is wrong with the store as far as is known, in words; empty when nothing is. Asks nobody."""
 
     def close(self) -> None: ...
 

@@ -136,6 +136,9 @@ class EdgeStore(Store):
     def announce(self, collection: str) -> None:
         """Nobody else can read an embedded store."""
 
+    def problem(self) -> str:
+        return ""
+
     def close(self) -> None:
         self._closed.set()
         self._optimiser.join()

@@ -1,11 +1,13 @@
 """A Qdrant server, through qdrant-client: gRPC where it is open, HTTP otherwise.
 
 Every write waits until the server has applied it (`wait=True`): a `wait=false` answer may be lost. Reads and idempotent
-writes are tried again with growing, jittered pauses while the server is away; all writes here are idempotent.
+writes are tried again with growing, jittered pauses while the server restarts; all writes here are idempotent. Of a
+server that stays away calls say so at once, until it is back: see workers.store.reachability.
 """
 
 import random
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,11 +20,24 @@ from qdrant_client import QdrantClient, models
 from qdrant_client.http.exceptions import ApiException, UnexpectedResponse
 
 from workers.settings import Settings
-from workers.store import Hit, Payload, Point, Store, Stored, StoreFailed, page_sizes
+from workers.store import AWAY, Hit, Payload, Point, Store, Stored, StoreFailed, page_sizes
+from workers.store.reachability import Reachability
 
 _BATCH = 256  # points per request: 512-d float32 with payload is about 0.6 MB
 _TRIES = 5
 _ALIAS = "gallery"
+_TIMEOUT_S = 10  # of a call; a healthy server answers the largest of ours in a tenth of it
+_PROBE_TIMEOUT_S = 1
+# A channel that was refused tries again twice a second, and looks the address up again: a container that is made anew
+# has another one. gRPC's own pauses grow to two minutes. Keep-alive finds a line that was cut.
+_CHANNEL = {
+    "grpc.initial_reconnect_backoff_ms": 200,
+    "grpc.min_reconnect_backoff_ms": 500,
+    "grpc.max_reconnect_backoff_ms": 500,
+    "grpc.dns_min_time_between_resolutions_ms": 500,
+    "grpc.keepalive_time_ms": 10_000,
+    "grpc.keepalive_timeout_ms": 5_000,
+}
 # How many times more candidates than asked for are compared exactly, by kind of code.
 _OVERSAMPLING = {"int8": 2.0, "binary": 4.0}
 
@@ -75,32 +90,33 @@ class Layout:
 class ServerStore(Store):
     """Collections of one Qdrant server, or of qdrant-client's local mode, which makes the same calls."""
 
-    def __init__(self, client: QdrantClient, layout: Layout | None = None) -> None:
+    def __init__(self, client: QdrantClient, layout: Layout | None = None, prober: QdrantClient | None = None) -> None:
+        """`prober` is a client of the same server that soon gives up; None where the client itself does."""
         self._client = client
         self._layout = layout or Layout()
+        self._prober = prober or client
+        self._reachability = Reachability(self._prober.get_collections)
 
     @classmethod
     def connect(cls, url: str, api_key: str = "", layout: Layout | None = None) -> "ServerStore":
-        """Raises StoreFailed when nothing answers at the address."""
-        # Qdrant's gRPC port is the one behind its HTTP port: 6333 and 6334.
-        grpc_port = (urlsplit(url).port or 6333) + 1
+        """Raises StoreFailed, within two seconds, when nothing answers at the address."""
+        failure: Exception | None = None
         for prefer_grpc in (True, False):
-            client = QdrantClient(
-                url=url,
-                api_key=api_key or None,
-                prefer_grpc=prefer_grpc,
-                grpc_port=grpc_port,
-                timeout=30,
-                check_compatibility=False,
-            )
+            prober = _client(url, api_key, prefer_grpc=prefer_grpc, timeout_s=_PROBE_TIMEOUT_S)
             try:
-                client.get_collections()
-                return cls(client, layout)
+                prober.get_collections()
             except (grpc.RpcError, ApiException, httpx.HTTPError) as error:
+                prober.close()
                 failure = error
-        raise StoreFailed(
-            f"no Qdrant server answers at {url}: {failure}", hint="check LOOKALIKE_QDRANT_URL", passes=True
-        )
+            else:
+                client = _client(url, api_key, prefer_grpc=prefer_grpc, timeout_s=_TIMEOUT_S)
+                return cls(client, layout, prober)
+        if failure is not None and not _passes(failure):
+            raise StoreFailed(
+                f"the vector store at {url} rejects us: {_told(failure)}",
+                hint="check LOOKALIKE_QDRANT_URL and LOOKALIKE_QDRANT_API_KEY",
+            ) from failure
+        raise StoreFailed(f"{AWAY} at {url}", hint="check LOOKALIKE_QDRANT_URL", passes=True) from failure
 
     def ensure(self, collection: str, dim: int) -> None:
         if self._do(self._client.collection_exists, collection):
@@ -115,9 +131,13 @@ class ServerStore(Store):
         vectors = models.VectorParams(size=dim, distance=models.Distance.COSINE, on_disk=on_disk)
         try:
             self._client.create_collection(collection, vectors_config=vectors, **self._layout.options())
-        except (UnexpectedResponse, grpc.RpcError, ValueError):
+        except (ApiException, httpx.HTTPError, grpc.RpcError, ValueError) as error:
             if not self._do(self._client.collection_exists, collection):  # another worker was faster
-                raise
+                raise StoreFailed(
+                    f"the vector store does not make the collection {collection}: {_told(error)}",
+                    hint="see its log",
+                    passes=_passes(error),
+                ) from error
         self._do(self._client.create_payload_index, collection, "label", models.PayloadSchemaType.KEYWORD)
 
     def exists(self, collection: str) -> bool:
@@ -203,45 +223,91 @@ class ServerStore(Store):
         ]
         self._do(self._client.update_collection_aliases, changes)
 
-    def close(self) -> None:
-        self._client.close()
+    def problem(self) -> str:
+        return AWAY if self._reachability.is_away else ""
 
-    @staticmethod
-    def _do(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    def close(self) -> None:
+        self._reachability.close()
+        self._client.close()
+        if self._prober is not self._client:
+            self._prober.close()
+
+    def _do(self, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """The call's answer; tried again while the server is away.
 
         Raises:
             StoreFailed: it rejects the request, or stays away.
         """
+        failure: Exception | None = None
         for attempt in range(_TRIES):
+            if self._reachability.is_away:
+                break
             try:
                 return call(*args, **kwargs)
-            except UnexpectedResponse as error:
-                if error.status_code is not None and error.status_code < 500 and error.status_code != 429:
-                    raise StoreFailed(f"the Qdrant server rejected the request: {error}", hint="see its log") from error
-                failure: Exception = error
-            except grpc.RpcError as error:
-                code = error.code() if isinstance(error, grpc.Call) else None
-                if code not in _PASSING:
-                    raise StoreFailed(f"the Qdrant server rejected the request: {error}", hint="see its log") from error
+            except (grpc.RpcError, ApiException, httpx.HTTPError) as error:
+                if not _passes(error):
+                    raise StoreFailed(
+                        f"the vector store rejects the request: {_told(error)}", hint="see its log"
+                    ) from error
                 failure = error
-            except (ApiException, httpx.HTTPError) as error:
-                failure = error
+                if _is_silence(error):  # it had its time
+                    break
             if attempt + 1 < _TRIES:
                 time.sleep(random.uniform(0.5, 1.0) * 0.2 * 2**attempt)  # noqa: S311 - jitter, no secret
-        raise StoreFailed(
-            f"the Qdrant server does not answer: {failure}",
-            hint="check LOOKALIKE_QDRANT_URL and its log",
-            passes=True,
+        self._reachability.lost()
+        raise StoreFailed(AWAY, hint="it goes on by itself when that is back; see its log", passes=True) from failure
+
+
+def _client(url: str, api_key: str, *, prefer_grpc: bool, timeout_s: int) -> QdrantClient:
+    """Qdrant's gRPC port is the one behind its HTTP port: 6333 and 6334."""
+    with warnings.catch_warnings():
+        # The address says whether a line is encrypted. Inside one network of containers it need not be.
+        warnings.filterwarnings("ignore", message="Api key is used with an insecure connection")
+        return QdrantClient(
+            url=url,
+            api_key=api_key or None,
+            prefer_grpc=prefer_grpc,
+            grpc_port=(urlsplit(url).port or 6333) + 1,
+            grpc_options=dict(_CHANNEL),  # the client adds to it
+            timeout=timeout_s,
+            check_compatibility=False,
         )
 
 
+# Beside what says that a server is away: what one says of requests that it drops while it stops or begins.
 _PASSING = (
     grpc.StatusCode.UNAVAILABLE,
     grpc.StatusCode.DEADLINE_EXCEEDED,
     grpc.StatusCode.RESOURCE_EXHAUSTED,
     grpc.StatusCode.ABORTED,
+    grpc.StatusCode.CANCELLED,
+    grpc.StatusCode.UNKNOWN,
 )
+
+
+def _passes(error: Exception) -> bool:
+    """Whether waiting may be enough."""
+    if isinstance(error, UnexpectedResponse):
+        return error.status_code is None or error.status_code >= 500 or error.status_code == 429
+    if isinstance(error, grpc.RpcError):
+        return isinstance(error, grpc.Call) and error.code() in _PASSING
+    return True
+
+
+def _is_silence(error: Exception) -> bool:
+    """Whether the server took a call and left it unanswered."""
+    if isinstance(error, grpc.Call):
+        return bool(error.code() == grpc.StatusCode.DEADLINE_EXCEEDED)
+    return isinstance(getattr(error, "source", error), httpx.TimeoutException)
+
+
+def _told(error: Exception) -> str:
+    """What the server says, in one line."""
+    if isinstance(error, grpc.Call):
+        return f"{error.details()} ({error.code().name})"
+    if isinstance(error, UnexpectedResponse):
+        return f"{error.status_code} {error.reason_phrase}"
+    return str(error)
 
 
 def _label_filter(label: str | None) -> models.Filter | None:

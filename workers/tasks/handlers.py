@@ -182,7 +182,7 @@ def _work(context: Context, chunk: Chunk) -> None:
                 chunk.items,
                 target,
                 renew=lambda: context.jobs.renew(chunk),
-                intended=chunk.intended,
+                intended=lambda: context.jobs.intended(chunk),
                 note_intent=lambda results: context.jobs.note_intent(chunk, results),
             )
             outcome.counts |= {"done": len(chunk.items), "failed": len(outcome.failures)}

@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import wait
 from dataclasses import dataclass, field
-from types import MappingProxyType
 
 import numpy as np
 
@@ -60,7 +59,7 @@ def reconcile(
     target: ServingModel | None = None,
     *,
     renew: Callable[[], None] = lambda: None,
-    intended: Mapping[str, str] = MappingProxyType({}),
+    intended: Callable[[], Mapping[str, str]] = dict,
     note_intent: Callable[[Mapping[str, str]], None] = lambda results: None,
 ) -> Outcome:
     """Brings the points of these ids in line with the gallery.
@@ -70,7 +69,8 @@ def reconcile(
         ids: image ids, existing or not; at most a chunk.
         target: the only collection to work on; every live one if None. The counts are those of the first.
         renew: called now and then, to say that work goes on.
-        intended: what an earlier run, perhaps cut short, was about to do to these ids: id -> added, updated or removed.
+        intended: what other runs, cut short or still at it, were about to do to these ids: id -> added, updated or
+            removed. Called after the collection was looked at, so that no change seen there is missing in it.
         note_intent: called with the same before anything is changed, to be kept for the next run.
     """
     wanted = list(dict.fromkeys(ids))
@@ -86,7 +86,8 @@ def reconcile(
             missing = [id for id in changes.missing if id not in failed]
             points = embed(serving, live, [images[id] for id in missing], failed, renew)
             if not written:
-                results = _results(changes, points, {id: intended[id] for id in wanted if id in intended})
+                earlier = {id: result for id, result in intended().items() if id in wanted}
+                results = _results(changes, points, earlier)
                 note_intent(results)
             _apply(serving, live.collection, changes, points)
             written.add(live.collection)

@@ -1,10 +1,12 @@
 """The status, and the pages of a portal, come promptly and say nothing false while the queue is away or stopped."""
 
+import base64
 import dataclasses
 import json
 import shutil
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,8 +21,10 @@ from web import create_app
 from workers import settings as settings_of
 from workers.client import Client, Unavailable
 from workers.messages import ServiceStatus, WorkerStatus
-from workers.queue.liveness import record_heartbeat, server_time
+from workers.queue import replies
+from workers.queue.liveness import forget_waiting, record_heartbeat, record_waiting, server_time
 from workers.settings import Settings
+from workers.store import StoreFailed
 from workers.supervision import SupervisionFile
 
 PROMPTLY_S = 2.0
@@ -140,3 +144,42 @@ def test_a_queue_that_cannot_write_is_told_as_that(settings: Settings) -> None:
     client = Client(settings)
     with pytest.raises(Unavailable, match="cannot write to its disk"), client.connection.errors_reported():
         raise redis.ResponseError("MISCONF Errors writing to the AOF file: No space left on device")
+
+
+def test_a_vector_store_that_is_away_is_named_and_not_taken_for_a_missing_worker(
+    settings: Settings, server: "subprocess.Popen[bytes]"
+) -> None:
+    queue = redis.Redis.from_url(settings.redis_url, decode_responses=True)
+    client = Client(settings)
+    record_waiting(queue, "starting", "the vector store does not answer")
+    (problem,) = client.status().problems
+    assert problem == "a worker waits before it starts: the vector store does not answer"
+    forget_waiting(queue, "starting")
+    texts = dict.fromkeys(("id", "host", "device", "precision", "why", "model", "collection"), "x")
+    numbers = {"pid": 1, "images": 0, "age_s": 0.0, "rss_mb": 1.0, "started_at": server_time(queue)}
+    problem = "the vector store does not answer"
+    record_heartbeat(
+        queue, WorkerStatus(**texts, **numbers, queues=("search", "index", "maintenance"), problem=problem)
+    )
+    assert "the vector store does not answer" in client.status().problems
+
+
+def test_an_error_of_a_worker_that_passes_is_503_and_says_when_to_try_again(
+    settings: Settings, server: "subprocess.Popen[bytes]"
+) -> None:
+    """Its class is the worker's own: the portal does not know it."""
+    queue = redis.Redis.from_url(settings.redis_url, decode_responses=True)
+    portal = create_app(settings).test_client()
+
+    def answer_one() -> None:
+        _, message = queue.blpop(["search"], timeout=20)
+        body = json.loads(base64.b64decode(json.loads(message)["body"]))
+        replies.send(queue, body[0][1], error=StoreFailed("the vector store does not answer", passes=True))
+
+    worker_side = threading.Thread(target=answer_one)
+    worker_side.start()
+    answer = portal.get("/api/v1/labels")
+    worker_side.join()
+    assert answer.status_code == 503
+    assert answer.headers["Retry-After"]
+    assert answer.get_json()["detail"] == "the vector store does not answer"

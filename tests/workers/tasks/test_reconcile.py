@@ -26,6 +26,7 @@ from workers.queue.jobs import MAX_ATTEMPTS, Jobs
 from workers.queue.liveness import worker_key
 from workers.store import Payload, Point
 from workers.store.edge import EdgeStore
+from workers.tasks import handlers
 from workers.tasks.context import Context
 
 
@@ -142,6 +143,30 @@ def test_it_is_counted_when_the_images_are_then_tried_one_by_one(
 
     monkeypatch.setattr(context.jobs, "finish", die)
     check(context, ids, work(context, ids))
+
+
+def test_a_run_that_counts_as_dead_and_is_not_takes_no_count_from_the_next(
+    context: Context, ids: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both have claimed the chunk before either noted what it is about to do; the second one finishes first."""
+    job = start(context.jobs, ids)
+    (number,) = context.jobs.due(job, width=1)
+    first = context.jobs.claim(job, number, "w")
+    context.redis.delete(worker_key("w"))
+    context.jobs.due(job, width=0)
+    context.redis.set(worker_key("w"), "{}")
+    second = context.jobs.claim(job, number, "w")
+    assert first and second
+    upsert = context.serving.store.store.upsert
+
+    def upsert_and_be_overtaken(*args: Any) -> None:
+        upsert(*args)
+        monkeypatch.undo()
+        handlers._work(context, second)
+
+    monkeypatch.setattr(context.serving.store.store, "upsert", upsert_and_be_overtaken)
+    handlers._work(context, first)
+    check(context, ids, context.jobs.status(job))
 
 
 def test_a_second_job_finds_nothing_to_do(context: Context, ids: list[str]) -> None:
