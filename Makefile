@@ -70,7 +70,7 @@ endef
 # The default model is made here, once, and not at the first start of a worker.
 $(SERVING): pyproject.toml constraints.txt
 	$(environment)
-	@echo "==> installing Lookalike and its packages into $(VENV): about 550 MB, a minute, this once"
+	@echo "==> installing Lookalike and its packages into $(VENV): about 580 MB, a minute, this once"
 	@$(INSTALL) -e '.[worker,embedded,raw]'
 	@echo "==> making the default model"
 	@$(BIN)/python -P -m ml.model.default

@@ -42,3 +42,10 @@ def test_indexing_is_measured_and_finds_every_photo_again():
     assert report["index"]["failed"] == 0
     assert report["search"]["queries"] == report["search"]["found themselves first"] == 12
     assert report["search"]["lowest similarity to themselves"] >= 0.999
+
+
+def test_what_serves_is_compared_with_torch():
+    figures = report_of("serving_path.py")["against torch"]
+    assert set(figures) > {"torch f32", "onnx f32"}
+    assert figures["onnx f32"]["lowest cosine"] > 0.9999
+    assert all(each["mean cosine"] > 0.995 for each in figures.values())  # bf16, as a bundle's golden image allows
