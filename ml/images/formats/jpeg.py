@@ -29,10 +29,13 @@ _PROGRESSIVE = (0xC2, 0xCA)
 _MOST_SEGMENTS = 10_000  # a profile of 16 MB is 250 of them
 # Programs write up to a dozen. Each goes over the whole image, in a file that may hold nothing but their headers.
 MOST_SCANS = 100
+# Pixels gone over in all scans together, some 0.6 ns each: a dozen scans of 200 megapixels, or 100 of 30.
+MOST_PIXELS_OF_SCANS = 3_000_000_000
 _MOST_PROFILE = 4 * 2**20
 # Rows that may be missing: the last row of blocks, if that is no noticeable part of the image.
 _MOST_MISSING = 16
 _MOST_MISSING_SHARE = 1 / 16
+_SAVE_AGAIN = "save it again as JPEG"
 _FILLING = bytes(range(1, 250)) * 16  # any bits that are neither a marker nor what zeros would decode to
 
 
@@ -53,6 +56,11 @@ class JpegHeader(Header):
     components: int = 3
     is_progressive: bool = False
     profile: bytes = b""
+
+    @property
+    def most_scans(self) -> int:
+        """What programs write, and no more than would take seconds to decode."""
+        return min(MOST_SCANS, max(20, MOST_PIXELS_OF_SCANS // max(1, self.width * self.height)))
 
 
 @dataclass
@@ -143,7 +151,7 @@ def open(data: bytes, header: JpegHeader) -> Image.Image:
         UnreadableImage: rows are missing, or there are more scans than any program writes.
     """
     scans = data[header.scans_at :]
-    if not scans.endswith(_EOI) or scans.count(b"\xff\xda") > MOST_SCANS:
+    if not scans.endswith(_EOI) or scans.count(b"\xff\xda") > header.most_scans:
         scans = _ended(scans, header)
     return _opened(header.kept + scans)
 
@@ -155,7 +163,7 @@ def _opened(data: bytes) -> Image.Image:
 
 def _ended(scans: bytes, header: JpegHeader) -> bytes:
     """The scans up to their end marker, which is set where it is missing."""
-    end, is_marked, seen = _walk(scans)
+    end, is_marked, seen = _walk(scans, header)
     if is_marked:
         return scans[:end] + _EOI
     bare = scans[:end].removesuffix(b"\xff")
@@ -177,7 +185,7 @@ class _Scan:
     low: int
 
 
-def _walk(scans: bytes) -> tuple[int, bool, list[_Scan]]:
+def _walk(scans: bytes, header: JpegHeader) -> tuple[int, bool, list[_Scan]]:
     """Where the image ends, whether its end marker stands there, and the scans up to there.
 
     Raises:
@@ -195,8 +203,9 @@ def _walk(scans: bytes) -> tuple[int, bool, list[_Scan]]:
             break
         (length,) = struct.unpack_from(">H", scans, at)
         if marker == _SOS:
-            if len(seen) == MOST_SCANS:
-                raise UnreadableImage(f"is a JPEG of more than {MOST_SCANS} scans", hint="save it again as JPEG")
+            if len(seen) == header.most_scans:
+                size = f" of {header.width} x {header.height} pixels" if header.most_scans < MOST_SCANS else ""
+                raise UnreadableImage(f"is a JPEG{size} in more than {header.most_scans} scans", hint=_SAVE_AGAIN)
             body = scans[at + 2 : at + length]
             if len(body) < 6 or len(body) < 4 + 2 * body[0]:
                 break

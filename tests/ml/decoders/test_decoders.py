@@ -36,13 +36,19 @@ def children(made: Decoders) -> list[psutil.Process]:
     return psutil.Process(made.nursery_pid).children()
 
 
+def for_search(decoders: Decoders, data: bytes) -> Prepared:
+    """What a search gets, sooner or, on a busy machine, later."""
+    found = decoders.decode_quickly(data, work())
+    return found.finish() if isinstance(found, Unfinished) else found
+
+
 def test_a_child_makes_of_an_image_what_this_process_would(decoders):
     for seed, size in enumerate([(640, 480), (300, 4000), (3, 2)]):
         data = photo(seed, *size)
         here, bulk, quick = (
             carry_out(data, work()),
             decoders.decode(data, work()),
-            decoders.decode_quickly(data, work()),
+            for_search(decoders, data),
         )
         for there in (bulk, quick):
             np.testing.assert_array_equal(there.pixels, here.pixels)
@@ -60,9 +66,9 @@ def test_a_refused_image_is_refused_with_its_reason_and_hint(decoders):
     for data in (b"", b"text", photo()[:3000], encoded(Image.new("L", (40, 40)), "PNG")[:-40]):
         with pytest.raises(UnreadableImage) as here:
             carry_out(data, work())
-        for step in (decoders.decode, decoders.decode_quickly):
+        for step in (lambda image: decoders.decode(image, work()), lambda image: for_search(decoders, image)):
             with pytest.raises(UnreadableImage) as there:
-                step(data, work())
+                step(data)
             assert (there.value.message, there.value.hint) == (here.value.message, here.value.hint)
 
 
@@ -133,20 +139,20 @@ def test_a_nursery_that_somebody_kills_is_replaced(decoders):
 def test_a_search_does_not_wait_for_photos_that_take_long(decoders):
     ordinary = photo(0, 1200, 900)
     decoders.decode_quickly(ordinary, work())
-    waits, data = [], slow_jpeg(side=7000)
+    waits, data = [], slow_jpeg(side=5400)
     with ThreadPoolExecutor(8) as threads:
-        hostile = [threads.submit(decoders.decode_quickly, data, work(0.5)) for _ in range(16)]
-        bulk = [threads.submit(decoders.decode, data, work(0.5)) for _ in range(2)]
+        hostile = [threads.submit(decoders.decode_quickly, data, work(0.4)) for _ in range(16)]
+        bulk = [threads.submit(decoders.decode, data, work(0.4)) for _ in range(2)]
         while not all(each.done() for each in hostile):
             began = time.monotonic()
             decoders.decode_quickly(ordinary, work())
             waits.append(time.monotonic() - began)
         rest = [each.result() for each in hostile]
         assert all(isinstance(each, Unfinished) for each in rest)
-        with pytest.raises(UnreadableImage, match=r"takes more than 0\.5 s"):
+        with pytest.raises(UnreadableImage, match=r"takes more than 0\.4 s"):
             rest[0].finish()
         for each in bulk:
-            with pytest.raises(UnreadableImage, match=r"takes more than 0\.5 s"):
+            with pytest.raises(UnreadableImage, match=r"takes more than 0\.4 s"):
                 each.result()
     assert max(waits) < 2  # a machine that runs other tests; benchmarks/portal_search.py measures
 

@@ -90,7 +90,14 @@ def test_thousands_of_scans_are_refused_before_they_are_decoded(monkeypatch):
     assert len(data) < 500_000
     images.probe(data)
     monkeypatch.setattr(JpegImagePlugin, "JpegImageFile", None)
-    with pytest.raises(UnreadableImage, match="more than 100 scans"):
+    with pytest.raises(UnreadableImage, match="in more than 100 scans"):
+        images.decode(data, min_side=320)
+
+
+def test_the_larger_an_image_the_fewer_scans_it_may_have(monkeypatch):
+    data = slow_jpeg(10_000, 10_000, 40)
+    monkeypatch.setattr(JpegImagePlugin, "JpegImageFile", None)
+    with pytest.raises(UnreadableImage, match="of 10000 x 10000 pixels in more than 30 scans"):
         images.decode(data, min_side=320)
 
 
