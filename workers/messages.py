@@ -126,8 +126,18 @@ class Finding(Message):
     reason: str
 
 
+@dataclass(frozen=True)
+class Neighbours(Message):
+    """The images that are most like one, itself left out. What `tune` learns from."""
+
+    id: str
+    nearest: tuple[str, ...]
+
+
 # What a job is at, in words, by its `detail["phase"]`. Trainings tell theirs in words already.
 PHASES = {
+    "look": "looking at neighbours",
+    "fit": "fitting a head to them",
     "prepare": "preparing the collection",
     "load": "loading the model in every worker",
     "build": "building the collection",
@@ -236,6 +246,8 @@ class ServiceStatus(Message):
 class SystemStatus(Message):
     """The whole system in one object. `problems` says in words what is wrong and what to do; empty means healthy.
 
+    `suggestions` says what would make searches better, in words.
+
     `model`, `collection` and `images` are None while no worker can be heard, `queues` is empty while the queue is away.
     """
 
@@ -247,6 +259,7 @@ class SystemStatus(Message):
     queues: dict[str, int]
     workers: tuple[WorkerStatus, ...]
     settings: dict[str, Any]
+    suggestions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

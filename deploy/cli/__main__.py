@@ -35,6 +35,7 @@ COMMANDS = {
     "evaluate": ("deploy.cli.evaluate", "Measure a model on labelled photos, each a query against all the others."),
     "export": ("deploy.cli.export", "Write a model as one ONNX file: image in, vector of unit length out."),
     "models": ("deploy.cli.models", "List the registered models, oldest first: figures, data, and which one answers."),
+    "tune": ("deploy.cli.tune", "Fit the model that answers to your own photos, without labels."),
     "publish": ("deploy.cli.models", "Make a trained model the one that answers searches."),
     "rollback": ("deploy.cli.models", "Switch back to the model that answered before."),
     "jobs": ("deploy.cli.jobs", "List the jobs that run or have ended lately, or stop one."),

@@ -77,12 +77,15 @@ def index(
                 progress=progress,
                 say=console.say,
             )
+        suggestions = Client(connected).suggestions()
     console.result(report(status, walk.skipped, same, restored))
     for path in restored[:SAME_SHOWN]:
         console.say(f"restored: {path} was in the trash")
     if len(restored) > SAME_SHOWN:
         console.say(f"restored: {len(restored) - SAME_SHOWN} more; --json lists them")
     show(console, status, walk.skipped, same)
+    for suggestion in suggestions:
+        console.say(suggestion)
 
 
 def announcement(size: int, storage_url: str) -> str:

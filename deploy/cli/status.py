@@ -49,6 +49,7 @@ def lines(now: "SystemStatus", portal: str | None) -> list[str]:
             f"worker {worker.id}: {', '.join(worker.queues)}; {worker.why}; {worker.rss_mb:.0f} MB; "
             f"last heard of {worker.age_s:.0f} s ago"
         )
+    said += [f"suggestion: {suggestion}" for suggestion in now.suggestions]
     waiting = ", ".join(f"{name} {count}" for name, count in now.queues.items() if count)
     said.append(f"waiting tasks: {(waiting or 'none') if now.queues else 'not known while the queue is away'}")
     defaults = Settings().shown()

@@ -122,6 +122,12 @@ class Bundle:
             raise BadBundle(f"{directory / MODEL_JSON} has no checksum of {sorted(unlisted)[0]}")
         return cls(directory=directory, **values)
 
+    def has_network_of(self, other: "Bundle") -> bool:
+        """Whether both compute the same features from the same pixels, so that only their heads may differ."""
+        network = NETWORK if NETWORK in self.files else WEIGHTS
+        same = self.files.get(network) is not None and self.files.get(network) == other.files.get(network)
+        return same and (self.backbone, self.preprocessing) == (other.backbone, other.preprocessing)
+
     def load_head(self) -> Head:
         """What follows the network.
 

@@ -3,6 +3,7 @@
 `load` takes a bundle and picks the device and the precision; `Embedder.why` says why. Preprocessing is the bundle's.
 """
 
+import functools
 import logging
 import threading
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from PIL import Image
 from ml.errors import LookalikeError
 from ml.model.backend import Network
 from ml.model.bundle import Bundle
+from ml.model.head import Head
 from ml.model.upgrade import load_bundle
 from ml.preprocessing import Preprocessing
 
@@ -31,6 +33,11 @@ class Embedder:
         self.bundle = bundle
         self._network = network
         self._lock = threading.Lock()
+
+    @functools.cached_property
+    def head(self) -> Head:
+        """What follows the network."""
+        return self.bundle.load_head()
 
     @property
     def name(self) -> str:

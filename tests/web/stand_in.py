@@ -206,6 +206,10 @@ class StandInClient:
         self.earlier, self.now = self.now, Active(model, f"gallery-{model}", 1_795_500_001.0)
         return self._note("publish", 1, 0, [])
 
+    def tune(self, *, force: bool = False) -> str:
+        self.earlier, self.now = self.now, Active(f"{self.now.model}-tuned", "gallery-tuned", 1_795_500_002.0)
+        return self._note("tune", 1, 0, [])
+
     def rollback(self) -> None:
         if self.earlier is None:
             raise Refused("there is nothing to roll back to")

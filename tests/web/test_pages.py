@@ -339,6 +339,14 @@ class TestModels:
         assert post(browser, "/models/rollback").headers["Location"] == "/models"
         assert workers_side.now.model == "untrained"
 
+    def test_the_model_is_tuned_to_the_gallery_and_rolled_back(self, browser, workers_side):
+        assert ">Tune</button>" in browser.get("/models").text
+        job = post(browser, "/models/tune").headers["Location"]
+        assert "Tune" in browser.get(job).text
+        assert workers_side.now.model == "untrained-tuned"
+        post(browser, "/models/rollback")
+        assert workers_side.now.model == "untrained"
+
     def test_a_model_that_is_worse_can_be_published_anyway(self, browser, workers_side):
         workers_side.is_worse = True
         job = post(browser, "/models/publish", model="better").headers["Location"]

@@ -31,6 +31,7 @@ KINDS = (
     "train",
     "sweep",
     "publish",
+    "tune",
     "backup",
     "restore",
     "migrate",
@@ -282,6 +283,7 @@ class Worker(Answer):
 class Health(Answer):
     healthy = Boolean()
     problems = List(String(), metadata=_note("what is wrong and what to do, in words; empty: nothing"))
+    suggestions = List(String(), metadata=_note("what would make searches better, in words"))
     model = String(allow_none=True)
     collection = String(allow_none=True)
     images = Integer(allow_none=True, metadata=_note("in the active collection; null while no worker can be heard"))

@@ -79,7 +79,8 @@ _DETAILS = {
     "from": "From",
 }
 _SHARES = ("map@r", "held_out_map@r", "held_out_map@r_before")
-_INNER = {"publish": ("missing", "extra", "different")}  # counts of each pass, of no use to a reader
+_PASSES = ("missing", "extra", "different")
+_INNER = {"publish": _PASSES, "tune": _PASSES}  # counts of each pass, of no use to a reader
 
 
 def details(job: JobStatus) -> list[tuple[str, str]]:

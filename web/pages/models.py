@@ -11,7 +11,7 @@ from workers.messages import SweepRequest, TrainRequest
 blueprint = Blueprint("models", __name__)
 
 PRESETS = ("fast", "accurate")
-KINDS = ("train", "sweep", "publish")
+KINDS = ("train", "sweep", "tune", "publish")
 MAX_TRIALS = 200
 
 
@@ -52,6 +52,14 @@ def train() -> ResponseReturnValue:
     else:
         raise Refused("there is no such way to train", hint="choose fast, accurate or sweep")
     return redirect(url_for("system.job", job_id=job))
+
+
+@blueprint.post("/models/tune")
+@requires(Role.ADMIN)
+def tune() -> ResponseReturnValue:
+    """Fits the model that answers to the gallery, without labels, and shows the job."""
+    audit.changes("tune")
+    return redirect(url_for("system.job", job_id=client().tune()))
 
 
 @blueprint.post("/models/publish")

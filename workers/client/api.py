@@ -17,7 +17,7 @@ from workers.client.connection import QueueConnection, advice
 from workers.client.index_job import OpenJob
 from workers.client.rpc import RpcClient
 from workers.client.sessions import Sessions
-from workers.client.status import system_status
+from workers.client.status import suggestions, system_status
 from workers.client.throttle import Throttle
 from workers.client.training import Trainings
 from workers.errors import Busy, Refused, Unavailable
@@ -36,7 +36,7 @@ from workers.messages import (
 from workers.metrics import HTTP_SECONDS, exposition
 from workers.queue import query_photos
 from workers.queue.damage import DamageNotes
-from workers.queue.jobs import PREFIXES
+from workers.queue.jobs import DRIVEN, PREFIXES
 from workers.queue.liveness import living_workers
 from workers.settings import Settings
 
@@ -244,17 +244,40 @@ class Client:
         active = self.registry.active()
         if active and active.model == model and not force:
             raise Refused(f"model {model} is active already", hint="add --force to build its collection anew")
-        with self.connection.errors_reported(), self.connection.redis.lock("lookalike:publishing", timeout=10):
-            running = [job for job in self.jobs.running() if job.startswith("publish-")]
-            if running:
-                raise Busy(
-                    f"another model is being published (job {running[0]})", hint="wait for it, or stop it: see --help"
-                )
+        with self._publishing():
             job = self.jobs.create("publish", externally_driven=True)
             params = {"model": model, "collection": f"gallery-{model}-{job[-6:]}", "force": force}
             self.jobs.set_params(job, params)
             self.jobs.describe(job, params | {"phase": "prepare"})
         return job
+
+    def tune(self, *, force: bool = False) -> str:
+        """Starts a job that fits the active model's head to the gallery, without labels, and publishes it.
+
+        No photo is embedded again: the new collection is the active one, projected. Returns the job's id.
+
+        Args:
+            force: switch even when mAP@R on the labelled gallery is worse.
+
+        Raises:
+            Busy: a model is being published.
+            Unavailable: the queue does not answer.
+        """
+        with self._publishing():
+            job = self.jobs.create("tune", {"force": force}, externally_driven=True)
+            self.jobs.describe(job, {"phase": "look"})
+        return job
+
+    @contextlib.contextmanager
+    def _publishing(self) -> Iterator[None]:
+        """One model at a time. Raises Busy."""
+        with self.connection.errors_reported(), self.connection.redis.lock("lookalike:publishing", timeout=10):
+            running = [job for job in self.jobs.running() if job.startswith(DRIVEN)]
+            if running:
+                raise Busy(
+                    f"another model is being published (job {running[0]})", hint="wait for it, or stop it: see --help"
+                )
+            yield
 
     def publish_and_wait(
         self, model: str, *, force: bool = False, on_progress: Callable[[str, int, int], None] | None = None
@@ -269,13 +292,27 @@ class Client:
         Raises:
             LookalikeError: it was not switched to; the message says why. Further errors are those of `publish`.
         """
-        job = self.publish(model, force=force)
+        return self.wait_for_switch(self.publish(model, force=force), model, on_progress=on_progress)
+
+    def wait_for_switch(
+        self, job: str, what: str, *, on_progress: Callable[[str, int, int], None] | None = None
+    ) -> JobStatus:
+        """The finished job of `publish` or `tune`, once searches are switched over. Arguments as `publish_and_wait`.
+
+        Args:
+            job: its id.
+            what: is published, in words.
+            on_progress: called with a phase, and how much of how much of it is done.
+
+        Raises:
+            LookalikeError: it was not switched to; the message says why.
+        """
         for status in self.follow(job):
             if on_progress:
-                on_progress(f"{model}: {status.doing}", status.done, status.total)
+                on_progress(f"{what}: {status.doing}", status.done, status.total)
         if status.state != "done":
             reason = status.detail.get("reason", f"the job was {status.state}")
-            raise LookalikeError(f"{model} is not published: {reason}", hint="the model before it goes on answering")
+            raise LookalikeError(f"{what} is not published: {reason}", hint="the model before it goes on answering")
         return status
 
     def rollback(self) -> tuple[Active, str]:
@@ -369,7 +406,12 @@ class Client:
 
     def status(self) -> SystemStatus:
         """The whole system in one object. Raises nothing: what does not answer is among the problems."""
-        return system_status(self.connection)
+        return system_status(self.connection, self.registry)
+
+    def suggestions(self) -> tuple[str, ...]:
+        """What would make searches better, in words."""
+        active = self.active()
+        return () if active is None else suggestions(self.registry, active.model, sum(1 for _ in self.gallery.ids()))
 
     def metrics(self) -> bytes:
         """What Prometheus may know of this process and of the queue, in its text format.

@@ -5,6 +5,9 @@ from typing import Any
 
 import redis
 
+from ml.errors import LookalikeError
+from ml.model.registry import Registry
+from ml.tuning.gallery_head import FEWEST_PHOTOS
 from workers.client.connection import QueueConnection, advice
 from workers.messages import SystemStatus, WorkerStatus
 from workers.queue.app import LONGEST_SEARCH_QUEUE, QUEUES
@@ -14,10 +17,11 @@ from workers.queue.liveness import canary_age_s, living_workers, server_time, wa
 from workers.settings import Settings
 from workers.supervision import Supervision
 
+_GROWN = 1.5  # times the photos that a model was tuned to
 _SILENT_S = 45.0  # a canary goes through every queue every ten seconds
 
 
-def system_status(connection: QueueConnection) -> SystemStatus:
+def system_status(connection: QueueConnection, registry: Registry) -> SystemStatus:
     """The whole system in one object, within two seconds. Raises nothing: what does not answer is among the problems.
 
     What only workers know is None while none of them can be heard.
@@ -43,7 +47,24 @@ def system_status(connection: QueueConnection) -> SystemStatus:
         queues=queues,
         workers=workers,
         settings=settings.shown(),
+        suggestions=suggestions(registry, latest.model, latest.images) if latest else (),
     )
+
+
+def suggestions(registry: Registry, model: str, images: int) -> tuple[str, ...]:
+    """What would make searches better, in words: tuning the model to the gallery, or again to one that has grown."""
+    if images < FEWEST_PHOTOS:
+        return ()
+    try:
+        tuning = registry.record(model).lineage.get("tuning")
+    except LookalikeError:  # damaged or away: others tell
+        return ()
+    if not isinstance(tuning, dict) or not isinstance(tuning.get("photos"), int):
+        return ("searches find more once the model is fitted to these photos, in seconds: lookalike tune",)
+    if images >= _GROWN * tuning["photos"]:
+        photos = tuning["photos"]
+        return (f"the model was tuned to {photos} photos, now there are {images}: run lookalike tune again",)
+    return ()
 
 
 def _of_this_machine(settings: Settings) -> list[str]:

@@ -46,6 +46,7 @@ LONGEST_WAIT_S = 600.0  # a job that waited for so long without finishing a chun
 _RUNNING = "lookalike:jobs"
 _KINDS = "lookalike:jobs:kinds"
 PREFIXES = tuple(f"prefix:{n:02x}" for n in range(256))  # items that stand for all images whose ids start so
+DRIVEN = ("publish-", "tune-")  # jobs of steps that follow one another: workers.tasks.publish takes them
 COUNTERS = ("added", "unchanged", "updated", "removed", "failed")
 
 

@@ -20,7 +20,7 @@ from workers.queue import query_photos, replies
 from workers.queue.app import CHUNKS_PER_WORKER, enqueue_due_chunks
 from workers.queue.jobs import COUNTERS, MAX_ATTEMPTS, Chunk
 from workers.queue.liveness import count_living_workers, living_workers, record_canary, server_time
-from workers.tasks import duplicates
+from workers.tasks import duplicates, tuning
 from workers.tasks.browse import page_of
 from workers.tasks.context import Context
 from workers.tasks.publish import advance
@@ -165,6 +165,9 @@ def _work(context: Context, chunk: Chunk) -> None:
         if "threshold" in chunk.params:
             context.jobs.collect(chunk.job, duplicates.find(context.serving, chunk, lambda: context.jobs.renew(chunk)))
             outcome = Outcome({"done": len(chunk.items)})
+        elif "neighbours" in chunk.params:
+            context.jobs.collect(chunk.job, tuning.look(context.serving, chunk, lambda: context.jobs.renew(chunk)))
+            outcome = Outcome({})
         elif chunk.job.startswith(("backup-", "restore-", "migrate-")):
             outcome = Outcome(_transferred(context, chunk))
         elif chunk.items[0].startswith("prefix:"):

@@ -16,7 +16,7 @@ import redis
 
 from workers.process.serving import Serving
 from workers.queue.app import QUEUES, enqueue_due_chunks
-from workers.queue.jobs import PREFIXES
+from workers.queue.jobs import DRIVEN, PREFIXES
 from workers.queue.liveness import count_living_workers, server_time
 from workers.store import COLLECTIONS
 from workers.tasks.context import Context
@@ -75,7 +75,7 @@ class Housekeeping:
         for job in running:
             jobs.seal_abandoned(job)
             enqueue_due_chunks(app, jobs, job, workers)
-            if job.startswith("publish-") and not jobs.pending(job):
+            if job.startswith(DRIVEN) and not jobs.pending(job):
                 app.send_task("advance_publish", (job, server_time(server)), queue="maintenance")
         if time.monotonic() - self._canaries_at > CANARY_INTERVAL_S:
             self._canaries_at = time.monotonic()

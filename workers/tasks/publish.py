@@ -2,6 +2,8 @@
 
 The job's `detail` holds the phase, so that any worker can take the next step after any crash:
 
+    look      of `tune` alone: every image's neighbours, see workers.tasks.tuning
+    fit       of `tune` alone: a head on them makes the model
     prepare   say in the registry that a collection is being built
     load      wait until every worker holds the model: from then on changes of the gallery reach the new collection
     build     compare gallery and collection, embed what is missing; again until nothing is
@@ -27,6 +29,7 @@ from workers.errors import NotFound
 from workers.messages import WorkerStatus
 from workers.process.serving import Serving, ServingModel
 from workers.queue.jobs import PREFIXES, Jobs
+from workers.tasks import tuning
 from workers.tasks.quality import mean_average_precision_at_r
 from workers.tasks.waiting import told, wait_or_fail
 
@@ -53,7 +56,7 @@ def advance(serving: Serving, jobs: Jobs, workers: list[WorkerStatus], job: str)
     try:
         following = step(serving, jobs, workers, job, params | detail)
     except CheckFailed as failure:
-        logger.warning("model %s is not published: %s", params["model"], failure)
+        logger.warning("model %s is not published: %s", params.get("model", "of a tuning"), failure)
         jobs.end(job, "failed", detail | {"reason": str(failure)})
         abandon(serving, job)
         return
@@ -69,6 +72,8 @@ def advance(serving: Serving, jobs: Jobs, workers: list[WorkerStatus], job: str)
     if following == {"phase": "done"}:
         jobs.end(job, "done", detail | following)
     elif following is not None:
+        if "model" in following:  # from here on it is the publishing of that one
+            jobs.set_params(job, following | {"force": params.get("force", False)})
         jobs.describe(job, jobs.status(job).detail | following)
 
 
@@ -148,6 +153,8 @@ def _finish(serving: Serving, jobs: Jobs, workers: list[WorkerStatus], job: str,
 
 
 _STEPS = {
+    "look": tuning.begin,
+    "fit": tuning.fit_and_register,
     "prepare": _prepare,
     "load": _load,
     "build": _build,

@@ -5,6 +5,7 @@ one that does not loses its point. Safe to run twice, and side by side with itse
 done already counts as done by the run that repeats it.
 """
 
+import functools
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +16,9 @@ import numpy as np
 
 from ml.decoders import Work
 from ml.images import UnreadableImage
+from ml.model.head import Head
 from ml.records import Damaged
+from ml.tuning.gallery_head import Conversion, share_features
 from workers.errors import NotFound
 from workers.gallery import DAMAGED
 from workers.messages import Failure, GalleryImage
@@ -26,6 +29,7 @@ logger = logging.getLogger(__name__)
 
 THUMBNAIL_PX = 320
 _RENEWED_S = 5.0
+_PROJECTED = 16  # vectors that are fetched between two searches
 
 
 @dataclass
@@ -84,7 +88,9 @@ def reconcile(
         for live in targets:
             changes = _compare(serving, live.collection, images, gone)
             missing = [id for id in changes.missing if id not in failed]
-            points = embed(serving, live, [images[id] for id in missing], failed, renew)
+            projected = project(serving, live, [images[id] for id in missing], renew)
+            known = {point.id for point in projected}
+            points = projected + embed(serving, live, [images[id] for id in missing if id not in known], failed, renew)
             if not written:
                 earlier = {id: result for id, result in intended().items() if id in wanted}
                 results = _results(changes, points, earlier)
@@ -136,6 +142,42 @@ def _readable(
         except NotFound:
             continue
     return readable
+
+
+def project(
+    serving: Serving, target: ServingModel, images: Sequence[GalleryImage], renew: Callable[[], None]
+) -> list[Point]:
+    """The points of images whose vectors the active collection holds, where a change of the head leads to the target's.
+
+    Nothing is decoded or embedded. A few at a time: turning vectors into arrays keeps searches from running.
+    """
+    if not images:
+        return []
+    source = serving.active()
+    if source.collection == target.collection or not _differ_in_tuning(source, target):
+        return []
+    points: list[Point] = []
+    for start in range(0, len(images), _PROJECTED):
+        serving.batcher.yield_to_searches()
+        part = {image.id: image for image in images[start : start + _PROJECTED]}
+        stored = serving.store.fetch(source.collection, list(part), with_vectors=True)
+        found = {id: point.vector for id, point in stored.items() if point.vector is not None}
+        if found:
+            vectors = _conversion(source.embedder.head, target.embedder.head)(np.stack(list(found.values())))
+            points += [Point(id, vector, _payload(part[id])) for id, vector in zip(found, vectors, strict=True)]
+        renew()
+    return points
+
+
+@functools.lru_cache(maxsize=2)  # to undo a tuning, a matrix is inverted
+def _conversion(before: Head, after: Head) -> Conversion:
+    return Conversion(before, after)
+
+
+def _differ_in_tuning(source: ServingModel, target: ServingModel) -> bool:
+    """Whether vectors of one can be made those of the other."""
+    one, other = source.embedder, target.embedder
+    return one.bundle.has_network_of(other.bundle) and share_features(one.head, other.head)
 
 
 def embed(

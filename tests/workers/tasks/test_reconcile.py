@@ -15,6 +15,7 @@ from PIL import Image
 
 from ml.decoders import Decoders
 from ml.images import Limits
+from ml.model.head import Head, LinearMap
 from ml.preprocessing import Preprocessing
 from ml.storage import LocalStorage
 from tests.workers.dying import Killed, run, start
@@ -28,6 +29,7 @@ from workers.store import Payload, Point
 from workers.store.edge import EdgeStore
 from workers.tasks import handlers
 from workers.tasks.context import Context
+from workers.tasks.reconcile import reconcile
 
 
 class Mortal:
@@ -84,6 +86,7 @@ def context(queue: redis.Redis, tmp_path: Path) -> Iterator[Context]:
             decode_step=4,
             limits=Limits(),
             targets=lambda: (live,),
+            active=lambda: live,
             retained=tuple,
         )
         heartbeat: Any = SimpleNamespace(worker="w", beat=lambda: None)
@@ -209,3 +212,53 @@ class TestWhatChangesMeanwhile:
         between(lambda: context.serving.gallery.set_label(ids[0], "newest"))
         work(context, ids)
         assert context.serving.store.fetch("photos", [ids[0]])[ids[0]].payload.label == "newest"
+
+
+class Tuned(Brightness):
+    """The same network with a map of finished vectors; it cannot embed."""
+
+    def __init__(self, angle: float) -> None:
+        turn = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+        shift = np.array([0.2, -0.1], np.float32)
+        self.head = Head(False, tuning=(LinearMap(np.array(turn, np.float32), shift),))
+        self.bundle = SimpleNamespace(has_network_of=lambda other: True)
+
+    def embed_arrays(self, pixels: np.ndarray) -> np.ndarray:
+        raise AssertionError("nothing is embedded again")
+
+
+def test_the_collection_of_a_model_that_differs_in_its_tuning_is_projected(context: Context) -> None:
+    serving: Any = context.serving
+    ids = [serving.gallery.add(photo(30 * n), path=f"{n}.png", label=None).id for n in range(5)]
+    reconcile(serving, ids)
+    plain, tuned, again = serving.active(), Tuned(0.5), Tuned(-0.3)
+    plain.embedder.head, plain.embedder.bundle = Head(False), tuned.bundle
+    for model, collection in ((tuned, "tuned"), (again, "again")):
+        serving.store.ensure(collection, 2)
+        target = ServingModel(collection, collection, model)
+        assert reconcile(serving, ids, target).counts["added"] == 5
+        before = serving.store.fetch("photos", ids, with_vectors=True)
+        after = serving.store.fetch(collection, ids, with_vectors=True)
+        for id in ids:
+            assert after[id].vector == pytest.approx(model.head.tune(before[id].vector[None])[0], abs=1e-5)
+        serving.active = lambda target=target: target  # the next one is projected from this one
+
+
+def test_an_image_that_the_active_collection_lacks_is_embedded(context: Context) -> None:
+    serving: Any = context.serving
+    id = serving.gallery.add(photo(80), path="new.png", label=None).id
+    tuned = Tuned(0.0)
+    plain = serving.active()
+    plain.embedder.head, plain.embedder.bundle = Head(False), tuned.bundle
+    serving.store.ensure("tuned", 2)
+    outcome = reconcile(serving, [id], ServingModel("tuned", "tuned", EmbeddingTuned()))
+    assert outcome.counts["added"] == 1
+
+
+class EmbeddingTuned(Tuned):
+    """Embeds like any model."""
+
+    def __init__(self) -> None:
+        super().__init__(0.0)
+
+    embed_arrays = Brightness.embed_arrays
