@@ -41,7 +41,7 @@ def fill(store: EdgeStore, groups: int, each: int) -> dict[str, np.ndarray]:
 
 def looked_up(serving: Any, *, is_sampled: bool) -> dict[str, tuple[str, ...]]:
     params = {"source": "photos", "neighbours": 2, "is_sampled": is_sampled}
-    chunk = Chunk("tune-1", 0, PREFIXES, 1, params, {})
+    chunk = Chunk("tune-1", 0, PREFIXES, 1, params)
     return {each.id: each.nearest for each in tuning.look(serving, chunk, lambda: None)}
 
 
