@@ -16,6 +16,7 @@ import numpy as np
 
 from ml import images
 from ml.data.photo_files import photo_files
+from ml.data.tables import SEPARATORS, Table
 from ml.errors import LookalikeError
 from ml.images import UnreadableImage
 
@@ -152,8 +153,7 @@ def from_pairs(
 def splits(file: Path) -> set[str]:
     """The values of a CSV's split column; none where it has no such column or cannot be read."""
     try:
-        with file.open(newline="", encoding="utf-8-sig") as stream:
-            return {row["split"] for row in csv.DictReader(stream) if row.get("split")}
+        return {row["split"] for row in Table(file).rows() if row.get("split")}
     except (OSError, UnicodeDecodeError, csv.Error):
         return set()
 
@@ -306,22 +306,21 @@ def _folder(root: Path) -> tuple[list[tuple[Path, str]], list[LeftOut]]:
 def _csv(file: Path, split: str | None) -> tuple[list[tuple[Path, str]], list[LeftOut]]:
     pairs, left_out = [], []
     try:
-        with file.open(newline="", encoding="utf-8-sig") as stream:
-            rows = csv.DictReader(stream)
-            columns = rows.fieldnames or []
-            for column in ("path", "label", *(["split"] if split else [])):
-                if column not in columns:
-                    raise BadDataset(
-                        f"{file} has no column {column!r}", hint="its first line reads: path,label[,split]"
-                    )
-            for row in rows:
-                if split and row["split"] != split:
-                    continue
-                path = file.parent / (row["path"] or "")
-                if row["label"]:
-                    pairs.append((path, row["label"]))
-                else:
-                    left_out.append(LeftOut(path, "has no label"))
+        table = Table(file)
+        for column in ("path", "label", *(["split"] if split else [])):
+            if column not in table.columns:
+                found = f" ({len(table.columns)} separated by {SEPARATORS[table.separator]})" if table.columns else ""
+                raise BadDataset(
+                    f"{file} has no column {column!r}{found}", hint="its first line reads: path,label[,split]"
+                )
+        for row in table.rows():
+            if split and row["split"] != split:
+                continue
+            path = file.parent / row["path"]
+            if row["label"]:
+                pairs.append((path, row["label"]))
+            else:
+                left_out.append(LeftOut(path, "has no label"))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise BadDataset(
             f"{file} is no readable CSV: {error}", hint="its first line reads: path,label[,split]"

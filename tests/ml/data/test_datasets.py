@@ -117,8 +117,30 @@ def test_a_csv_is_read_relative_to_itself_and_by_split(tmp_path):
     assert test.left_out[0].reason == "has no label"
 
 
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_table_may_be_separated_as_spreadsheets_do(tmp_path, separator, end):
+    for number in range(4):
+        write_image(tmp_path / f"{number}, {number}.jpg", seed=number)
+    rows = [
+        ("label", "path"),
+        *(("Lemon" if number < 2 else "Lime, x", f"{number}, {number}.jpg") for number in range(4)),
+    ]
+    lines = [separator.join(f'"{cell}"' if separator in cell else cell for cell in row) for row in rows]
+    (tmp_path / "d.csv").write_text(end.join([*lines, "", ""]), newline="")
+    found = datasets.load(tmp_path / "d.csv")
+    assert (found.classes, len(found)) == (("Lemon", "Lime, x"), 4)
+
+
 @pytest.mark.parametrize(
-    ("text", "message"), [("file,label\nx,y\n", "no column 'path'"), ("path,label\ngone.jpg,a\n", "No such file")]
+    ("text", "message"),
+    [
+        ("file,label\nx,y\n", r"no column 'path' \(2 separated by commas\)"),
+        ("data/a.jpg;Lemon\n", r"no column 'path' \(2 separated by semicolons\)"),
+        ("path:label\nx:y\n", "no column 'path'"),
+        ("", "no column 'path'"),
+        ("path;label\ngone.jpg;a\n", "No such file"),
+    ],
 )
 def test_a_bad_csv_says_what_is_wrong(tmp_path, text, message):
     (tmp_path / "d.csv").write_text(text)
