@@ -62,6 +62,7 @@ class Storage(Protocol):
         """While it is held, nobody else who asks for the lock of this key has it.
 
         That holds between processes for a folder, between threads of one process for storage that is elsewhere.
+        Who shares storage that is elsewhere with other processes locks it with something that they share, too.
         """
 
 

@@ -25,6 +25,7 @@ from workers.queue.app import connect_redis, make_app
 from workers.queue.damage import DamageNotes
 from workers.queue.jobs import Jobs
 from workers.queue.liveness import forget_all_workers
+from workers.queue.locks import SharedLocks
 from workers.settings import BadSettings, Settings
 from workers.store import open_store
 
@@ -59,7 +60,7 @@ def run(settings: Settings) -> int:
     damage = DamageNotes(server)
     waiting.until(lambda: open_storage(settings.models_url).exists("active.json"))
     store = waiting.until(lambda: open_store(settings, damage))
-    serving = Serving(settings, damage, store)
+    serving = Serving(settings, damage, store, SharedLocks(server).hold)
     app = make_app(settings)
     heartbeat = Heartbeat(server, serving, life_sign, worker)
     context = Context(app, server, Jobs(server), serving, heartbeat)

@@ -21,7 +21,7 @@ from ml.records import Damaged, DamageLog, Unlogged
 from ml.storage import Storage, open_storage
 from workers.errors import NotFound
 from workers.messages import GalleryImage
-from workers.metadata import Known, Metadata, is_id
+from workers.metadata import Hold, Known, Metadata, is_id
 from workers.metadata import key as metadata_key
 from workers.originals import AGAIN, Changed, Originals, Reference, image_id
 from workers.originals import key as original_key
@@ -74,19 +74,26 @@ class Gallery:
         storage: where they are kept.
         accepted: limits on what is added.
         log: told what is found damaged, and what is whole again.
+        hold: locks a key between processes, for storage whose own locks hold within one: `SharedLocks.hold`.
     """
 
-    def __init__(self, storage: Storage, accepted: Limits | None = None, log: DamageLog | None = None) -> None:
+    def __init__(
+        self,
+        storage: Storage,
+        accepted: Limits | None = None,
+        log: DamageLog | None = None,
+        hold: Hold | None = None,
+    ) -> None:
         self._storage = storage
         self._limits = accepted or Limits()
         self._log = log or Unlogged()
-        self._metadata = Metadata(storage)
+        self._metadata = Metadata(storage, hold)
         self.trash = Trash(storage)
         self.originals = Originals(storage)
 
     @classmethod
-    def open(cls, settings: Settings, log: DamageLog | None = None) -> "Gallery":
-        return cls(open_storage(settings.storage_url), limits(settings), log)
+    def open(cls, settings: Settings, log: DamageLog | None = None, hold: Hold | None = None) -> "Gallery":
+        return cls(open_storage(settings.storage_url), limits(settings), log, hold)
 
     def add(
         self, source: bytes | Path, *, path: str, label: str | None, by_person: bool = False, in_place: bool = False

@@ -3,7 +3,8 @@
 metadata/ab/<id>.json    a messages.GalleryImage, who gave the label, and where the original is if it stays in place
 """
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import PurePath
@@ -20,6 +21,7 @@ _FIELDS: dict[str, Any] = {
     "label": str | None,
     "added_at": int | float,
 }
+Hold = Callable[[str], AbstractContextManager[None]]  # locks a key between processes
 _FOUND_OUT = ("state", "is_in_place")  # by each reader anew
 
 
@@ -35,12 +37,15 @@ class Known:
 class Metadata:
     """The records in storage. Safe to use from many threads and processes."""
 
-    def __init__(self, storage: Storage) -> None:
+    def __init__(self, storage: Storage, hold: Hold | None = None) -> None:
         self._storage = storage
+        self._hold = hold if storage.local_path("") is None else None  # a folder's own locks hold between processes
 
-    def lock(self, id: str) -> AbstractContextManager[None]:
+    @contextlib.contextmanager
+    def lock(self, id: str) -> Iterator[None]:
         """To be held from reading to writing."""
-        return self._storage.lock(key(id))
+        with self._storage.lock(key(id)), self._hold(key(id)) if self._hold else contextlib.nullcontext():
+            yield
 
     def load(self, id: str) -> Known | None:
         """What is known of an image, None when it does not exist. Raises Damaged."""

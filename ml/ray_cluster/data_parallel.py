@@ -130,7 +130,9 @@ def train_distributed(
 def _fit(job: _Job, run: Run, workers: int, gpus: int, cpus_each: int | None, storage: str) -> None:
     """Lets Ray Train run the job, and brings the model here."""
     from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchConfig, TorchTrainer
+    from ray.train.torch import TorchTrainer
+
+    from ml.ray_cluster.rendezvous import torch_config
 
     # A name used twice would resume the old run.
     name = f"{run.name}-{uuid.uuid4().hex[:8]}"
@@ -142,7 +144,7 @@ def _fit(job: _Job, run: Run, workers: int, gpus: int, cpus_each: int | None, st
     trainer = TorchTrainer(
         _work,
         train_loop_config={"job": job},
-        torch_config=TorchConfig(backend="nccl" if gpus else "gloo"),
+        torch_config=torch_config("nccl" if gpus else "gloo"),
         scaling_config=ScalingConfig(num_workers=workers, use_gpu=gpus > 0, resources_per_worker=each),
         run_config=RunConfig(
             name=name,

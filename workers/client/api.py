@@ -38,6 +38,7 @@ from workers.queue import query_photos
 from workers.queue.damage import DamageNotes
 from workers.queue.jobs import DRIVEN, PREFIXES
 from workers.queue.liveness import living_workers
+from workers.queue.locks import SharedLocks
 from workers.settings import Settings
 
 _FOLLOWED_S = 5.0  # workers follow a switch in a quarter of a second; one that hangs is not waited for
@@ -60,7 +61,7 @@ class Client:
         self.settings = settings
         self.connection = QueueConnection(settings, is_interactive=is_interactive)
         damage = DamageNotes(self.connection.redis)
-        self.gallery = Gallery.open(settings, damage)
+        self.gallery = Gallery.open(settings, damage, SharedLocks(self.connection.redis).hold)
         self.registry = Registry(settings.models_url, damage)
         self.jobs = self.connection.jobs
         self.changes = Changes(self.connection, self.gallery)

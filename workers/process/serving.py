@@ -20,6 +20,7 @@ from ml.model.registry import Active, Building, Registry
 from ml.records import Damaged, DamageLog, Unlogged
 from ml.storage import Storage, open_storage
 from workers.gallery import Gallery, limits
+from workers.metadata import Hold
 from workers.process.batching import Batcher
 from workers.process.slow_searches import SlowSearches
 from workers.settings import Settings
@@ -42,13 +43,19 @@ class ServingModel:
 class Serving:
     """Everything that tasks share in one worker process. Opened once, before the first task."""
 
-    def __init__(self, settings: Settings, log: DamageLog | None = None, store: Store | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        log: DamageLog | None = None,
+        store: Store | None = None,
+        hold: Hold | None = None,
+    ) -> None:
         self.settings = settings
         self.log = log or Unlogged()
         self.limits = limits(settings)
         self.store: Store = store or open_store(settings, self.log)
         self.storage = open_storage(settings.storage_url)
-        self.gallery = Gallery(self.storage, self.limits, self.log)
+        self.gallery = Gallery(self.storage, self.limits, self.log, hold)
         self.registry = Registry(settings.models_url, self.log)
         self.batcher = Batcher()
         self.decode_step = 2 * cores.available()  # images decoded side by side before they are embedded

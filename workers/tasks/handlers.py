@@ -1,5 +1,6 @@
 """The workers' side of the queue. Tasks are thin: they unpack, call the module that knows, and answer."""
 
+import contextlib
 import errno
 import functools
 import logging
@@ -9,6 +10,7 @@ from typing import Any
 
 from celery import Task
 from celery.worker import state
+from redis.exceptions import LockNotOwnedError
 
 from ml.errors import LookalikeError
 from ml.storage import StorageFailed
@@ -137,7 +139,8 @@ def register(context: Context) -> None:
             if job in context.jobs.running():
                 advance(context.serving, context.jobs, living_workers(context.redis), job)
         finally:
-            lock.release()
+            with contextlib.suppress(LockNotOwnedError):  # a step that took so long may run twice
+                lock.release()
 
 
 def _reply(context: Context, reply_to: str, compute: Callable[[], Any]) -> None:

@@ -82,7 +82,7 @@ class Housekeeping:
             for queue in QUEUES:
                 app.send_task("canary", (queue, server_time(server)), queue=queue)
         for entry in serving.registry.building():
-            if entry.job not in running:
+            if entry.job not in jobs.running():  # asked anew: it may have begun since
                 abandon(serving, entry.job)
         if server.set(_TRASH_SWEPT, self._context.worker, nx=True, ex=_TRASH_SWEPT_S) and self._sweep_trash():
             server.delete(_TRASH_SWEPT)

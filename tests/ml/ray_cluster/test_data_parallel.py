@@ -1,9 +1,11 @@
 """Training on many processes: the same figures, and no process that cannot be replaced."""
 
+import ipaddress
 import os
 import signal
 from collections.abc import Iterator
 
+import psutil
 import pytest
 
 from ml.ray_cluster.data_parallel import train_distributed
@@ -23,10 +25,26 @@ def ray_here() -> Iterator[None]:
 def test_two_processes_find_what_one_finds(products, tmp_path):
     config = quick(head="none")
     alone = train(config, products, tmp_path / "alone", device="cpu")
-    epochs = []
+    epochs, started, listening = [], [], set()
+
+    def on_epoch(report):
+        epochs.append(report)
+        for pid in (*started[-1], os.getpid()):
+            sockets = psutil.Process(pid).net_connections(kind="inet")
+            listening.update(each.laddr.ip for each in sockets if each.status == psutil.CONN_LISTEN)
+
     together = train_distributed(
-        config, products, tmp_path / "together", workers=2, gpus=0, cpus_each=1, on_epoch=epochs.append
+        config,
+        products,
+        tmp_path / "together",
+        workers=2,
+        gpus=0,
+        cpus_each=1,
+        on_epoch=on_epoch,
+        on_workers=started.append,
     )
+    assert listening, "the processes find each other somewhere"
+    assert all(ipaddress.ip_address(each.removeprefix("::ffff:")).is_loopback for each in listening), listening
     assert together.metrics["held_out_map@r"] == pytest.approx(alone.metrics["held_out_map@r"], abs=0.01)
     assert [r.loss for r in together.history] == pytest.approx([r.loss for r in alone.history], rel=0.05)
     assert [report.epoch for report in epochs] == [1, 2]

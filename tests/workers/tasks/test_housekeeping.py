@@ -155,3 +155,19 @@ def test_a_collection_that_was_begun_anew_is_told_until_it_is_whole() -> None:
     stored[0] = 3
     settle_collections(serving)
     assert notes == {"originals/ab/1"}, "one original is damaged, and cannot be embedded"
+
+
+def test_a_publish_that_begins_meanwhile_is_not_taken_for_one_that_was_stopped(
+    context: Context, keep_house: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    abandoned: list[str] = []
+    monkeypatch.setattr(housekeeping, "abandon", lambda serving, job: abandoned.append(job))
+
+    def building() -> list[Building]:
+        """Another worker has prepared it since this round looked which jobs run."""
+        job = context.jobs.create("publish", {}, externally_driven=True)
+        return [Building("better", "gallery-better", job), Building("worse", "gallery-worse", "publish-stopped")]
+
+    context.serving.registry.building = building  # type: ignore[method-assign]
+    keep_house()
+    assert abandoned == ["publish-stopped"]
