@@ -12,7 +12,7 @@ TRAINING := $(VENV)/.training
 STAMP := $(VENV)/.installed
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help demo train test lint format docs clean lock
+.PHONY: help demo train test test-containers lint format docs clean lock
 
 help:
 	@echo "make demo                      start everything on this machine, add made-up photos, open the portal"
@@ -20,6 +20,7 @@ help:
 	@echo "make demo ONCE=1               the same, print the results of one search, and stop"
 	@echo "make train                     install what training, evaluation and sweeps need: torch, Ray, about 5 GB"
 	@echo "make test                      run all tests      (make test ARGS='tests/ml -k recall' runs some)"
+	@echo "make test-containers           build the images, start the compose file and drive it; wants a container engine"
 	@echo "make lint                      check style, types and the import rules"
 	@echo "make format                    put the code into its form"
 	@echo "make docs                      make the reference pages from the code, and the site of docs/ in site/"
@@ -39,6 +40,11 @@ train: $(TRAINING)
 test: $(STAMP)
 	@echo "==> running the tests"
 	@$(BIN)/python -m pytest $(ARGS)
+
+# -rs: what was skipped, and why, is the last thing that is read. -s: the figures.
+test-containers: $(STAMP)
+	@echo "==> building the images and driving them"
+	@LOOKALIKE_TEST_CONTAINERS=1 $(BIN)/python -m pytest tests/containers -s -rs --timeout 1200 $(ARGS)
 
 lint: $(STAMP)
 	@echo "==> ruff: style"

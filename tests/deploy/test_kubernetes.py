@@ -104,7 +104,7 @@ def test_every_pod_fits_the_restricted_profile(overlay: str) -> None:
 @every_overlay
 def test_every_variable_is_a_setting_that_the_code_can_read(overlay: str) -> None:
     known = {f.metadata[key] for f in fields(Settings) for key in ("env", "file")} - {""}
-    of_others = {"FORWARDED_ALLOW_IPS", "AWS_REGION", "AWS_SHARED_CREDENTIALS_FILE"}
+    of_others = {"FORWARDED_ALLOW_IPS", "AWS_ENDPOINT_URL", "AWS_REGION", "AWS_SHARED_CREDENTIALS_FILE"}
     for name, template in pod_templates(overlay).items():
         if name in ("redis", "qdrant"):
             continue
@@ -191,3 +191,21 @@ def test_secrets_are_made_from_files_and_missing_ones_stop_it(tmp_path: Path) ->
         for volume in template["spec"].get("volumes", []):
             if "secret" in volume:
                 assert {item["key"] for item in volume["secret"]["items"]} <= made["lookalike"].keys(), name
+
+
+def test_a_store_of_objects_has_an_address_and_the_way_to_it() -> None:
+    (settings,) = [
+        thing["data"]
+        for thing in rendered("cpu+s3")
+        if thing["kind"] == "ConfigMap" and thing["metadata"]["name"].startswith("lookalike-settings")
+    ]
+    assert settings["AWS_ENDPOINT_URL"].startswith("https://")
+    (policy,) = [thing for thing in rendered("cpu+s3") if thing["metadata"]["name"] == "object-storage"]
+    assert {port["port"] for rule in policy["spec"]["egress"] for port in rule["ports"]} == {443, 9000}
+
+
+def test_names_are_found_where_a_node_caches_them() -> None:
+    (policy,) = [
+        thing for thing in rendered("cpu") if (thing["kind"], thing["metadata"]["name"]) == ("NetworkPolicy", "names")
+    ]
+    assert {"ipBlock": {"cidr": "169.254.20.10/32"}} in policy["spec"]["egress"][0]["to"]
