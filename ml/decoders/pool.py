@@ -25,8 +25,9 @@ _TICK_S = 1.0
 # A decoder that gets no processor is not its image's fault; but whoever waits must not wait for ever.
 _LONGEST_PER_SECOND = 12.0
 
-_OF_BULK, _OF_SLOW_SEARCHES, _OF_SLOW_BULK = 10, 9, 15  # niceness
+_OF_BULK, _OF_SLOW_SEARCHES, _OF_SLOW_BULK = 10, 9, 19  # niceness
 _RESERVE_SHARE = 1 / 6
+_PATIENCE_S = 15.0  # a search is answered within 30 s, and the photo itself may take ten
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,10 @@ class Unfinished:
     """A photo that takes longer than a search should. `finish` waits for it, and raises UnreadableImage."""
 
     finish: Callable[[], Prepared]
+
+
+class _NoTurn(Exception):
+    """Others were at work for too long."""
 
 
 class _Lane:
@@ -52,12 +57,14 @@ class _Lane:
         return self._waiting > 0
 
     @contextlib.contextmanager
-    def turn(self) -> Iterator[None]:
-        """Waits until fewer are at work than may be."""
+    def turn(self, patience_s: float | None = None) -> Iterator[None]:
+        """Waits until fewer are at work than may be. Raises _NoTurn when that takes longer than so many seconds."""
         with self._changed:
             self._waiting += 1
-            self._changed.wait_for(lambda: self._at_work < self._size)
+            is_free = self._changed.wait_for(lambda: self._at_work < self._size, patience_s)
             self._waiting -= 1
+            if not is_free:
+                raise _NoTurn
             self._at_work += 1
         try:
             yield
@@ -88,15 +95,19 @@ class Decoders:
     Args:
         memory_bytes: most that all children together may take for images.
         bulk: images of bulk work that are decoded side by side; one for each core if None.
+        patience_s: how long a search's photo that takes long may wait for others that do.
     """
 
-    def __init__(self, memory_bytes: int = 1536 * 2**20, bulk: int | None = None) -> None:
+    def __init__(
+        self, memory_bytes: int = 1536 * 2**20, bulk: int | None = None, patience_s: float = _PATIENCE_S
+    ) -> None:
         count = cores.available()
         self._nursery = Nursery()
         self._budget = Budget(memory_bytes, int(memory_bytes * _RESERVE_SHARE))
         self._bulk = _Lane(self._nursery, bulk or count, _OF_BULK)
         self._quick = _Lane(self._nursery, 2 * count, 0)
         self._slow = _Lane(self._nursery, max(1, count // 2), _OF_SLOW_SEARCHES)
+        self._patience_s = patience_s
 
     @property
     def nursery_pid(self) -> int | None:
@@ -157,8 +168,11 @@ class Decoders:
         """From the start, in a child of low priority. What was spent so far is little, a child that waits is much."""
 
         def finish() -> Prepared:
-            with self._slow.turn(), self._budget.taken(memory) as given:
-                return self._finished(self._slow, data, work, given)
+            try:
+                with self._slow.turn(self._patience_s), self._budget.taken(memory) as given:
+                    return self._finished(self._slow, data, work, given)
+            except _NoTurn as error:
+                raise _too_many() from error
 
         return Unfinished(finish)
 
@@ -181,6 +195,12 @@ class Decoders:
         finally:
             lane.give_back(decoder)
         return self._finished(lane, data, work, memory, again=False)
+
+
+def _too_many() -> UnreadableImage:
+    return UnreadableImage(
+        "takes long to decode, and many that do were sent before it", hint="try again later, or save it as JPEG"
+    )
 
 
 def _too_slow(work: Work) -> UnreadableImage:

@@ -1,5 +1,6 @@
 """Decoding in children: the same result, and an end to what takes too much, whatever it is."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -162,6 +163,22 @@ def test_a_photo_that_takes_long_is_finished_later(decoders):
     found = decoders.decode_quickly(data, work(60))
     assert isinstance(found, Unfinished)
     np.testing.assert_array_equal(found.finish().pixels, carry_out(data, work(60)).pixels)
+
+
+def test_whoever_waits_long_behind_photos_that_take_long_is_told_so():
+    made = Decoders(patience_s=0.2)
+    lane = made._slow
+    try:
+        found = made.decode_quickly(slow(2), work(60))
+        assert isinstance(found, Unfinished)
+        with contextlib.ExitStack() as held:
+            for _ in range(lane._size):
+                held.enter_context(lane.turn())
+            with pytest.raises(UnreadableImage, match="takes long to decode, and many that do were sent before it"):
+                found.finish()
+        assert found.finish().pixels.shape == (224, 224, 3)
+    finally:
+        made.close()
 
 
 def test_closing_ends_everything(decoders):
