@@ -1,7 +1,8 @@
 """Decoded images, once: uint8 arrays that a run, or all trials of a sweep, read their batches from.
 
 Decoding a photo costs more than a training step on it, so every image is decoded and scaled once and kept: in memory
-where that takes at most half of what is free, else in a file that the operating system caches.
+where that takes at most half of what is free, else in a file that the operating system caches. It happens in processes
+that can be ended, under the limits that indexing has: one hostile photo costs a training itself and nothing else.
 """
 
 import os
@@ -13,8 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ml import cores, images
+from ml import cores
 from ml.data.datasets import BadDataset, Dataset, LeftOut, Progress
+from ml.decoders import Decoders, Work
 from ml.errors import LookalikeError
 from ml.images import UnreadableImage
 from ml.preprocessing import Preprocessing
@@ -53,23 +55,29 @@ def decode(
     limit = _free_bytes() // 2 if memory_bytes is None else memory_bytes
     array, where = _allocate((len(dataset), size, size, 3), in_memory=needed <= limit)
 
+    decoders, work = Decoders(), Work(preprocessing)
+
     def fill(position: int) -> LeftOut | None:
         path = dataset.paths[position]
         try:
-            image = images.decode(path.read_bytes(), min_side=preprocessing.min_side)
-        except UnreadableImage as error:
-            return LeftOut(path, error.message)
+            data = path.read_bytes()
         except OSError as error:
             return LeftOut(path, f"cannot be read: {error.strerror}")
-        array[position] = preprocessing.apply(image)
+        try:
+            array[position] = decoders.decode(data, work).pixels
+        except UnreadableImage as error:
+            return LeftOut(path, error.message)
         return None
 
     failures = {}
-    for position, failure in enumerate(_threaded(fill, len(dataset)), 0):
-        if failure:
-            failures[position] = failure
-        if on_progress:
-            on_progress("decoding", position + 1, len(dataset))
+    try:
+        for position, failure in enumerate(_threaded(fill, len(dataset)), 0):
+            if failure:
+                failures[position] = failure
+            if on_progress:
+                on_progress("decoding", position + 1, len(dataset))
+    finally:
+        decoders.close()
     if not failures:
         return Pixels(dataset, array, where)
     decoded = [position for position in range(len(dataset)) if position not in failures]
@@ -83,8 +91,8 @@ def decode(
 
 
 def _threaded(work: Callable[[int], LeftOut | None], count: int) -> Iterator[LeftOut | None]:
-    # Pillow lets go of the interpreter's lock while it decodes and scales.
-    with ThreadPoolExecutor(max(2, cores.available())) as threads:
+    # One more than children: it reads a file while they decode.
+    with ThreadPoolExecutor(cores.available() + 1) as threads:
         yield from threads.map(work, range(count))
 
 

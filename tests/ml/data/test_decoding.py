@@ -13,6 +13,7 @@ from ml.data.datasets import BadDataset
 from ml.model.backbone import default_preprocessing
 from tests.file_systems import can_mount, run_within
 from tests.ml.conftest import write_image
+from tests.ml.decoders.images import slow
 
 SMALL = replace(default_preprocessing("tf_efficientnet_lite0"), size_px=32, resize_px=36)
 
@@ -40,6 +41,14 @@ def test_files_with_damaged_pixels_are_left_out(data):
     assert len(decoded.dataset) == len(decoded.array) == 5
     assert decoded.dataset.left_out[-1].path == data.paths[2]
     assert data.paths[2] not in decoded.dataset.paths
+
+
+def test_a_photo_that_takes_too_long_is_left_out_as_it_is_of_indexing(data, tmp_path, monkeypatch):
+    (tmp_path / "a" / "slow.qoi").write_bytes(slow(6))
+    monkeypatch.setenv("LOOKALIKE_MAX_DECODE_SECONDS", "1")
+    decoded = decoding.decode(datasets.load(tmp_path), SMALL)
+    assert len(decoded.array) == len(data)
+    assert decoded.dataset.left_out[-1].reason.startswith("takes more than 1 s of processor time")
 
 
 def test_progress_counts_to_the_end(data):
