@@ -233,5 +233,5 @@ def _samples(bundle: Bundle) -> np.ndarray:
 def _read_choice(path: Path) -> dict[str, Any]:
     try:
         return dict(json.loads(path.read_text("utf-8")))
-    except (OSError, ValueError):
+    except (OSError, ValueError, TypeError):
         return {}

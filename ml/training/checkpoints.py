@@ -9,6 +9,7 @@ Written beside, synced, renamed: a checkpoint is there whole or not at all. The 
 import errno
 import hashlib
 import json
+import logging
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from torch import Tensor, nn
 
 from ml import files
 from ml.errors import LookalikeError
+
+log = logging.getLogger(__name__)
 
 KEPT = 2
 _STATE, _PROGRESS, _HISTORY = "state.safetensors", "progress.json", "history.json"
@@ -93,7 +96,7 @@ def latest(directory: Path) -> Checkpoint | None:
             progress = json.loads((folder / _PROGRESS).read_text("utf-8"))
             if progress["sha256"] == _sha256(folder / _STATE):
                 return Checkpoint(progress["epoch"], progress["history"], folder)
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, TypeError):
             continue
     return None
 
@@ -104,9 +107,14 @@ def write_history(run_dir: Path, history: Sequence[Mapping[str, Any]]) -> None:
 
 
 def read_history(run_dir: Path) -> list[dict[str, Any]]:
-    """What `write_history` wrote; nothing if it did not."""
-    path = run_dir / _HISTORY
-    return json.loads(path.read_text("utf-8")) if path.exists() else []
+    """What `write_history` wrote; nothing if it did not, or if that is damaged: the model does not depend on it."""
+    try:
+        return [dict(epoch) for epoch in json.loads((run_dir / _HISTORY).read_text("utf-8"))]
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, TypeError) as error:
+        log.warning("%s cannot be read, the report has no curves: %s", run_dir / _HISTORY, error)
+        return []
 
 
 def clear(directory: Path) -> None:

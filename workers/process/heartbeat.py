@@ -34,7 +34,7 @@ class Heartbeat:
     def __init__(self, server: Any, serving: Serving, life_sign: LifeSign | None = None, worker: str = "") -> None:
         self.worker = worker or worker_id()
         self._redis, self._serving, self._life_sign = server, serving, life_sign
-        self._started_at = time.time()
+        self._started = time.monotonic()
         self._redis_since = time.monotonic()  # when Redis began to answer
         self._closed = threading.Event()
         self._in_turn = threading.Lock()
@@ -113,7 +113,7 @@ class Heartbeat:
         if self._life_sign is None:
             return
         stuck = ""
-        at_most_s = min(time.time() - self._started_at, time.monotonic() - self._redis_since)
+        at_most_s = time.monotonic() - max(self._started, self._redis_since)
         for queue in self._serving.settings.queues:
             canary_s = liveness.canary_age_s(self._redis, queue)
             silent_s = at_most_s if canary_s is None else min(at_most_s, canary_s)
@@ -134,7 +134,7 @@ class Heartbeat:
             collection=live.collection,
             images=self._images.get(live.collection, 0),
             age_s=0.0,
-            started_at=self._started_at,
+            started_at=liveness.server_time(self._redis) - (time.monotonic() - self._started),
             rss_mb=round(_resident_mb()),
             holds=tuple(target.collection for target in self._serving.targets()),
             problem=self._serving.store.problem(),

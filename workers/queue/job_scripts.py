@@ -22,25 +22,47 @@ local function close_if_finished(record, chunks, failures, findings, running, jo
 end
 """
 
-# args: items as JSON, their weight in the total, job. Opens a job again that ended because its filler was silent.
-# Returns the state that forbids it, else "running".
-APPEND = f"""{_NOW}
-local record, chunks, waiting, failures, findings, running = unpack(KEYS)
-local state, sealed = redis.call('HGET', record, 'state'), redis.call('HGET', record, 'sealed')
-if state == 'done' and sealed == 'abandoned' then
-  redis.call('HSET', record, 'state', 'running')
-  redis.call('HDEL', record, 'finished_at')
-  redis.call('SADD', running, ARGV[3])
-  for _, key in ipairs({{record, failures, findings}}) do redis.call('PERSIST', key) end
-elseif state ~= 'running' then
-  return state or 'forgotten'
+# What a filler does before it adds to a job: opens it again if it ended because the filler was silent.
+# Returns the state that forbids adding, else "running".
+_OPEN = f"""{_NOW}
+local function open(record, failures, findings, running, job)
+  local state, sealed = redis.call('HGET', record, 'state'), redis.call('HGET', record, 'sealed')
+  if state == 'done' and sealed == 'abandoned' then
+    redis.call('HSET', record, 'state', 'running')
+    redis.call('HDEL', record, 'finished_at')
+    redis.call('SADD', running, job)
+    for _, key in ipairs({{record, failures, findings}}) do redis.call('PERSIST', key) end
+  elseif state ~= 'running' then
+    return state or 'forgotten'
+  end
+  if sealed == 'abandoned' then redis.call('HSET', record, 'sealed', 'open') end
+  redis.call('HSET', record, 'touched_at', now)
+  return 'running'
 end
-if sealed == 'abandoned' then redis.call('HSET', record, 'sealed', 'open') end
+"""
+
+# args: items as JSON, their weight in the total, job. Returns as `open`.
+APPEND = f"""{_OPEN}
+local record, chunks, waiting, failures, findings, running = unpack(KEYS)
+local state = open(record, failures, findings, running, ARGV[3])
+if state ~= 'running' then return state end
 local number = redis.call('HINCRBY', record, 'next', 1)
 redis.call('HSET', chunks, number, ARGV[1])
 redis.call('RPUSH', waiting, number)
 redis.call('HINCRBY', record, 'total', ARGV[2])
-redis.call('HSET', record, 'touched_at', now)
+return 'running'
+"""
+
+# args: job, items in all, number of counters, name and increment of each ..., failures as JSON ... Returns as `open`.
+COUNT = f"""{_OPEN}
+local record, failures, findings, running = unpack(KEYS)
+local state = open(record, failures, findings, running, ARGV[1])
+if state ~= 'running' then return state end
+for _, name in ipairs({{'total', 'done'}}) do redis.call('HINCRBY', record, name, ARGV[2]) end
+local first_failure = 4 + 2 * ARGV[3]
+for i = 4, first_failure - 1, 2 do redis.call('HINCRBY', record, ARGV[i], ARGV[i + 1]) end
+for i = first_failure, #ARGV do redis.call('RPUSH', failures, ARGV[i]) end
+redis.call('LTRIM', failures, 0, 999)
 return 'running'
 """
 

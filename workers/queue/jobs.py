@@ -67,6 +67,7 @@ class Jobs:
     def __init__(self, server: Any) -> None:
         self.server = self._redis = server
         self._append = server.register_script(job_scripts.APPEND)
+        self._count = server.register_script(job_scripts.COUNT)
         self._seal = server.register_script(job_scripts.SEAL)
         self._next = server.register_script(job_scripts.NEXT)
         self._claim = server.register_script(job_scripts.CLAIM)
@@ -112,16 +113,19 @@ class Jobs:
                 raise JobEnded(job, state)
 
     def count(self, job: str, counts: Mapping[str, int], failures: Sequence[Failure] = ()) -> None:
-        """Counts items that ended before they became part of a chunk: failed to be read, or known already."""
-        with self._redis.pipeline() as pipe:
-            for name in ("total", "done"):
-                pipe.hincrby(_key(job), name, sum(counts.values()))
-            for name, number in counts.items():
-                pipe.hincrby(_key(job), name, number)
-            if failures:
-                pipe.rpush(f"{_key(job)}:failures", *[json.dumps(failure.to_json()) for failure in failures])
-                pipe.ltrim(f"{_key(job)}:failures", 0, 999)
-            pipe.execute()
+        """Counts items that ended before they became part of a chunk: failed to be read, or known already.
+
+        As `append`, it opens a job again that ended because its filler was silent.
+
+        Raises:
+            JobEnded: it was stopped, has failed or was closed.
+        """
+        pairs = [part for pair in counts.items() for part in pair]
+        texts = [json.dumps(failure.to_json()) for failure in failures]
+        keys = [*_keys(job, "failures", "findings"), _RUNNING]
+        state = self._count(keys, [job, sum(counts.values()), len(counts), *pairs, *texts])
+        if state != "running":
+            raise JobEnded(job, state)
 
     def seal(self, job: str) -> None:
         """Says that nothing more will be appended: the job ends with its last chunk."""

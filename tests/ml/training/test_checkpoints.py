@@ -81,3 +81,11 @@ def test_nothing_saved_is_nothing_found(tmp_path):
     (tmp_path / "epoch-0001").mkdir()
     (tmp_path / "epoch-0001" / "progress.json").write_text(json.dumps({"epoch": 1}))
     assert checkpoints.latest(tmp_path) is None
+
+
+@pytest.mark.parametrize("content", [b"", b'[{"epoch": 1', b"7", b"[3]", b"\xff"])
+def test_a_damaged_history_costs_the_curves_alone(tmp_path, content):
+    checkpoints.write_history(tmp_path, [{"epoch": 1}])
+    assert checkpoints.read_history(tmp_path) == [{"epoch": 1}]
+    next(tmp_path.iterdir()).write_bytes(content)
+    assert checkpoints.read_history(tmp_path) == []

@@ -187,6 +187,29 @@ def test_nothing_is_appended_to_a_job_that_has_ended(jobs: Jobs, state: str) -> 
     assert jobs.status(job).total == 0
 
 
+@pytest.mark.parametrize("state", ["stopped", "failed"])
+def test_nothing_is_counted_in_a_job_that_has_ended(jobs: Jobs, queue: redis.Redis, state: str) -> None:
+    job = jobs.create("index")
+    jobs.end(job, state)
+    with pytest.raises(JobEnded):
+        jobs.count(job, {"failed": 1}, [Failure("a.jpg", "cannot be read")])
+    assert jobs.status(job).failed == 0
+    assert [key for key in queue.keys("lookalike:job:*") if queue.ttl(key) < 0] == []
+
+
+def test_a_filler_that_comes_back_with_failures_alone_opens_its_job_again(jobs: Jobs, queue: redis.Redis) -> None:
+    job = jobs.create("index")
+    jobs.seal_abandoned(job, after_s=-1)
+    assert jobs.status(job).state == "done"
+    jobs.count(job, {"failed": 1}, [Failure("a.jpg", "cannot be read")])
+    assert (jobs.status(job).state, jobs.running()) == ("running", [job])
+    jobs.seal(job)
+    status = jobs.status(job)
+    assert (status.state, status.total, status.done, status.failed) == ("done", 1, 1, 1)
+    assert [failure.path for failure in status.failures] == ["a.jpg"]
+    assert [key for key in queue.keys("lookalike:job:*") if queue.ttl(key) < 0] == []
+
+
 def test_nothing_is_appended_to_a_job_that_its_filler_closed(jobs: Jobs) -> None:
     job = jobs.create("index")
     jobs.seal(job)

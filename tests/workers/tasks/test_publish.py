@@ -190,3 +190,14 @@ def test_what_nobody_expected_is_not_retried_for_ever_either(
     assert status.state == state
     told = status.detail.get("reason") or jobs.waiting()[job]
     assert str(error.args[-1]) in told
+
+
+@pytest.mark.parametrize("missing, phase", [(5, "check"), (7, "build")])
+def test_a_pass_follows_while_the_last_one_found_something(jobs: Jobs, job: str, missing: int, phase: str) -> None:
+    """What passes find adds up in the record; what the last one found is the difference."""
+    jobs.describe(job, {"phase": "build", "passes": 1, "found_before": 5, "failed_before": 0})
+    jobs._redis.hset(f"lookalike:job:{job}", "missing", missing)
+    advance(serving(loaded), jobs, [], job)
+    detail = jobs.status(job).detail
+    assert (detail["phase"], detail["passes"]) == (phase, 1 if phase == "check" else 2)
+    assert phase == "check" or detail["found_before"] == 7

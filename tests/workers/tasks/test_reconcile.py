@@ -1,6 +1,7 @@
 """Collections follow the gallery, and what is counted is what happened, also when a worker dies in the middle."""
 
 import io
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -28,6 +29,7 @@ from workers.queue.liveness import worker_key
 from workers.store import Payload, Point
 from workers.store.edge import EdgeStore
 from workers.tasks import handlers
+from workers.tasks import reconcile as reconcile_module
 from workers.tasks.context import Context
 from workers.tasks.reconcile import reconcile
 
@@ -262,3 +264,23 @@ class EmbeddingTuned(Tuned):
         super().__init__(0.0)
 
     embed_arrays = Brightness.embed_arrays
+
+
+def test_an_image_that_takes_long_is_no_sign_that_its_worker_died(
+    context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While one image of a chunk is decoded the claim is renewed: nobody takes the chunk, and nothing is put aside."""
+    gallery = context.serving.gallery
+    ids = [gallery.add(photo(20 * n), path=f"{n}.png", label=None).id for n in range(3)]
+    renewed = threading.Event()
+    prepare = reconcile_module._prepare
+
+    def slow(serving: Any, target: Any, image: Any) -> Any:
+        if image.id == ids[1]:
+            assert renewed.wait(30)
+        return prepare(serving, target, image)
+
+    monkeypatch.setattr(reconcile_module, "_RENEWED_S", 0.05)
+    monkeypatch.setattr(reconcile_module, "_prepare", slow)
+    outcome = reconcile_module.reconcile(context.serving, ids, renew=renewed.set)
+    assert (outcome.counts["added"], outcome.failures) == (3, [])
