@@ -50,3 +50,7 @@ class LookalikeError(Exception):
 
 class BadBundle(LookalikeError):
     """A model on disk is damaged or incomplete, or does not give the vectors that it gave when it was saved."""
+
+
+class BadDataset(LookalikeError):
+    """A folder or table that cannot be trained or evaluated on."""

@@ -269,6 +269,7 @@ class TrainRequest(Message):
     `data` and `test` name a folder, a CSV, or the word gallery. `config` changes fields of the preset's
     ml.training.config.TrainConfig. `gpus` is None for what the machine has. `recipe` names one of
     ml.training.recipes: `data` is then the published data set, and the recipe stands for preset and test images.
+    `strict` ends a training whose data there are notes on, before it begins.
     """
 
     kind: ClassVar[str] = "train"
@@ -282,6 +283,7 @@ class TrainRequest(Message):
     resume: bool = False
     publish: bool = False
     recipe: str | None = None
+    strict: bool = False
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,7 @@ def evaluate(
     `lookalike train`.
     """
     from deploy.cli.model_folder import model_folder
+    from ml.evaluation.evaluate import differences
     from ml.evaluation.evaluate import evaluate as run
     from workers import settings
     from workers.trainer.data import read_test
@@ -67,9 +68,16 @@ def evaluate(
             written = {"report": str(report)}
     first = evaluations[0]
     others = {other.bundle.name: other.metrics for other in evaluations[1:]}
-    extra = {"compared": others} if others else {}
-    console.result({"model": first.bundle.name, **first.metrics, **extra, **written})
+    gains = {other.bundle.name: differences(first, other) for other in evaluations[1:]}
+    extra = {"compared": others, "differences": gains} if others else {}
+    notes = [note for one in evaluations for note in one.notes]
+    for note in notes:
+        console.say(f"note: {note}")
+    said = {"notes": notes} if notes else {}
+    console.result({"model": first.bundle.name, **first.metrics, **extra, **said, **written})
     _show_metrics(console, evaluations)
+    for name, gain in gains.items():
+        console.show(_difference(first.bundle.name, name, gain["map@r"]))
     if report is not None:
         console.show(f"report: {report}")
 
@@ -102,15 +110,25 @@ _MEANINGS = {
 
 def _show_metrics(console: Console, evaluations: Any) -> None:
     rows = [
-        [name, *(_figure(name, one.metrics.get(name)) for one in evaluations), meaning]
+        [name, *(_figure(name, one.metrics.get(name), one.metrics["intervals"]) for one in evaluations), meaning]
         for name, meaning in _MEANINGS.items()
         if name in evaluations[0].metrics
     ]
     console.show(table(rows, ["", *(one.bundle.name for one in evaluations), ""]))
 
 
-def _figure(name: str, value: Any) -> str:
+def _figure(name: str, value: Any, intervals: dict[str, list[float]]) -> str:
     if value is None:
         return "–"
-    is_count = name in ("images", "classes", "median_rank", "threshold")
-    return f"{value:g}" if is_count else f"{100 * value:.1f} %"
+    if name in ("images", "classes", "median_rank", "threshold"):
+        return f"{value:g}"
+    bounds = intervals.get(name)
+    return f"{100 * value:.1f} %" + (f" ({100 * bounds[0]:.1f} to {100 * bounds[1]:.1f})" if bounds else "")
+
+
+def _difference(first: str, second: str, gain: dict[str, Any]) -> str:
+    """Which model is better, in one line, or that nobody can tell by these photos."""
+    points, bounds = 100 * gain["difference"], gain["interval"]
+    within = f" ({100 * bounds[0]:+.1f} to {100 * bounds[1]:+.1f})" if bounds else ""
+    verdict = "more than chance" if gain["is_beyond_chance"] else "no more than chance would give with other classes"
+    return f"mAP@R of {first} minus {second}: {points:+.1f} points{within}, {verdict}"

@@ -45,7 +45,7 @@ def models(console: Console) -> None:
             "dim": record.dim,
             "metrics": record.metrics,
             "threshold": record.threshold,
-            "lineage": record.lineage,
+            "lineage": _without_photos(record.lineage),
             "sha256": record.sha256,
         }
         for record in records
@@ -54,26 +54,65 @@ def models(console: Console) -> None:
     if not records:
         console.show("no models yet: lookalike train DATA makes one")
         return
+    tests = _names_of_tests({record.name: record.lineage for record in records})
     rows = [
         [
             "*" if active and active.model == record.name else "",
             record.name,
             str(record.dim),
-            _percent(record.metrics.get("map@r")),
-            _percent(record.metrics.get("recall@1")),
-            _percent(record.metrics.get("held_out_map@r")),
-            str(len(record.lineage.get("held_out_classes") or []) or "–"),
+            _percent(record.metrics, "map@r"),
+            _percent(record.metrics, "recall@1"),
+            tests.get(record.name, "–"),
+            _percent(record.metrics, "held_out_map@r"),
+            _held_out(record.lineage),
             str((record.lineage.get("data") or {}).get("name") or "–"),
         ]
         for record in records
     ]
     console.show(
-        table(rows, ["", "model", "dim", "test mAP@R", "test recall@1", "held-out mAP@R", "of classes", "trained on"])
+        table(
+            rows,
+            ["", "model", "dim", "test mAP@R", "test recall@1", "of", "held-out mAP@R", "of", "trained on"],
+        )
     )
 
 
-def _percent(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:.1f}"
+def _without_photos(lineage: dict[str, Any]) -> dict[str, Any]:
+    """Without the hashes of the training photos, which are long and say nothing to a reader."""
+    data = lineage.get("data")
+    if not isinstance(data, dict):
+        return lineage
+    return lineage | {"data": {key: value for key, value in data.items() if key != "photos"}}
+
+
+def _percent(metrics: dict[str, Any], name: str) -> str:
+    """A figure with its interval: two models whose intervals overlap may differ by chance alone."""
+    value, bounds = metrics.get(name), (metrics.get("intervals") or {}).get(name)
+    if value is None:
+        return "–"
+    return f"{100 * value:.1f}" + (f" ({100 * bounds[0]:.1f} to {100 * bounds[1]:.1f})" if bounds else "")
+
+
+def _names_of_tests(lineages: dict[str, dict[str, Any]]) -> dict[str, str]:
+    """What each model was tested on: figures of different photos must not be read as if they were of the same. Two
+    sets of one name are told apart by the beginning of their hashes."""
+    tests = {model: lineage["test"] for model, lineage in lineages.items() if lineage.get("test")}
+    contents: dict[str, set[str]] = {}
+    for test in tests.values():
+        contents.setdefault(test["name"], set()).add(test["fingerprint"])
+    return {
+        model: test["name"] if len(contents[test["name"]]) == 1 else f"{test['name']} {test['fingerprint'][:6]}"
+        for model, test in tests.items()
+    }
+
+
+def _held_out(lineage: dict[str, Any]) -> str:
+    """What the held-out figure is of: so many classes, or photos of the same classes."""
+    holdout = lineage.get("holdout") or {}
+    if holdout.get("split") in ("images", "val"):
+        return f"{holdout['images']} photos"
+    classes = len(lineage.get("held_out_classes") or [])
+    return f"{classes} classes" if classes else "–"
 
 
 @command("publish", example="lookalike publish grocery-20261124-v2")

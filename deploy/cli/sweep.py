@@ -41,6 +41,11 @@ from deploy.cli.training_report import ConsoleReport
 @click.option("--test-px", type=click.IntRange(32, 1024), metavar="N", help="Side of the photos in search.")
 @click.option("--dim", type=click.IntRange(1, 65536), metavar="N", help="Length of the vectors. [512]")
 @click.option("--holdout", type=click.FloatRange(0.01, 0.9), metavar="X", help="Share of classes to judge by. [0.25]")
+@click.option(
+    "--split",
+    type=click.Choice(["auto", "classes", "images"]),
+    help="Judge by whole classes, or by photos of every class; auto: photos where classes are fewer than 20. [auto]",
+)
 @click.option("--seed", type=int, metavar="N", help="Of everything random. [0]")
 @click.option("--workers", type=click.IntRange(1, 1024), default=1, show_default=True, help="Processes of each trial.")
 @click.option("--gpus", type=click.IntRange(0, 1024), metavar="N", help="GPUs to use; 0 for none.")
@@ -78,7 +83,15 @@ def sweep(
     _show(console, facts)
 
 
-_CONFIG = ("epochs", "train_px", "test_px", "dim", "holdout", "seed")  # fixed fields of every trial's configuration
+_CONFIG = (
+    "epochs",
+    "train_px",
+    "test_px",
+    "dim",
+    "holdout",
+    "split",
+    "seed",
+)  # fixed fields of every trial's configuration
 
 
 def _show(console: Console, facts: dict[str, Any]) -> None:

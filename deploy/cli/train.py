@@ -38,11 +38,22 @@ _LOSSES = "normsoftmax, softmax, proxy_anchor, arcface, multi_similarity, triple
 )
 @click.option("--train-px", type=click.IntRange(32, 1024), metavar="N", help="Side of the photos in training.")
 @click.option("--test-px", type=click.IntRange(32, 1024), metavar="N", help="Side of the photos in search.")
-@click.option("--holdout", type=click.FloatRange(0, 0.9), metavar="X", help="Share of classes to hold out. [0.1]")
+@click.option(
+    "--holdout",
+    type=click.FloatRange(0, 0.9),
+    metavar="X",
+    help="Share of classes, or of each one's photos, to hold out. [0.1]",
+)
+@click.option(
+    "--split",
+    type=click.Choice(["auto", "classes", "images"]),
+    help="Hold out whole classes, or photos of every class; auto: photos where there are fewer than 20 classes. [auto]",
+)
 @click.option("--patience", type=click.IntRange(0, 1000), metavar="N", help="Stop after N epochs without gain.")
 @click.option("--seed", type=int, metavar="N", help="Seed of everything random. [0]")
 @click.option("--workers", type=click.IntRange(1, 1024), default=1, show_default=True, help="Processes that train.")
 @click.option("--gpus", type=click.IntRange(0, 1024), metavar="N", help="GPUs to train on; 0 for none.")
+@click.option("--strict", is_flag=True, help="Notes on the data (copies, leaks, files left out) are errors.")
 @click.option("--resume", is_flag=True, help="Go on where the same command was stopped.")
 @click.option("--publish", is_flag=True, help="Make the model the one that answers searches.")
 def train(
@@ -53,6 +64,7 @@ def train(
     recipe: str | None,
     workers: int,
     gpus: int | None,
+    strict: bool,
     resume: bool,
     publish: bool,
     **changes: Any,
@@ -71,13 +83,15 @@ def train(
         raise click.UsageError("--recipe stands for --preset and --test: leave those out")
     current = settings.load()
     config = {name: value for name, value in changes.items() if value is not None}
-    request = TrainRequest(data, test, preset or "accurate", config, workers, gpus, resume, recipe=recipe)
+    request = TrainRequest(
+        data, test, preset or "accurate", config, workers, gpus, resume, recipe=recipe, strict=strict
+    )
     with ConsoleReport(console) as report:
         trained = run(request, current, report)
-    for remark in trained.remarks:
-        console.say(f"note: {remark}")
     facts = {"model": trained.model, **trained.metrics}
-    facts |= {name: getattr(trained, name) for name in ("seconds", "threshold", "held_out_classes")}
+    facts |= {
+        name: getattr(trained, name) for name in ("seconds", "threshold", "held_out_classes", "holdout", "is_worse")
+    }
     if trained.paper:
         facts |= {"recipe": recipe, "paper": trained.paper}
     if publish:
@@ -90,16 +104,19 @@ _FEW = 4  # held-out classes; figures of fewer swing by ten points with the draw
 
 
 def _show_trained(console: Console, name: str, facts: dict[str, Any]) -> None:
+    if facts["is_worse"]:
+        console.show("THIS MODEL IS NO BETTER THAN AN UNTRAINED ONE, and is published with --force alone")
     console.show(f"model {name} in {facts['seconds']:.0f} s")
     held_out, before, test = (facts.get(key) for key in ("held_out_map@r", "held_out_map@r_before", "map@r"))
     if held_out is not None:
         was = "" if before is None else f" (before training {100 * before:.1f})"
-        classes = facts["held_out_classes"]
-        console.show(
-            f"{classes} held-out classes: mAP@R {100 * held_out:.1f}{was}, "
-            f"recall@1 {100 * facts['held_out_recall@1']:.1f}"
-        )
-        if classes < _FEW:
+        classes, holdout = facts["held_out_classes"], facts["holdout"]
+        of_classes = holdout.get("split", "classes") == "classes"
+        what = f"{classes} held-out classes" if of_classes else f"{holdout['images']} held-out photos"
+        if not of_classes:
+            console.show(f"photos were held out, not classes: {holdout['why']}")
+        console.show(f"{what}: mAP@R {100 * held_out:.1f}{was}, recall@1 {100 * facts['held_out_recall@1']:.1f}")
+        if of_classes and classes < _FEW:
             console.show("so few classes say little: measure on others with lookalike evaluate, or raise --holdout")
     if test is not None:
         console.show(f"test: mAP@R {100 * test:.1f}, recall@1 {100 * facts['recall@1']:.1f}")

@@ -5,8 +5,8 @@ SHA-256 (data fingerprint, duplicates). Splits are by class, for open-set retrie
 `ml.data.decoding`' work, batches are `ml.data.sampling`'s.
 """
 
-import csv
 import hashlib
+import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -15,18 +15,14 @@ from pathlib import Path
 import numpy as np
 
 from ml import images
+from ml.data import tables
 from ml.data.photo_files import photo_files
-from ml.data.tables import SEPARATORS, Table
-from ml.errors import LookalikeError
+from ml.errors import BadDataset as BadDataset  # it is raised here
 from ml.images import UnreadableImage
 
 Progress = Callable[[str, int, int], None]  # (what is being done, done, total)
 
 _SPLIT_FOLDERS = {"train", "test", "val", "valid", "validation", "query", "gallery"}
-
-
-class BadDataset(LookalikeError):
-    """A folder or table that cannot be trained or evaluated on."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +44,8 @@ class Dataset:
         classes: names, in order.
         sha256: of each file's content.
         left_out: files that are no readable images or have no label.
+        held: bool [n], images that the data's owner holds out of training, to watch it and for the threshold: the
+            rows of a table that say val. None where nothing says so.
     """
 
     name: str
@@ -56,6 +54,7 @@ class Dataset:
     classes: tuple[str, ...]
     sha256: tuple[str, ...]
     left_out: tuple[LeftOut, ...] = ()
+    held: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -69,7 +68,8 @@ class Dataset:
     def fingerprint(self) -> str:
         """SHA-256 of what is in it: contents and labels, whatever the order and the file names."""
         rows = sorted(
-            f"{content} {self.classes[label]}" for content, label in zip(self.sha256, self.labels, strict=True)
+            f"{content} {self.classes[label]}{' val' if self.held is not None and self.held[row] else ''}"
+            for row, (content, label) in enumerate(zip(self.sha256, self.labels, strict=True))
         )
         return hashlib.sha256("\n".join(rows).encode("utf-8", "surrogateescape")).hexdigest()
 
@@ -84,6 +84,7 @@ class Dataset:
             labels=np.searchsorted(present, labels),
             classes=tuple(self.classes[i] for i in present),
             sha256=tuple(self.sha256[i] for i in chosen),
+            held=None if self.held is None else self.held[chosen],
         )
 
 
@@ -92,23 +93,26 @@ def load(source: Path, *, split: str | None = None, on_progress: Progress | None
 
     Args:
         source: folder or CSV. In a folder, an image's class is the first folder on its way. In a CSV, paths are
-            relative to the file.
-        split: of a CSV, only the rows with this split.
+            relative to the file; `ml.data.tables` finds its columns.
+        split: of a CSV, only the rows with this split. With train, the rows of val come along, as those that the
+            table itself holds out of training. None takes all rows, whatever their split.
         on_progress: told how many files are read.
 
     Raises:
-        BadDataset: there is no such folder or file, it holds no readable images, or the CSV lacks a column.
+        BadDataset: there is no such folder or file, or it holds no readable images.
+        BadTable: the CSV lacks a column.
     """
     source = Path(source)
+    held: list[bool] | None = None
     if source.is_dir():
         pairs, left_out = _folder(source)
     elif source.is_file():
-        pairs, left_out = _csv(source, split)
+        pairs, left_out, held = _csv(source, split)
     else:
         raise BadDataset(f"there is no {source}", hint="name a folder with one folder per class, or a CSV")
     if not pairs and not left_out:
         raise BadDataset(f"{source} is empty", hint="put the images of each class into a folder of their own")
-    return from_pairs(pairs, name=source.resolve().stem, left_out=left_out, on_progress=on_progress)
+    return from_pairs(pairs, name=source.resolve().stem, left_out=left_out, held=held, on_progress=on_progress)
 
 
 def from_pairs(
@@ -116,46 +120,64 @@ def from_pairs(
     *,
     name: str,
     left_out: Iterable[LeftOut] = (),
+    held: Sequence[bool] | None = None,
     on_progress: Progress | None = None,
 ) -> Dataset:
     """Paths and labels, for example those of the labelled gallery.
+
+    Args:
+        pairs: path and label of each image.
+        name: of the data set.
+        left_out: what is known not to belong to it.
+        held: for each pair, whether the data's owner holds it out of training.
+        on_progress: told how many files are read.
 
     Raises:
         BadDataset: none of them is a readable image.
     """
     pairs, dropped = list(pairs), list(left_out)
-    readable: list[tuple[Path, str, str]] = []
+    readable: list[tuple[Path, str, str, bool]] = []
     with ThreadPoolExecutor(8) as threads:
-        for done, ((path, label), read) in enumerate(
-            zip(pairs, threads.map(_read, (path for path, _ in pairs)), strict=True), 1
+        held_pairs = held if held is not None else [False] * len(pairs)
+        for done, ((path, label), is_held, read) in enumerate(
+            zip(pairs, held_pairs, threads.map(_read, (path for path, _ in pairs)), strict=True), 1
         ):
             if isinstance(read, LeftOut):
                 dropped.append(read)
             else:
-                readable.append((path, label, read))
+                readable.append((path, label, read, is_held))
             if on_progress:
                 on_progress("reading files", done, len(pairs))
     if not readable:
         example = f", for example {dropped[0].path.name} {dropped[0].reason}" if dropped else ""
         raise BadDataset(f"{name} holds no image that can be read{example}", hint="name a folder of labelled photos")
-    classes = tuple(sorted({label for _, label, _ in readable}))
+    classes = tuple(sorted({label for _, label, *_ in readable}))
     number = {label: position for position, label in enumerate(classes)}
     return Dataset(
         name=name,
-        paths=tuple(path for path, _, _ in readable),
-        labels=np.array([number[label] for _, label, _ in readable], np.int64),
+        paths=tuple(path for path, *_ in readable),
+        labels=np.array([number[label] for _, label, *_ in readable], np.int64),
         classes=classes,
-        sha256=tuple(sha256 for _, _, sha256 in readable),
+        sha256=tuple(sha256 for _, _, sha256, _ in readable),
         left_out=tuple(dropped),
+        held=None if held is None else np.array([is_held for *_, is_held in readable], bool),
     )
 
 
 def splits(file: Path) -> set[str]:
-    """The values of a CSV's split column; none where it has no such column or cannot be read."""
+    """The splits that rows of a table have (train, val, test); none where it has no such column or is no table."""
     try:
-        return {row["split"] for row in Table(file).rows() if row.get("split")}
-    except (OSError, UnicodeDecodeError, csv.Error):
+        return tables.read(file).splits
+    except tables.BadTable:
         return set()
+
+
+def has_splits(file: Path) -> bool:
+    """Whether a table has a column of splits."""
+    try:
+        return tables.read(file).has_split
+    except tables.BadTable:
+        return False
 
 
 def check_trainable(dataset: Dataset) -> None:
@@ -190,17 +212,33 @@ def remarks(dataset: Dataset) -> list[str]:
     ambiguous = sum(len(labels) > 1 for labels in by_content.values())
     if ambiguous:
         lines.append(f"{ambiguous} images lie in more than one class")
+    contents: dict[int, set[str]] = {}
+    for content, label in zip(dataset.sha256, dataset.labels, strict=True):
+        contents.setdefault(int(label), set()).add(content)
     identical = [
-        dataset.classes[label]
-        for label in np.flatnonzero(dataset.counts > 1)
-        if len({content for content, own in zip(dataset.sha256, dataset.labels, strict=True) if own == label}) == 1
+        dataset.classes[label] for label in np.flatnonzero(dataset.counts > 1) if len(contents[int(label)]) == 1
     ]
     if identical:
         lines.append(f"{len(identical)} classes hold one image many times, for example {identical[0]!r}")
-    if dataset.left_out:
-        first = dataset.left_out[0]
-        lines.append(f"{len(dataset.left_out)} files left out, for example {first.path.name}: {first.reason}")
+    lines += [f"{first!r} and {second!r} are taken for two classes" for first, second in _alike(dataset.classes)]
+    by_reason: dict[str, list[LeftOut]] = {}
+    for file in dataset.left_out:
+        by_reason.setdefault(file.reason, []).append(file)
+    for reason, left_out in sorted(by_reason.items(), key=lambda item: -len(item[1])):
+        lines.append(f"{len(left_out)} left out, for example {left_out[0].path.name}: {reason}")
     return lines
+
+
+def _alike(classes: Sequence[str]) -> list[tuple[str, str]]:
+    """Names of classes that differ by space, case or Unicode's ways to write a letter alone."""
+    seen: dict[str, str] = {}
+    pairs = []
+    for name in classes:
+        plain = " ".join(unicodedata.normalize("NFKC", name).casefold().replace("_", " ").split())
+        if plain in seen:
+            pairs.append((seen[plain], name))
+        seen.setdefault(plain, name)
+    return pairs
 
 
 def held_out(dataset: Dataset, share: float, *, seed: int = 0) -> np.ndarray:
@@ -303,36 +341,32 @@ def _folder(root: Path) -> tuple[list[tuple[Path, str]], list[LeftOut]]:
     return pairs, left_out
 
 
-def _csv(file: Path, split: str | None) -> tuple[list[tuple[Path, str]], list[LeftOut]]:
-    pairs, left_out = [], []
-    try:
-        table = Table(file)
-        for column in ("path", "label", *(["split"] if split else [])):
-            if column not in table.columns:
-                found = f" ({len(table.columns)} separated by {SEPARATORS[table.separator]})" if table.columns else ""
-                raise BadDataset(
-                    f"{file} has no column {column!r}{found}", hint="its first line reads: path,label[,split]"
-                )
-        for row in table.rows():
-            if split and row["split"] != split:
-                continue
-            path = file.parent / row["path"]
-            if row["label"]:
-                pairs.append((path, row["label"]))
-            else:
-                left_out.append(LeftOut(path, "has no label"))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise BadDataset(
-            f"{file} is no readable CSV: {error}", hint="its first line reads: path,label[,split]"
-        ) from error
-    if split and not pairs and not left_out:
+def _csv(file: Path, split: str | None) -> tuple[list[tuple[Path, str]], list[LeftOut], list[bool] | None]:
+    """Paths and labels of a table, rows that are left out, and which rows the table itself holds out."""
+    table = tables.read(file)
+    left_out = [LeftOut(row.path, row.unusable) for row in table.unusable]
+    held: list[bool] | None = None
+    if split == "train":
+        # Without rows for training, those that say nothing are.
+        has_train = "train" in table.splits
+        rows = table.rows_of("train" if has_train else "", "val")
+        held = [row.split == "val" for row in rows] if "val" in table.splits else None
+        if has_train:
+            left_out += [LeftOut(row.path, "has no split") for row in table.rows_of("")]
+    elif split is not None:
+        rows = table.rows_of(split)
+    else:
+        rows = table.rows_of("train", "val", "test", "")
+    if split and not rows and not left_out:
         raise BadDataset(f"{file} has no row with the split {split!r}")
-    return pairs, left_out
+    return [(row.path, row.label) for row in rows], left_out, held
 
 
 def _read(path: Path) -> str | LeftOut:
     """The SHA-256 of an image's file."""
     try:
+        if path.exists() and not path.is_file():
+            return LeftOut(path, "is no file")  # reading a fifo would wait for ever
         data = path.read_bytes()
         images.probe(data)
     except OSError as error:

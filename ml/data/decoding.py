@@ -9,7 +9,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -85,9 +85,7 @@ def decode(
         raise BadDataset(f"no image of {dataset.name} can be decoded: {next(iter(failures.values())).reason}")
     rest = dataset.subset(decoded)
     left_out = (*dataset.left_out, *failures.values())
-    return Pixels(
-        Dataset(rest.name, rest.paths, rest.labels, rest.classes, rest.sha256, left_out), array[decoded], where
-    )
+    return Pixels(replace(rest, left_out=left_out), array[decoded], where)
 
 
 def _threaded(work: Callable[[int], LeftOut | None], count: int) -> Iterator[LeftOut | None]:

@@ -3,8 +3,8 @@
 Images take the same way as in indexing and search: the bundle's preprocessing, then `ml.model.embedder`.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ml.data import decoding
 from ml.data.datasets import BadDataset, Dataset, Progress
+from ml.data.seen_photos import SeenPhotos
 from ml.evaluation.metrics import (
     KS,
     Retrieval,
@@ -26,6 +27,7 @@ from ml.evaluation.metrics import (
 )
 from ml.evaluation.pairs import Pairs, comparative_ranks, comparative_sets, count_pairs
 from ml.evaluation.rerank import k_reciprocal
+from ml.evaluation.uncertainty import ByClass, difference, intervals
 from ml.model import embedder
 from ml.model.bundle import Bundle
 
@@ -48,6 +50,8 @@ class Evaluation:
         threshold: from which similarity on two of these images count as a match: 1 % of false pairs reach it.
         metrics: every number, flat: "recall@1", "map@r", "median_rank", …
         reranked: positions int64 [n, k] of the nearest after re-ranking, if that was asked for.
+        figures: those that are means over queries, by class, for intervals and comparisons.
+        seen: how many of the images the model was trained on; None where it does not say.
     """
 
     bundle: Bundle
@@ -59,6 +63,19 @@ class Evaluation:
     threshold: float
     metrics: dict[str, Any]
     reranked: Tensor | None = None
+    seen: int | None = None
+    figures: Mapping[str, ByClass] = field(default_factory=dict)
+
+    @property
+    def notes(self) -> list[str]:
+        """What makes the figures say less than they seem to."""
+        if self.seen is None:
+            return [f"{self.bundle.name} does not say which photos it was trained on: these may be among them"]
+        if not self.seen:
+            return []
+        return [
+            f"{self.bundle.name} was trained on {self.seen} of these {len(self.dataset)} photos: its figures flatter it"
+        ]
 
 
 def evaluate(
@@ -103,7 +120,7 @@ def evaluate(
     retrieval = evaluate_retrieval(vectors, labels, ks=ks)
     ranks = comparative_ranks(vectors, comparative_sets(labels, seed=seed))
     pairs = count_pairs(vectors, labels)
-    metrics = _figures(retrieval) | {
+    metrics: dict[str, Any] = _figures(retrieval) | {
         "median_rank": float(np.median(ranks)),
         **{f"comparative_recall@{k}": float((ranks <= k).mean()) for k in (1, 5, 10)},
         "nmi": normalized_mutual_information(vectors, labels, seed=seed),
@@ -117,8 +134,11 @@ def evaluate(
         "images": len(decoded.dataset),
         "classes": len(decoded.dataset.classes),
     }
+    figures = retrieval.by_class(labels)
     if binary:
-        metrics |= _figures(evaluate_retrieval(binary_codes(vectors), labels, ks=ks), "binary_", ("recall@1", "map@r"))
+        coded = evaluate_retrieval(binary_codes(vectors), labels, ks=ks)
+        metrics |= _figures(coded, "binary_", ("recall@1", "map@r"))
+        figures |= {f"binary_{name}": figure for name, figure in coded.by_class(labels).items()}
     reranked = None
     if rerank:
         if len(vectors) > _MOST_RERANKED:
@@ -126,6 +146,9 @@ def evaluate(
         again = evaluate_distances(k_reciprocal(vectors.numpy()), labels, ks=ks)
         metrics |= _figures(again, "rerank_", ("recall@1", "map@r", "map"))
         reranked = again.nearest
+        figures |= {f"rerank_{name}": figure for name, figure in again.by_class(labels).items()}
+    figures = {name: figure for name, figure in figures.items() if name in metrics}
+    metrics["intervals"] = intervals(figures)
     return Evaluation(
         loaded.bundle,
         decoded.dataset,
@@ -136,7 +159,31 @@ def evaluate(
         pairs.threshold(),
         metrics,
         reranked,
+        _seen(loaded.bundle, decoded.dataset),
+        figures,
     )
+
+
+def _seen(bundle: Bundle, dataset: Dataset) -> int | None:
+    if "config" not in bundle.lineage:
+        return 0  # never trained here, or not at all
+    seen = SeenPhotos(bundle.lineage)
+    return sum(content in seen for content in dataset.sha256) if seen.is_known else None
+
+
+def differences(first: Evaluation, second: Evaluation) -> dict[str, dict[str, Any]]:
+    """Of every figure: first minus second, its interval, and whether it is more than chance. Plain JSON.
+
+    Raises:
+        ValueError: they were measured on different photos.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for name, figure in first.figures.items():
+        if name in second.figures:
+            gain, bounds = difference(figure, second.figures[name])
+            is_beyond = bounds is not None and (bounds[0] > 0 or bounds[1] < 0)
+            found[name] = {"difference": gain, "interval": bounds and list(bounds), "is_beyond_chance": is_beyond}
+    return found
 
 
 def embed(loaded: embedder.Embedder, array: np.ndarray, on_progress: Progress | None = None) -> Tensor:

@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ml.evaluation.uncertainty import ByClass
+
 # Similarities held at a time, 128 MiB in float32; a few temporaries of the same size come with them, so that
 # 60,000 x 60,000 stays far within 4 GB.
 CHUNK_ELEMENTS = 2**25
@@ -36,6 +38,7 @@ class Retrieval:
         average_precision_at_r: float32 [queries], of each query.
         first_hit: int64 [queries], rank of the first right image, 1 for the nearest neighbour.
         nearest: int64 [queries, up to max(ks)], positions in the gallery, nearest first.
+        by_query: "map@r", "map", "r_precision", "recall@k", "precision@k" -> float32 [queries], whose means they are.
     """
 
     recall: Mapping[int, float]
@@ -47,6 +50,16 @@ class Retrieval:
     average_precision_at_r: Tensor
     first_hit: Tensor
     nearest: Tensor
+    by_query: Mapping[str, Tensor]
+
+    def by_class(self, labels: Tensor) -> dict[str, ByClass]:
+        """Each figure as a mean over classes of queries, for its interval (`ml.evaluation.uncertainty`).
+
+        Args:
+            labels: int64 [queries].
+        """
+        own, counted = labels.cpu().numpy(), self.is_counted.cpu().numpy()
+        return {name: ByClass.of(values.cpu().numpy(), own, counted) for name, values in self.by_query.items()}
 
 
 def evaluate_retrieval(
@@ -137,6 +150,13 @@ def _evaluate(
         average_precision_at_r=ap_at_r * counted,
         first_hit=first_hit,
         nearest=nearest,
+        by_query={
+            "map@r": ap_at_r,
+            "map": ap,
+            "r_precision": hits,
+            **{f"recall@{k}": (first_hit <= k).float() for k in ks},
+            **{f"precision@{k}": hits_at[k] for k in ks},
+        },
     )
 
 

@@ -21,6 +21,7 @@ from ml import files, images
 from ml.errors import LookalikeError
 from ml.evaluation import charts
 from ml.evaluation.evaluate import Evaluation
+from ml.evaluation.uncertainty import is_beyond_chance
 from ml.images import UnreadableImage
 
 _NEIGHBOURS = 8
@@ -134,15 +135,25 @@ _SHOWN = (
 
 
 def _comparison(evaluations: Sequence[Evaluation]) -> list[dict[str, Any]]:
-    """One row per figure, one column per model, the best marked."""
+    """One row per figure, one column per model. The best is marked where it is ahead by more than chance."""
     rows = []
     for key, name, meaning in _SHOWN:
         values = [one.metrics.get(key) for one in evaluations]
         known = [value for value in values if value is not None]
         if known:
-            best = max(known) if len(evaluations) > 1 else None
-            rows.append({"name": name, "meaning": meaning, "values": values, "best": best})
+            intervals = [one.metrics.get("intervals", {}).get(key) for one in evaluations]
+            best = max(known) if _is_ahead(evaluations, key) else None
+            rows.append({"name": name, "meaning": meaning, "values": values, "intervals": intervals, "best": best})
     return rows
+
+
+def _is_ahead(evaluations: Sequence[Evaluation], key: str) -> bool:
+    """Whether the best of these models is ahead of every other one by more than chance."""
+    figures = [one.figures.get(key) for one in evaluations]
+    if len(figures) < 2 or any(figure is None for figure in figures):
+        return False
+    ranked = sorted((figure for figure in figures if figure is not None), key=lambda figure: -figure.mean)
+    return all(is_beyond_chance(ranked[0], other) for other in ranked[1:])
 
 
 def _recall_chart(evaluations: Sequence[Evaluation]) -> Markup:

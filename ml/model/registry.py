@@ -11,7 +11,7 @@ by `repair`; a model whose model.json is damaged is left out of lists.
 
 import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path, PurePath
 from typing import Any, TypeVar
@@ -23,6 +23,8 @@ from ml.model.bundle import MODEL_JSON, Bundle
 from ml.model.upgrade import load_bundle
 from ml.records import Damaged, DamageLog, Unlogged
 from ml.storage import open_storage
+
+_NOISE = 0.005  # of mAP@R, as in the check before publishing
 
 T = TypeVar("T")
 
@@ -67,6 +69,12 @@ class ModelRecord:
     lineage: dict[str, Any]
     threshold: float | None
     sha256: str
+
+
+def is_no_better(metrics: Mapping[str, Any]) -> bool:
+    """Whether a model does worse on what its training held out than the network did before, by more than noise."""
+    before, after = metrics.get("held_out_map@r_before"), metrics.get("held_out_map@r")
+    return before is not None and after is not None and after < before - _NOISE
 
 
 class Registry:

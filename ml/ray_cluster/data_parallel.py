@@ -35,7 +35,8 @@ from ml.training.checkpoints import TrainingFailed
 from ml.training.config import TrainConfig
 from ml.training.finetune import EpochReport
 from ml.training.process_group import TorchProcessGroup
-from ml.training.train import Run, TrainResult
+from ml.training.runs import Run
+from ml.training.train import TrainResult
 
 if TYPE_CHECKING:
     import pyarrow.fs
@@ -101,9 +102,9 @@ def train_distributed(
     began = time.monotonic()
     datasets.check_trainable(data)
     run = Run.of(config, data, runs_dir)
-    if not resume:
-        shutil.rmtree(run.directory, ignore_errors=True)
-    remarks = datasets.remarks(data)
+    remarks = train.notes_on(data, test)
+    if not resume and (aside := run.begin_anew()):
+        remarks.append(aside)
     if not (run.directory / "model" / "model.json").exists():
         with session(cpus=max(workers, cores.available())):
             gpus_used = _gpus(workers, gpus)

@@ -28,6 +28,7 @@ from ray.tune.schedulers import FIFOScheduler
 from ml.data import datasets
 from ml.data.augment import Augmentation
 from ml.data.datasets import BadDataset, Dataset
+from ml.data.holdout import hold_out
 from ml.errors import LookalikeError
 from ml.ray_cluster.session import session
 from ml.ray_cluster.shared_cache import start_cache_actor
@@ -53,7 +54,12 @@ DEFAULT_TRIALS = 12
 DEFAULT_EPOCHS = 6
 # More classes than a final training holds out: a handful of classes would be noise.
 DEFAULT_HOLDOUT = 0.25
-_FIXED = {"holdout": "it decides what is measured", "seed": "use --repeats", "preset": "name it with --preset"}
+_FIXED = {
+    "holdout": "it decides what is measured",
+    "split": "it decides what is measured",
+    "seed": "use --repeats",
+    "preset": "name it with --preset",
+}
 _RETRIES = 2  # of a trial whose process dies
 _SEARCHES = ("grid", "random", "optuna")
 
@@ -157,9 +163,10 @@ def sweep(
     began = time.monotonic()
     for dataset in data:
         datasets.check_trainable(dataset)
-        if not datasets.held_out(dataset, plan.base.holdout).any():
+        if not hold_out(dataset, plan.base.holdout, split=plan.base.split).is_held.any():
             raise BadDataset(
-                f"{dataset.name} has too few classes to hold some out", hint="a sweep needs at least four classes"
+                f"{dataset.name} has too few classes to hold some out",
+                hint="a sweep needs at least four classes, or four images of a class",
             )
     record.plan.setdefault(
         "data", [{"name": each.name, "fingerprint": each.fingerprint, "images": len(each)} for each in data]

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ml.data.augment import Augmentation
+from ml.data.holdout import SPLITS
 from ml.errors import LookalikeError
 from ml.model.backbone import DEFAULT_BACKBONE
 from ml.training import losses
@@ -39,7 +40,9 @@ class TrainConfig:
         keep_pretrained: share of the pretrained weights in the finished ones (WiSE-FT).
         init_from_means: begin with class means of the pretrained embeddings as class weights.
         shrinkage: of the closed form's covariance.
-        holdout: share of the classes held out for progress, early stopping and the threshold.
+        holdout: share of the classes, or of each class's images, held out for progress, early stopping and the
+            threshold.
+        split: classes or images are held out; auto chooses images where there are few classes (`ml.data.holdout`).
         patience: epochs without a better mAP@R of held-out classes before stopping; 0 never stops.
         seed: of everything random, the choice of held-out classes included: consecutive seeds hold out different ones.
         augmentation: how images vary in training.
@@ -68,6 +71,7 @@ class TrainConfig:
     init_from_means: bool = True
     shrinkage: float = 1.0
     holdout: float = 0.1
+    split: str = "auto"
     patience: int = 0
     seed: int = 0
     augmentation: Augmentation = field(default_factory=Augmentation)
@@ -94,6 +98,7 @@ class TrainConfig:
             "keep_pretrained": (0 <= self.keep_pretrained < 1, "be >= 0 and < 1"),
             "shrinkage": (self.shrinkage > 0, "be > 0"),
             "holdout": (0 <= self.holdout < 1, "be >= 0 and < 1"),
+            "split": (self.split in SPLITS, f"be one of {', '.join(SPLITS)}"),
             "patience": (self.patience >= 0, "be >= 0"),
         }
         for name, (is_good, rule) in checks.items():

@@ -5,7 +5,7 @@
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ml.data import datasets
 from ml.data.augment import NONE
 from ml.data.datasets import Dataset, Progress
 from ml.data.decoding import Pixels
+from ml.data.holdout import HeldOut, hold_out
 from ml.errors import LookalikeError
 from ml.evaluation.metrics import evaluate_retrieval
 from ml.evaluation.pairs import count_pairs
+from ml.evaluation.uncertainty import intervals
 from ml.model.network import EmbeddingModel, pretrained
 from ml.preprocessing import Preprocessing
 from ml.training import finetune, frozen_backbone, losses
@@ -43,7 +44,8 @@ _OTHERS = 300  # training images that held-out ones are told apart from
 class Fitted:
     """A model in memory, what was measured on held-out classes, and the similarity of a match.
 
-    `vectors` [n, dim] are those of the training images at `paths`, where the head was fitted on them anyway.
+    `vectors` [n, dim] are those of the images at `paths`, all that the head was fitted on. The figures are those of a
+    head that was fitted without held-out images; the model's own head was fitted on all.
     """
 
     model: EmbeddingModel
@@ -79,14 +81,17 @@ def fit(
     torch.manual_seed(config.seed)  # the first weights of a linear head and of some losses
     model, preprocessing = _untrained(config)
     seen = cache.pixels(data, preprocessing, on_progress)
-    is_held = datasets.held_out(seen.dataset, config.holdout, seed=config.seed)
-    trained, held_out = np.flatnonzero(~is_held), np.flatnonzero(is_held)
+    held = hold_out(seen.dataset, config.holdout, split=config.split, seed=config.seed)
+    trained, held_out = np.flatnonzero(~held.is_held), np.flatnonzero(held.is_held)
     labels = np.unique(seen.dataset.labels[trained], return_inverse=True)[1]
-    log.info("%d images to train on, %d held out; decoded: %s", len(trained), len(held_out), seen.where)
+    log.info(
+        "%d images to train on, %d held out (by %s: %s); decoded: %s",
+        *(len(trained), len(held_out), held.split, held.why, seen.where),
+    )
     model.to(device)
     frozen_backbone.prepare(model.backbone)
     reader = Reader(model, device, on_progress, cache, f"{config.backbone} {finetune.precision(device)[0]}")
-    before = _before(reader, seen, held_out)
+    before = _before(reader, seen, held_out, is_all_read=not config.epochs)
     history: list[EpochReport] = []
     if config.epochs:
         network = FeatureNetwork(model).to(device)
@@ -115,16 +120,18 @@ def fit(
             return Fitted(model, {}, 0.0, history)
         _interpolate_weights(network, pretrained_weights, config.keep_pretrained)
         model.projection = network.projection if isinstance(network.projection, nn.Linear) else None
-    vectors = None
+    # Of all images, once: the head is fitted on some of them, measured on the others, and fitted on all.
+    sides = [reader.features(seen.array, "reading features")]
+    if config.mirror:
+        sides.append(reader.features(seen.array, "reading mirror images", is_mirrored=True))
+    exported = _exported(config, model, preprocessing)
     if config.head == "closed_form":
-        vectors = _fit_closed_form(config, model, reader, seen.array[trained], labels)
-    fitted = _measured(config, _exported(config, model, preprocessing), reader, seen, held_out, trained, history)
-    return replace(
-        fitted,
-        metrics=before | fitted.metrics,
-        vectors=vectors,
-        paths=tuple(seen.dataset.paths[position] for position in trained),
-    )
+        _fit_closed_form(config, exported, [side[trained] for side in sides], labels)
+    fitted = _measured(exported, sides, seen, held, reader.device, history)
+    if config.head == "closed_form" and len(held_out):
+        _fit_closed_form(config, exported, sides, seen.dataset.labels)
+    vectors = _embedded(exported, sides).numpy() if config.head == "closed_form" else None
+    return replace(fitted, metrics=before | fitted.metrics, vectors=vectors, paths=seen.dataset.paths)
 
 
 def _untrained(config: TrainConfig) -> tuple[EmbeddingModel, Preprocessing]:
@@ -140,11 +147,18 @@ def _untrained(config: TrainConfig) -> tuple[EmbeddingModel, Preprocessing]:
     return model, preprocessing
 
 
-def _before(reader: Reader, seen: Pixels, held_out: np.ndarray) -> dict[str, float]:
-    """mAP@R of held-out classes through the network as it came, for a person to see what training brought."""
+def _before(reader: Reader, seen: Pixels, held_out: np.ndarray, *, is_all_read: bool) -> dict[str, float]:
+    """mAP@R of held-out images through the network as it came, for a person to see what training brought.
+
+    `is_all_read`: the features of all images are read anyway, and kept.
+    """
     if not len(held_out):
         return {}
-    vectors = functional.normalize(reader.features(seen.array[held_out], "held-out classes"), dim=1)
+    if is_all_read:
+        features = reader.features(seen.array, "reading features")[held_out]
+    else:
+        features = reader.features(seen.array[held_out], "held-out images")
+    vectors = functional.normalize(features, dim=1)
     map_at_r = evaluate_retrieval(vectors, _long(seen.dataset.labels[held_out]), ks=(1,)).map_at_r
     return {"held_out_map@r_before": map_at_r} if math.isfinite(map_at_r) else {}
 
@@ -179,7 +193,7 @@ def _finetune(
     loss = losses.make(config.loss, classes, dim, temperature=config.temperature, class_means=means).to(reader.device)
 
     def held_out(_: nn.Module) -> tuple[float, float]:
-        features = reader.features(seen.array[held], "held-out classes")
+        features = reader.features(seen.array[held], "held-out images")
         with torch.no_grad():
             vectors = functional.normalize(network.projection(features.to(reader.device)).cpu(), dim=1)
         retrieval = evaluate_retrieval(vectors, _long(seen.dataset.labels[held]), ks=(1,))
@@ -225,22 +239,11 @@ def _plain(size_px: int) -> Callable[[Tensor], Tensor]:
     return lambda batch: NONE(batch, size_px, torch.zeros(len(batch), 16))
 
 
-def _fit_closed_form(
-    config: TrainConfig, model: EmbeddingModel, reader: Reader, array: np.ndarray, labels: np.ndarray
-) -> np.ndarray:
-    """Gives the model its head, from the training images, and their mirror images where the model uses those.
-
-    Returns:
-        float32 [n, dim], the finished model's vectors of these images.
-    """
-    sides = [reader.features(array, "reading features")]
-    if config.mirror:
-        sides.append(reader.features(array, "reading mirror images", is_mirrored=True))
+def _fit_closed_form(config: TrainConfig, model: EmbeddingModel, sides: Sequence[Tensor], labels: np.ndarray) -> None:
+    """Gives the model its head, from features of images, and of their mirror images where the model uses those."""
     repeated = _long(labels).repeat(len(sides))
-    model.set_projection(*closed_form_head(torch.cat(sides), repeated, dim=config.dim, shrinkage=config.shrinkage))
-    vectors = sum(project(model, features) for features in sides)
-    model.to(reader.device)
-    return functional.normalize(torch.as_tensor(vectors), dim=1).numpy()
+    features = torch.cat(list(sides))
+    model.set_projection(*closed_form_head(features, repeated, dim=config.dim, shrinkage=config.shrinkage))
 
 
 def _class_means(
@@ -281,44 +284,57 @@ def _exported(config: TrainConfig, model: EmbeddingModel, preprocessing: Preproc
 
 
 def _measured(
-    config: TrainConfig,
     model: EmbeddingModel,
-    reader: Reader,
+    sides: Sequence[Tensor],
     seen: Pixels,
-    held_out: np.ndarray,
-    trained: np.ndarray,
+    held: HeldOut,
+    device: torch.device,
     history: list[EpochReport],
 ) -> Fitted:
-    """Held-out figures and the threshold, through the finished head."""
-    reader.model.to(reader.device)
+    """Held-out figures and the threshold, through a head that the held-out images had no part in.
 
-    def embedded(positions: np.ndarray) -> Tensor:
-        sides = (False, True) if config.mirror else (False,)
-        array = seen.array[positions]
-        return _mean([project(model, reader.features(array, "measuring", is_mirrored=side)) for side in sides])
-
+    Args:
+        model: with that head.
+        sides: features of all images, and of their mirror images where the model uses those.
+        seen: the images.
+        held: which of them are held out.
+        device: that trained.
+        history: of the run.
+    """
+    held_out, trained = np.flatnonzero(held.is_held), np.flatnonzero(~held.is_held)
     chosen = held_out if len(held_out) else trained
-    vectors = embedded(chosen)
+    vectors = _embedded(model, [side[chosen] for side in sides])
     labels = _long(seen.dataset.labels[chosen])
     # A few held-out classes may be as different as apples and juice: none of them may look like any other class either.
-    others = embedded(trained[:: max(1, len(trained) // _OTHERS)]) if len(held_out) else None
+    others = None
+    if held.split == "classes":
+        others = _embedded(model, [side[trained[:: max(1, len(trained) // _OTHERS)]] for side in sides])
     threshold = count_pairs(vectors, labels, others).threshold()
     metrics: dict[str, Any] = {}
+    found: dict[str, list[float]] = {}
     if len(held_out):
         retrieval = evaluate_retrieval(vectors, labels, ks=(1,))
         metrics = {"held_out_map@r": retrieval.map_at_r, "held_out_recall@1": retrieval.recall[1]}
+        by_class = retrieval.by_class(labels)
+        found = intervals({f"held_out_{name}": by_class[name] for name in ("map@r", "recall@1")})
+    own = seen.dataset.labels
     facts = {
-        "held_out_classes": [seen.dataset.classes[label] for label in np.unique(seen.dataset.labels[held_out])],
-        "threshold_from": "held-out classes" if len(held_out) else "training classes",
+        "held_out_classes": [seen.dataset.classes[label] for label in np.setdiff1d(own[held_out], own[trained])],
+        "holdout": {"split": held.split, "why": held.why, "images": len(held_out)},
+        "threshold_from": f"held-out {'classes' if held.split == 'classes' else 'images'}"
+        if len(held_out)
+        else "training classes",
         "epochs": len(history),
-        "precision": finetune.precision(reader.device)[1],
+        "precision": finetune.precision(device)[1],
     }
-    return Fitted(model, {k: v for k, v in metrics.items() if math.isfinite(v)}, threshold, history, facts)
+    finite = {key: value for key, value in metrics.items() if math.isfinite(value)}
+    return Fitted(model, finite | {"intervals": found}, threshold, history, facts)
 
 
-def _mean(sides: list[Tensor]) -> Tensor:
-    """Of the same images, rows of unit length."""
-    return sides[0] if len(sides) == 1 else functional.normalize(torch.stack(sides).sum(0), dim=1)
+def _embedded(model: EmbeddingModel, sides: Sequence[Tensor]) -> Tensor:
+    """Features of images, and of their mirror images, to rows of unit length."""
+    projected = [project(model, side) for side in sides]
+    return projected[0] if len(projected) == 1 else functional.normalize(torch.stack(projected).sum(0), dim=1)
 
 
 def _long(values: np.ndarray) -> Tensor:

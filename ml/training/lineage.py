@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from ml import cores
+from ml.data import seen_photos
 from ml.data.datasets import Dataset
 
 
@@ -22,6 +23,7 @@ def of(config: dict[str, Any], data: Dataset) -> dict[str, Any]:
             "images": len(data),
             "classes": len(data.classes),
             "left_out": len(data.left_out),
+            "photos": seen_photos.packed(data.sha256),
         },
         "seed": config.get("seed"),
         "code": {"version": _version("lookalike"), "commit": commit()},

@@ -7,17 +7,13 @@ call the same one. Two presets: `fast` fits a linear head in closed form on feat
 data give progress, early stopping and the threshold of a match; the test set is only ever measured.
 """
 
-import hashlib
-import json
 import logging
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ml import files
 from ml.data import datasets
 from ml.data.datasets import Dataset, Progress
 from ml.errors import LookalikeError
@@ -31,6 +27,7 @@ from ml.training.config import TrainConfig
 from ml.training.features import Cache
 from ml.training.finetune import EpochReport
 from ml.training.process_group import ProcessGroup
+from ml.training.runs import Run
 
 log = logging.getLogger(__name__)
 
@@ -56,19 +53,13 @@ class TrainResult:
     run_dir: Path
 
 
-@dataclass(frozen=True)
-class Run:
-    """Where a run of this config on this data lives. The same command finds the same run again."""
-
-    name: str
-    directory: Path
-
-    @classmethod
-    def of(cls, config: TrainConfig, data: Dataset, runs_dir: Path) -> "Run":
-        facts = json.dumps([config.to_json(), data.fingerprint], sort_keys=True)
-        key = hashlib.sha256(facts.encode()).hexdigest()[:8]
-        name = f"{_slug(data.name)}-{config.preset}-{key}"
-        return cls(name, runs_dir / name)
+def notes_on(data: Dataset, test: Dataset | None) -> list[str]:
+    """What a person should know about usable data before training on it, one line each."""
+    lines = datasets.remarks(data)
+    copies = datasets.same_files(test, data) if test else []
+    if copies:
+        lines.append(f"{len(copies)} test images are in the training data too, for example {copies[0][0].name}")
+    return lines
 
 
 def train(
@@ -91,7 +82,8 @@ def train(
         data: labelled images.
         runs_dir: the run gets a folder in it, named after data and settings.
         test: images of other classes, measured once at the end; nothing is chosen by them.
-        resume: go on after the last checkpoint of this very run; a finished run is given back as it is.
+        resume: go on after the last checkpoint of this very run; a finished run is given back as it is. Otherwise the
+            checkpoints of an unfinished run are set aside.
         cache: decoded images that runs share.
         process_group: processes that train together; all but the first get None back.
         device: auto, cuda or cpu.
@@ -105,19 +97,17 @@ def train(
     """
     began = time.monotonic()
     datasets.check_trainable(data)
-    remarks = datasets.remarks(data)
-    copies = datasets.same_files(test, data) if test else []
-    if copies:
-        remarks.append(f"{len(copies)} test images are in the training data too, for example {copies[0][0].name}")
+    remarks = notes_on(data, test)
     run = Run.of(config, data, runs_dir)
     model_dir = run.directory / "model"
     finished = _finished(model_dir, test) if resume else None
     if finished is not None:
         reports = [EpochReport.from_json(item) for item in checkpoints.read_history(run.directory)]
         return TrainResult(finished, finished.metrics, reports, time.monotonic() - began, remarks, run.directory)
-    if not resume and (process_group is None or process_group.rank == 0):
-        shutil.rmtree(run.directory, ignore_errors=True)
-    _write_config(run.directory, config, data)
+    notes = list(remarks)
+    if not resume and (process_group is None or process_group.rank == 0) and (aside := run.begin_anew()):
+        remarks.append(aside)
+    run.write_config(config, data, notes)
     fitted = fit.fit(
         config,
         data,
@@ -132,13 +122,14 @@ def train(
     if process_group is not None and process_group.rank != 0:
         return None
     metrics = dict(fitted.metrics)
-    facts = lineage.of(config.to_json(), data) | fitted.lineage
+    facts = lineage.of(config.to_json(), data) | fitted.lineage | {"notes": notes}
     facts |= {"history": [report.to_json() for report in fitted.history], "seconds": round(time.monotonic() - began, 1)}
     saved = _save(fitted, model_dir, run.name, metrics, facts)
     if test is not None:
         measured = evaluate(model_dir, test, device=device, on_progress=on_progress)
-        metrics |= measured.metrics
-        remarks += _near_copies(measured, fitted, {path for path, _ in copies})
+        together = metrics["intervals"] | measured.metrics["intervals"]
+        metrics |= measured.metrics | {"intervals": together}
+        remarks += _near_copies(measured, fitted, {path for path, _ in datasets.same_files(test, data)})
         facts |= {"test": {"name": test.name, "fingerprint": test.fingerprint}}
         saved = _save(fitted, model_dir, run.name, metrics, facts)
     checkpoints.write_history(run.directory, [report.to_json() for report in fitted.history])
@@ -179,17 +170,3 @@ def _save(fitted: "fit.Fitted", directory: Path, name: str, metrics: dict[str, A
             raise
         reason = "the disk is full" if "No space left" in str(error) else str(error)
         raise TrainingFailed(f"the model cannot be saved: {reason}", hint="free some space, then --resume") from error
-
-
-def _write_config(directory: Path, config: TrainConfig, data: Dataset) -> None:
-    facts = {"config": config.to_json(), "data": {"name": data.name, "fingerprint": data.fingerprint}}
-    try:
-        files.write(directory / "config.json", json.dumps(facts, indent=2) + "\n")
-    except OSError as error:
-        raise TrainingFailed(f"{directory} cannot be written: {error.strerror}", hint="free some space") from error
-
-
-def _slug(name: str) -> str:
-    """A data set's name as part of a model's name: letters, digits and dashes."""
-    dashed = "".join(c if c.isascii() and c.isalnum() else "-" for c in name.lower())
-    return "-".join(part for part in dashed.split("-") if part)[:40] or "data"

@@ -75,5 +75,16 @@ def quick(**changes: object) -> TrainConfig:
     """Settings that take seconds."""
     return preset_config(
         "accurate",
-        **({"epochs": 2, "train_px": 64, "test_px": 64, "dim": 32, "holdout": 0.25, "mirror": False} | changes),
+        **(
+            {
+                "epochs": 2,
+                "train_px": 64,
+                "test_px": 64,
+                "dim": 32,
+                "holdout": 0.25,
+                "split": "classes",
+                "mirror": False,
+            }
+            | changes
+        ),
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ml.errors import LookalikeError
 from ml.images import UnreadableImage
-from ml.model.registry import Active, ModelRecord, Registry
+from ml.model.registry import Active, ModelRecord, Registry, is_no_better
 from workers.client.changes import Changes
 from workers.client.connection import QueueConnection, advice
 from workers.client.index_job import OpenJob
@@ -239,9 +239,15 @@ class Client:
         Raises:
             UnknownModel: it is not registered.
             Busy: another publish is running.
-            Refused: it is active already.
+            Refused: it is active already, or does worse than before it was trained.
         """
-        self.registry.record(model)
+        metrics = self.registry.record(model).metrics
+        if is_no_better(metrics) and not force:
+            after, before = 100 * metrics["held_out_map@r"], 100 * metrics["held_out_map@r_before"]
+            raise Refused(
+                f"model {model} is no better than an untrained one: mAP@R {after:.1f}, before training {before:.1f}",
+                hint=f"train with other settings, or: lookalike publish {model} --force",
+            )
         active = self.registry.active()
         if active and active.model == model and not force:
             raise Refused(f"model {model} is active already", hint="add --force to build its collection anew")

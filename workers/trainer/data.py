@@ -5,7 +5,6 @@ The word `gallery` means the photos that were indexed with a label or got one si
 """
 
 import os
-from pathlib import Path
 
 from ml import files
 from ml.data import datasets
@@ -13,6 +12,7 @@ from ml.data.datasets import BadDataset, Dataset, Progress
 from workers.settings import Settings, expanded
 
 GALLERY = "gallery"
+_TABLES = (".csv", ".tsv")
 
 
 def read(source: str, settings: Settings, *, split: str | None = None, on_progress: Progress | None = None) -> Dataset:
@@ -30,8 +30,8 @@ def read(source: str, settings: Settings, *, split: str | None = None, on_progre
     _follow_limits(settings)
     if source == GALLERY:
         return _gallery(settings, on_progress)
-    if split is None and source.lower().endswith(".csv"):
-        split = "train" if "train" in datasets.splits(Path(source)) else None
+    if split is None and source.lower().endswith(_TABLES):
+        split = "train" if datasets.has_splits(expanded(source)) else None
     return datasets.load(expanded(source), split=split, on_progress=on_progress)
 
 
@@ -53,7 +53,7 @@ def _follow_limits(settings: Settings) -> None:
 
 
 def _test_split(source: str) -> str | None:
-    is_table = source.lower().endswith(".csv")
+    is_table = source.lower().endswith(_TABLES)
     return "test" if is_table and "test" in datasets.splits(expanded(source)) else None
 
 

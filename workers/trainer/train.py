@@ -9,8 +9,8 @@ from typing import Any
 
 from ml.data.datasets import Dataset
 from ml.errors import LookalikeError
-from ml.model.registry import Registry
-from ml.training import recipes
+from ml.model.registry import Registry, is_no_better
+from ml.training import recipes, runs
 from ml.training import train as training
 from ml.training.config import TrainConfig, preset_config
 from ml.training.finetune import EpochReport
@@ -29,9 +29,11 @@ class Trained:
         model: its name in the registry.
         metrics: of held-out classes and of the test images, by their names in `lookalike train --json`.
         threshold: cosine from which two images match; None when the data did not suffice to find one.
-        held_out_classes: how many classes the held-out figures are of.
+        held_out_classes: how many classes were never trained on.
+        holdout: what the held-out figures are of: `split` (classes, images, val or none), `why`, and how many `images`.
         seconds: of training.
         remarks: what a person should know about the data.
+        is_worse: whether it does worse on what was held out than the network did before training.
         paper: of a recipe, the figures that its paper reports, in per cent.
     """
 
@@ -42,6 +44,8 @@ class Trained:
     seconds: float
     remarks: list[str]
     paper: dict[str, float] = dataclasses.field(default_factory=dict)
+    holdout: dict[str, Any] = dataclasses.field(default_factory=dict)
+    is_worse: bool = False
 
 
 def train(request: TrainRequest, settings: Settings, report: Report) -> Trained:
@@ -61,6 +65,13 @@ def train(request: TrainRequest, settings: Settings, report: Report) -> Trained:
         config = requested_config(request.preset, request.config)
         images = data.read(request.data, settings, on_progress=report.progress)
         test = data.read_test(request.test, request.data, settings, on_progress=report.progress)
+    notes = training.notes_on(images, test)
+    for note in notes:
+        report.say(f"note: {note}")
+    if request.strict and notes:
+        raise LookalikeError(f"there are {len(notes)} notes on the data", hint="mend the data, or leave out --strict")
+    if request.resume and (difference := runs.difference(config, images, settings.home / "runs")):
+        report.say(difference)
     last: EpochReport | None = None
     with _tensorboard(settings) as log:
 
@@ -80,6 +91,9 @@ def train(request: TrainRequest, settings: Settings, report: Report) -> Trained:
                 kept = f"{last.epoch} of {last.epochs} epochs are kept"
                 report.say(f"{kept}: the same command with --resume goes on after them")
             raise
+    for remark in result.remarks:
+        if remark not in notes:
+            report.say(f"note: {remark}")
     metrics = dict(result.metrics)
     if recipe is not None and splits is not None:
         device = "cpu" if request.gpus == 0 else settings.device
@@ -95,6 +109,8 @@ def train(request: TrainRequest, settings: Settings, report: Report) -> Trained:
         seconds=round(result.seconds, 1),
         remarks=list(result.remarks),
         paper=dict(recipe.published) if recipe is not None else {},
+        holdout=dict(result.bundle.lineage.get("holdout") or {}),
+        is_worse=is_no_better(metrics),
     )
 
 

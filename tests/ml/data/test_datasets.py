@@ -41,7 +41,7 @@ def test_what_is_no_image_is_left_out_and_listed(tmp_path):
     assert set(reasons) == {"notes.txt", "empty.jpg", "stray.jpg"}
     assert reasons["empty.jpg"] == "is empty"
     assert "no class" in reasons["stray.jpg"]
-    assert any("3 files left out" in line for line in datasets.remarks(data))
+    assert any("left out" in line for line in datasets.remarks(data))
 
 
 @pytest.mark.parametrize(
@@ -135,8 +135,8 @@ def test_a_table_may_be_separated_as_spreadsheets_do(tmp_path, separator, end):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("file,label\nx,y\n", r"no column 'path' \(2 separated by commas\)"),
-        ("data/a.jpg;Lemon\n", r"no column 'path' \(2 separated by semicolons\)"),
+        ("where,label\nx,y\n", "no column 'path'; separated by commas it has 'where', 'label'"),
+        ("data/a.jpg;Lemon\n", "no column 'path'; separated by semicolons it has"),
         ("path:label\nx:y\n", "no column 'path'"),
         ("", "no column 'path'"),
         ("path;label\ngone.jpg;a\n", "No such file"),

@@ -11,7 +11,8 @@ import pytest
 from ml.ray_cluster.data_parallel import train_distributed
 from ml.ray_cluster.session import session
 from ml.training.checkpoints import TrainingFailed
-from ml.training.train import Run, train
+from ml.training.runs import Run
+from ml.training.train import train
 from tests.ml.conftest import quick
 
 

@@ -1,0 +1,37 @@
+"""Which photos a model was trained on, small enough to be kept with it: eight bytes of each one's SHA-256.
+
+Two different photos share eight bytes by chance once in 2**64 pairs.
+"""
+
+import base64
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+_BYTES = 8
+_DIGITS = 2 * _BYTES
+
+
+def packed(sha256: Iterable[str]) -> str:
+    """SHA-256 in hexadecimal to one line of text."""
+    beginnings = sorted({content[:_DIGITS] for content in sha256})
+    return base64.b64encode(bytes.fromhex("".join(beginnings))).decode()
+
+
+class SeenPhotos:
+    """The photos that a model's lineage names. A model from before they were kept has seen nothing that is known.
+
+    Args:
+        lineage: of the model.
+    """
+
+    def __init__(self, lineage: dict[str, Any]) -> None:
+        line = (lineage.get("data") or {}).get("photos")
+        self.is_known = line is not None
+        content = np.frombuffer(base64.b64decode(line or ""), np.uint8).reshape(-1, _BYTES)
+        self._beginnings = {row.tobytes().hex() for row in content}
+
+    def __contains__(self, sha256: str) -> bool:
+        """Whether a photo is among them, by its SHA-256 or by the beginning of it that is its id in the gallery."""
+        return sha256[:_DIGITS] in self._beginnings
