@@ -138,7 +138,8 @@ def publish(console: Console, model: str, force: bool) -> None:
     console.result(report)
     quality = ""
     if report["map@r"] is not None:
-        quality = f"; mAP@R on the labelled ones {100 * report['map@r']:.1f}, before {100 * report['map@r_before']:.1f}"
+        quality = f"; mAP@R {100 * report['map@r']:.1f}, before {100 * report['map@r_before']:.1f}"
+        quality += f", on {report['measured_on']}" if report["measured_on"] else ""
     console.show(f"{model} answers now, over {report['images']} photos{quality}")
 
 
@@ -176,6 +177,7 @@ def _report(client: "Client", status: "JobStatus") -> dict[str, Any]:
         "failures": [failure.to_json() for failure in status.failures],
         "map@r": quality.get("new"),
         "map@r_before": quality.get("active"),
+        "measured_on": status.detail.get("measured_on"),
         "seconds": round(status.seconds, 1),
     }
 

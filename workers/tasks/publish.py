@@ -30,7 +30,7 @@ from workers.messages import WorkerStatus
 from workers.process.serving import Serving, ServingModel
 from workers.queue.jobs import PREFIXES, Jobs
 from workers.tasks import tuning
-from workers.tasks.quality import mean_average_precision_at_r
+from workers.tasks.quality import choose, mean_average_precision_at_r
 from workers.tasks.waiting import told, wait_or_fail
 
 logger = logging.getLogger(__name__)
@@ -39,6 +39,7 @@ KEPT_COLLECTIONS = 2
 MAX_PASSES = 5
 _PROBES = 50  # images that are looked up in the new collection
 _SAMPLE = 2000  # labelled images that mAP@R is compared on
+_OF_ONE_LABEL = 100  # images of a label that are looked at
 _AT_ONCE = 10  # vectors that are fetched between two searches
 _TOLERANCE = 0.005  # of mAP@R: less is the noise of a sample
 
@@ -121,13 +122,13 @@ def _check(serving: Serving, jobs: Jobs, workers: list[WorkerStatus], job: str, 
     if stored < expected - unreadable:
         raise CheckFailed(f"the collection holds {stored} of {expected} images")
     _check_probes(serving, new)
-    quality = _compare_quality(serving, new)
+    quality, about = _compare_quality(serving, new)
     if quality and quality["new"] < quality["active"] - _TOLERANCE and not state.get("force"):
         raise CheckFailed(
-            f"mAP@R on the labelled gallery is {quality['new']:.3f}, the active model's is {quality['active']:.3f};"
-            " publish it anyway (--force) to switch nevertheless"
+            f"mAP@R on the labelled gallery is {quality['new']:.3f}, the active model's is {quality['active']:.3f}"
+            f" ({about}); publish it anyway (--force) to switch nevertheless"
         )
-    return {"phase": "switch", "map@r": quality}
+    return {"phase": "switch", "map@r": quality, "measured_on": about}
 
 
 def _switch(serving: Serving, jobs: Jobs, workers: list[WorkerStatus], job: str, state: dict[str, Any]) -> Step:
@@ -189,28 +190,28 @@ def _check_probes(serving: Serving, new: ServingModel) -> None:
             raise CheckFailed(f"image {id} does not find itself in the new collection")
 
 
-def _compare_quality(serving: Serving, new: ServingModel) -> dict[str, float]:
-    """mAP@R of the new and of the active collection on the same labelled images; empty when too few have labels."""
+def _compare_quality(serving: Serving, new: ServingModel) -> tuple[dict[str, float], str]:
+    """mAP@R of the new and of the active collection on the same labelled images, and which those are; empty when too
+    few have labels."""
     active = serving.active()
-    labels: list[str] = []
-    vectors: dict[str, list[np.ndarray]] = {"new": [], "active": []}
-    for label, count in serving.store.labels(new.collection).items():
-        if count < 2:
-            continue
-        ids = [point.id for point in serving.store.points(new.collection, label=label, limit=100)]
-        before, after = (_vectors(serving, live.collection, ids) for live in (active, new))
-        for id in ids:
-            old, fresh = before.get(id), after.get(id)
-            if old is not None and fresh is not None:
-                vectors["active"].append(old)
-                vectors["new"].append(fresh)
-                labels.append(label)
-        if len(labels) >= _SAMPLE:
-            break
-    if len(set(labels)) < 2:
-        return {}
+    labelled = (
+        (label, [point.id for point in serving.store.points(new.collection, label=label, limit=_OF_ONE_LABEL)])
+        for label, count in serving.store.labels(new.collection).items()
+        if count > 1
+    )
+    chosen = choose(labelled, new.embedder.bundle.lineage, active.embedder.bundle.lineage, most=_SAMPLE)
+    ids = [id for id, _ in chosen.photos]
+    before, after = (_vectors(serving, live.collection, ids) for live in (active, new))
+    both = [(id, label) for id, label in chosen.photos if id in before and id in after]
+    labels = [label for _, label in both]
+    if len(set(labels)) < 2 or len(set(labels)) == len(labels):
+        return {}, "too few photos have labels to compare the models on"
     codes = np.unique(labels, return_inverse=True)[1].astype(np.int64)
-    return {name: round(mean_average_precision_at_r(np.stack(rows), codes), 4) for name, rows in vectors.items()}
+    figures = {
+        name: round(mean_average_precision_at_r(np.stack([vectors[id] for id, _ in both]), codes), 4)
+        for name, vectors in (("new", after), ("active", before))
+    }
+    return figures, chosen.about
 
 
 def _vectors(serving: Serving, collection: str, ids: list[str]) -> dict[str, np.ndarray]:

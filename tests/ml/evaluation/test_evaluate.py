@@ -2,6 +2,7 @@
 
 import math
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,9 +11,10 @@ from PIL import Image
 
 from ml.data import datasets
 from ml.data.datasets import BadDataset
-from ml.evaluation.evaluate import evaluate, evaluate_distances
+from ml.evaluation.evaluate import differences, evaluate, evaluate_distances
 from ml.evaluation.metrics import evaluate_retrieval
 from ml.evaluation.report import render, write
+from ml.evaluation.uncertainty import ByClass
 from ml.training.config import preset_config
 from ml.training.train import train
 from tests.ml.conftest import write_image
@@ -95,7 +97,24 @@ def test_the_report_holds_everything_it_shows(measured, tmp_path):
 def test_two_models_stand_side_by_side(measured):
     page = render([measured, measured])
     assert page.count(f'<th class="number">{measured.bundle.name}</th>') == 2
-    assert 'class="number best"' in page
+    assert 'class="number best"' not in page, "equal models differ by nothing"
+
+
+def test_the_better_of_two_models_is_marked_where_it_is_more_than_chance(measured):
+    figures = {name: ByClass(0.5 * figure.sums, figure.counts) for name, figure in measured.figures.items()}
+    metrics = measured.metrics | {name: figure.mean for name, figure in figures.items()}
+    worse = replace(measured, figures=figures, metrics=metrics)
+    assert render([measured, worse]).count('class="number best"') > 3
+    gain = differences(measured, worse)["map@r"]
+    assert gain["is_beyond_chance"] and gain["interval"][0] > 0
+    assert not differences(measured, measured)["map@r"]["is_beyond_chance"]
+    low, high = measured.metrics["intervals"]["map@r"]
+    assert low <= measured.metrics["map@r"] <= high
+
+
+def test_a_model_that_was_trained_on_these_photos_says_so(measured, products):
+    assert measured.seen == len(products)
+    assert f"was trained on {len(products)} of these {len(products)} photos" in measured.notes[0]
 
 
 def test_hostile_labels_and_file_names_are_shown_as_text(model, tmp_path):

@@ -63,7 +63,8 @@ def serving(live: Callable[[str, str], Any], *, stored: int = 0, images: int = 0
 
 
 def loaded(model: str, collection: str) -> Any:
-    return SimpleNamespace(model=model, collection=collection)
+    embedder = SimpleNamespace(bundle=SimpleNamespace(lineage={}))
+    return SimpleNamespace(model=model, collection=collection, embedder=embedder)
 
 
 @pytest.mark.parametrize("phase", ["prepare", "load"])
@@ -131,7 +132,7 @@ def test_the_quality_gate_refuses_a_worse_model_unless_forced(
     jobs: Jobs, job: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(publish, "_check_probes", lambda serving, new: None)
-    monkeypatch.setattr(publish, "_compare_quality", lambda serving, new: {"new": 0.5, "active": 0.6})
+    monkeypatch.setattr(publish, "_compare_quality", lambda serving, new: ({"new": 0.5, "active": 0.6}, "8 photos"))
     jobs.describe(job, {"phase": "check"})
     advance(serving(loaded), jobs, [], job)
     status = jobs.status(job)
