@@ -12,6 +12,7 @@ from pathlib import PurePath
 
 from ml import records
 from ml.model.registry import Registry
+from ml.records import Damaged
 from ml.storage import Storage, open_storage
 from workers.client.api import Client
 from workers.errors import NotFound, Refused
@@ -70,7 +71,7 @@ class Backup:
             records.read(archive, _MANIFEST, dict, name=f"the backup at {source}")
         except FileNotFoundError:
             raise NotFound(f"there is no complete backup at {source}", hint="lookalike backup makes one") from None
-        owner = _owner(archive)
+        owner, _ = _owner(archive)
         if owner and next(self._client.gallery.ids(), None) is None:
             records.write(self._here, _IDENTITY, {"id": owner})  # it is that gallery now, and goes on with its archive
         _copy_models(archive, self._here, but=("active.json",))
@@ -96,23 +97,29 @@ class Backup:
             ServerStore.connect(to_qdrant, self._client.settings.qdrant_api_key).close()
         if to_storage:
             _check_writable(to_storage)
-            _copy_models(self._here, open_storage(to_storage))
+            target = open_storage(to_storage)
+            _copy_models(self._here, target)
+            records.write(target, _IDENTITY, {"id": self._identity()})  # it goes on with its archives there
         return self._start("migrate", {"to_storage": to_storage, "to_qdrant": to_qdrant})
 
     def _identity(self) -> str:
-        """The name of this gallery, made when it is first needed."""
+        """The name of this gallery, made when it is first needed, and anew when it is damaged."""
         with self._here.lock(_IDENTITY):
-            owner = _owner(self._here)
+            owner, _ = _owner(self._here)
             if owner is None:
                 owner = uuid.uuid4().hex
                 records.write(self._here, _IDENTITY, {"id": owner})
             return owner
 
     def _check_owner(self, archive: Storage, url: str) -> None:
-        owner = _owner(archive)
-        if owner is None:  # made by an earlier version: a photo in common tells whose it is
-            ids = [PurePath(key).stem for key in itertools.islice(archive.keys("metadata"), _COMPARED)]
+        (owner, _), (_, is_damaged) = _owner(archive), _owner(self._here)
+        ids = [PurePath(key).stem for key in itertools.islice(archive.keys("metadata"), _COMPARED)]
+        if owner is None:  # made by an earlier version, or its name is damaged: a photo in common tells whose it is
             is_ours = not ids or bool(self._client.gallery.find_many(ids))
+        elif is_damaged:  # we know our own name no more: what holds most of our photos is ours
+            is_ours = not ids or len(self._client.gallery.find_many(ids)) > len(ids) / 2
+            if is_ours:
+                records.write(self._here, _IDENTITY, {"id": owner})
         else:
             is_ours = owner == self._identity()
         if not is_ours:
@@ -125,12 +132,14 @@ class Backup:
         return self._client.connection.start_job(kind, params, PREFIXES, chunk_size=4)
 
 
-def _owner(storage: Storage) -> str | None:
-    """The name of the gallery that is kept in some storage; None where it has none. Raises Damaged."""
+def _owner(storage: Storage) -> tuple[str | None, bool]:
+    """The name of the gallery that is kept in some storage, None where it has none; and whether that is damaged."""
     try:
-        return records.read(storage, _IDENTITY, lambda record: str(record["id"]))
+        return records.read(storage, _IDENTITY, lambda record: str(record["id"])), False
     except FileNotFoundError:
-        return None
+        return None, False
+    except Damaged:
+        return None, True
 
 
 def _check_writable(url: str) -> None:

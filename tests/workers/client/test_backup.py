@@ -50,6 +50,39 @@ def test_another_gallery_is_refused(tmp_path: Path, archive: str) -> None:
         gallery_at(tmp_path / "second", "blue").archive(archive)
 
 
+@pytest.mark.parametrize("content", [b"", b'{"id": "', b"[]"])
+@pytest.mark.parametrize("colour, is_ours", [("red", True), ("blue", False)])
+def test_a_gallery_whose_name_is_damaged_is_recognised_by_its_photos(
+    tmp_path: Path, archive: str, colour: str, is_ours: bool, content: bytes
+) -> None:
+    Gallery(open_storage(archive)).add(photo("red"), path="red.png", label=None)
+    home = open_storage(f"file://{tmp_path}/{'first' if is_ours else 'second'}")
+    home.put("gallery.json", content)
+    gallery = gallery_at(tmp_path / ("first" if is_ours else "second"), colour)
+    if is_ours:
+        assert gallery.archive(archive) == "backup"
+        assert home.get("gallery.json") == open_storage(archive).get("gallery.json")
+    else:
+        with pytest.raises(Refused, match="holds the backup of another gallery"):
+            gallery.archive(archive)
+        assert gallery.archive(f"file://{tmp_path}/elsewhere") == "backup"
+
+
+def test_an_archive_whose_name_is_damaged_is_recognised_by_its_photos(tmp_path: Path, archive: str) -> None:
+    Gallery(open_storage(archive)).add(photo("red"), path="red.png", label=None)
+    open_storage(archive).put("gallery.json", b"")
+    with pytest.raises(Refused):
+        gallery_at(tmp_path / "second", "blue").archive(archive)
+    assert gallery_at(tmp_path / "first").archive(archive) == "backup"
+    with pytest.raises(Refused):
+        gallery_at(tmp_path / "second", "red").archive(archive)
+
+
+def test_a_gallery_that_has_moved_goes_on_with_its_archive(tmp_path: Path, archive: str) -> None:
+    gallery_at(tmp_path / "first").migrate(f"file://{tmp_path}/moved", "")
+    assert gallery_at(tmp_path / "moved", "green").archive(archive) == "backup"
+
+
 @pytest.mark.parametrize("colour, is_ours", [("red", True), ("blue", False)])
 def test_one_that_an_earlier_version_made_is_recognised_by_its_photos(
     tmp_path: Path, archive: str, colour: str, is_ours: bool
