@@ -146,7 +146,7 @@ class Composition:
     def add(self, photo: Path) -> None:
         """Adds a photo with its folder's name as its label, and waits until it is searchable."""
         file = ("images", (photo.name, photo.read_bytes()))
-        added = self.post("/api/v1/images", files=[file], data={"label": photo.parent.name, "wait_s": "60"})
+        added = self.post("/api/v1/images", files=[file], data={"label": photo.parent.name, "wait_s": "30"})
         assert added.status_code == 201, added.text
 
     def search(self, photo: bytes, base: str = "") -> requests.Response:
