@@ -14,7 +14,8 @@ from flask import Flask, request
 from flask.typing import ResponseReturnValue
 from werkzeug.serving import make_server
 
-from workers.store import Hit, Payload, Point, Stored
+from workers.messages import Selection
+from workers.store import Hit, Payload, Place, Point, Stored
 from workers.store.edge import EdgeStore
 
 
@@ -28,8 +29,26 @@ def make_app(store: EdgeStore) -> Flask:
         return {"result": result, "status": "ok", "time": 0.0}
 
     def label_of(body: dict[str, Any]) -> str | None:
-        condition = (body.get("filter") or {}).get("must")
-        return condition[0]["match"]["value"] if condition else None
+        return selection_of(body).label
+
+    def selection_of(body: dict[str, Any]) -> Selection:
+        """What the conditions of a filter came from."""
+        found: dict[str, Any] = {}
+        for each in (body.get("filter") or {}).get("must") or ():
+            if "is_empty" in each:
+                found["unlabelled"] = True
+            elif "range" in each:
+                name, unit = {"newest": ("added", 1e6), "taken": ("taken", 1)}[each["key"]]
+                for end, side in (("from", "gte"), ("before", "lt")):
+                    if each["range"].get(side) is not None:
+                        found[f"{name}_{end}"] = each["range"][side] / unit
+            else:
+                match = each["match"]
+                if "text" in match:
+                    found["text"] = f"{found.get('text', '')} {match['text']}"
+                else:
+                    found[each["key"]] = match["value"]
+        return Selection(**found)
 
     def record(point: Hit | Stored, *, with_vector: Any) -> dict[str, Any]:
         shown: dict[str, Any] = {"id": _dashed(point.id), "payload": point.payload.to_json()}
@@ -147,6 +166,12 @@ def make_app(store: EdgeStore) -> Flask:
     @app.post("/collections/<name>/points/scroll")
     def scroll(name: str) -> dict[str, Any]:
         body = request.get_json()
+        if order := body.get("order_by"):
+            assert (order["key"], order["direction"]) == ("newest", "desc")
+            start = order.get("start_from")
+            place = None if start is None else Place(start, "")  # every id comes behind none
+            listed = store.newest(name, selection_of(body), after=place, limit=body["limit"])
+            return answer({"points": [record(p, with_vector=False) for p in listed], "next_page_offset": None})
         start = int(_hex(body["offset"]), 16) if body.get("offset") else 0
         after = f"{start - 1:032x}" if start else None
         found = list(store.points(name, label=label_of(body), after=after, limit=body["limit"] + 1))
@@ -156,11 +181,12 @@ def make_app(store: EdgeStore) -> Flask:
 
     @app.post("/collections/<name>/points/count")
     def count(name: str) -> dict[str, Any]:
-        return answer({"count": store.count(name)})
+        return answer({"count": store.count(name, selection_of(request.get_json()))})
 
     @app.post("/collections/<name>/facet")
     def facet(name: str) -> dict[str, Any]:
-        hits = [{"value": label, "count": number} for label, number in store.labels(name).items()]
+        counts = store.folders(name) if request.get_json()["key"] == "folder" else store.labels(name)
+        hits = [{"value": value, "count": number} for value, number in counts.items()]
         return answer({"hits": hits})
 
     return app

@@ -9,6 +9,7 @@ from werkzeug.exceptions import UnprocessableEntity
 from workers.client import Client, NotFound
 
 _IMAGE_ID = re.compile(r"[0-9a-f]{32}")
+_PAGE_START = re.compile(r"[0-9]{1,16}-[0-9a-f]{32}")
 
 
 def client() -> Client:
@@ -17,13 +18,13 @@ def client() -> Client:
 
 
 def page_start(text: str | None) -> str | None:
-    """The id behind which a page of the gallery starts, when it has the form of one; None for the first page.
+    """Where a page of the gallery starts, when it has the form of the `next` of one; None for the first page.
 
     Raises:
         UnprocessableEntity: it has not.
     """
-    if text and not _IMAGE_ID.fullmatch(text):
-        raise UnprocessableEntity("after must be an id: 32 hexadecimal digits, as `next` of the page before")
+    if text and not _PAGE_START.fullmatch(text):
+        raise UnprocessableEntity("after must be the `next` of the page before")
     return text or None
 
 

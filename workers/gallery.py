@@ -5,6 +5,7 @@ when its metadata does: it is written last and removed first. Whoever reads meta
 
     originals/ab/<id>        the bytes as they came, unless they stay in place
     thumbnails/ab/<id>.jpg   re-encoded, without metadata
+    views/ab/<id>.jpg        the same, large, of images that somebody has looked at
     metadata/ab/<id>.json    a messages.GalleryImage, who gave the label, and where the original is if it stays in place
     trash/ab/<id>.json       the same of an image that was deleted and can come back: workers.trash
 """
@@ -131,7 +132,7 @@ class Gallery:
             if known is None:
                 image = _described(id, info, len(data), path, label)
             else:
-                image = known.image
+                image = replace(known.image, taken_at=info.taken_at)
                 if file is not None and path != image.path:
                     is_first, other_path = self._order(image, path)
                     if is_first:
@@ -198,6 +199,19 @@ class Gallery:
             with contextlib.suppress(FileNotFoundError):
                 return self._storage.get(_thumbnail(id))
         raise NotFound(f"there is no image {id}", hint="it may have been deleted; search again")
+
+    def view(self, id: str) -> bytes | None:
+        """A large copy as JPEG, None when nobody has made one yet."""
+        if is_id(id):
+            with contextlib.suppress(FileNotFoundError):
+                return self._storage.get(_view(id))
+        return None
+
+    def put_view(self, id: str, data: bytes) -> None:
+        """Keeps a large copy, while the image exists."""
+        with self._metadata.lock(id):
+            if self._metadata.exists(id):
+                self._storage.put(_view(id), data)
 
     def has_thumbnail(self, id: str) -> bool:
         return self._storage.exists(_thumbnail(id))
@@ -327,6 +341,7 @@ class Gallery:
 
     def _remove_files(self, id: str) -> None:
         self._storage.delete(_thumbnail(id))
+        self._storage.delete(_view(id))
         self.originals.delete(id)
 
     def _discarded(self, id: str) -> Discarded | None:
@@ -428,6 +443,7 @@ def _described(id: str, info: ImageInfo, size: int, path: str, label: str | None
         format=info.format,
         bytes=size,
         added_at=time.time(),
+        taken_at=info.taken_at,
     )
 
 
@@ -441,3 +457,7 @@ def _holds(path: Path, image: GalleryImage) -> bool:
 
 def _thumbnail(id: str) -> str:
     return f"thumbnails/{id[:2]}/{id}.jpg"
+
+
+def _view(id: str) -> str:
+    return f"views/{id[:2]}/{id}.jpg"

@@ -96,6 +96,8 @@ def parsed(id: str, record: Any) -> Known:
     for name, kind in _FIELDS.items():
         if not isinstance(record[name], kind):
             raise ValueError(f"its {name} is {record[name]!r}")
+    if not isinstance(record.get("taken_at"), int | float | None):
+        raise ValueError(f"its taken_at is {record['taken_at']!r}")
     if record["id"] != id:
         raise ValueError(f"it is that of image {record['id']}")
     in_place = record.get("in_place")

@@ -96,11 +96,15 @@ class Limits:
 
 @dataclass(frozen=True)
 class ImageInfo:
-    """What an image's header says. Width and height are those of the upright image, in pixels."""
+    """What an image's header says. Width and height are those of the upright image, in pixels.
+
+    `taken_at` is in seconds since 1970 by the camera's clock, as if that showed UTC; None if nothing says.
+    """
 
     width: int
     height: int
     format: str
+    taken_at: float | None = None
 
 
 def _megapixels(pixels: int) -> str:

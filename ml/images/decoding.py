@@ -39,7 +39,7 @@ def probe(data: bytes, limits: Limits | None = None) -> ImageInfo:
         UnreadableImage: no format we read, or larger than the limits.
     """
     header = _header(data, limits or Limits())
-    return ImageInfo(*header.upright_size, header.format)
+    return ImageInfo(*header.upright_size, header.format, header.taken_at)
 
 
 def decode(data: bytes, *, min_side: int | None = None, limits: Limits | None = None) -> Image.Image:

@@ -13,12 +13,14 @@ class Header:
         width: of the upright image where the decoder turns it, else as stored; pixels.
         height: likewise.
         orientation: how EXIF says that what the decoder gives has to be turned, 1 (not at all) to 8.
+        taken_at: when EXIF says that the photo was taken: see ifd.taken_at.
     """
 
     format: str
     width: int
     height: int
     orientation: int = 1
+    taken_at: float | None = None
 
     @property
     def upright_size(self) -> tuple[int, int]:

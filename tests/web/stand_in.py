@@ -7,8 +7,9 @@ import contextlib
 import dataclasses
 import io
 import secrets
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,6 +20,7 @@ from prometheus_client import generate_latest
 from ml.images import decode, thumbnail
 from ml.model.registry import Active, ModelRecord, UnknownModel
 from workers.client import Refused, Unavailable
+from workers.client.api import EVERYTHING
 from workers.client.changes import Changes
 from workers.client.throttle import Throttle
 from workers.errors import NotFound
@@ -28,8 +30,10 @@ from workers.messages import (
     GalleryImage,
     JobStatus,
     LabelCount,
+    Page,
     Result,
     SearchResult,
+    Selection,
     SweepRequest,
     SystemStatus,
     TrainRequest,
@@ -136,13 +140,26 @@ class StandInClient:
         names = [each.label for each in map(self.image, self._indexed) if each.label]
         return [LabelCount(name, names.count(name)) for name in sorted(set(names))]
 
+    def page(self, selection: Selection = EVERYTHING, after: str | None = None, limit: int = 60) -> Page:
+        self._answering()
+        images = sorted(map(self.image, self._indexed), key=lambda each: (-each.added_at, each.id))
+        shown = [each for each in images if _is_selected(each, selection)]
+        start = next((n for n, each in enumerate(shown, 1) if _place(each) == after), 0)
+        page = shown[start : start + limit]
+        return Page(tuple(page), _place(page[-1]) if len(page) == limit else None, len(shown))
+
     def images(
         self, label: str | None = None, after: str | None = None, limit: int = 60
     ) -> tuple[list[GalleryImage], str | None]:
+        page = self.page(Selection(label=label), after, limit)
+        return list(page.images), page.next
+
+    def folders(self) -> dict[str, int]:
+        return dict(Counter(str(PurePath(each.path).parent) for each in map(self.image, self._indexed)))
+
+    def view(self, id: str) -> bytes:
         self._answering()
-        shown = [each for each in map(self.image, sorted(self._indexed)) if label in (None, each.label)]
-        page = [each for each in shown if after is None or each.id > after][:limit]
-        return page, page[-1].id if len(page) == limit else None
+        return thumbnail(decode(self.original(id)), 1600)
 
     def image(self, id: str) -> GalleryImage:
         return self.gallery.image(id)
@@ -315,3 +332,19 @@ def _vector(data: bytes) -> np.ndarray:
 
 def _rank(pair: tuple[float, GalleryImage]) -> tuple[float, str]:
     return -pair[0], pair[1].id
+
+
+def _place(image: GalleryImage) -> str:
+    return f"{int(image.added_at * 1e6)}-{image.id}"
+
+
+def _is_selected(image: GalleryImage, by: Selection) -> bool:
+    """Of a selection's fields the ones that the portal's tests use."""
+    words = f"{image.name} {image.label or ''}".casefold().split()
+    return (
+        by.label in (None, image.label)
+        and not (by.unlabelled and image.label)
+        and by.folder in (None, str(PurePath(image.path).parent))
+        and all(any(word.startswith(asked) for word in words) for asked in (by.text or "").casefold().split())
+        and (by.added_from or 0) <= image.added_at < (by.added_before or float("inf"))
+    )

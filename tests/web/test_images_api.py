@@ -129,6 +129,18 @@ class TestShowing:
         page = browser.get(URL, query_string={"label": "blue"}).json
         assert [image["id"] for image in page["images"]] == [blue]
 
+    def test_images_are_selected_and_counted(self, browser, red, blue):
+        page = browser.get(URL, query_string={"text": "cher", "folder": "reds"}).json
+        assert ([image["id"] for image in page["images"]], page["total"]) == ([red], 1)
+        assert browser.get(URL, query_string={"after": "zzz"}).status_code == 422
+        folders = {each["folder"]: each["count"] for each in browser.get("/api/v1/folders").json["folders"]}
+        assert folders == {"reds": 1, "blues": 1}
+
+    def test_the_large_view_is_a_jpeg_without_metadata(self, browser, red):
+        answer = browser.get(f"{URL}/{red}/view")
+        assert (answer.content_type, answer.status_code) == ("image/jpeg", 200)
+        assert "immutable" in answer.headers["Cache-Control"]
+
     def test_the_thumbnail_is_a_jpeg_without_metadata_that_may_be_kept_for_ever(self, browser, red):
         answer = browser.get(f"{URL}/{red}/thumbnail")
         assert answer.content_type == "image/jpeg"
@@ -161,7 +173,7 @@ class TestShowing:
         assert "Set-Cookie" not in answer.headers
         assert "\n" not in answer.headers["Content-Disposition"]
 
-    @pytest.mark.parametrize("tail", ["", "/thumbnail", "/original"])
+    @pytest.mark.parametrize("tail", ["", "/thumbnail", "/view", "/original"])
     @pytest.mark.parametrize("id", ["0" * 32, "..", "%2e%2e", "x", "Z" * 32])
     def test_an_image_that_is_not_there_is_404(self, browser, id, tail):
         answer = browser.get(f"{URL}/{id}{tail}")

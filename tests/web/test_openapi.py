@@ -14,7 +14,7 @@ from workers import messages
 
 ANSWERS = (
     *("Failure", "Health", "Image", "ImagePage", "Job", "LabelCount", "Labels", "Result", "SearchResult"),
-    *("Upload", "Uploaded", "Worker", "Change", "Undone", "Trash", "TrashedImage", "Removed"),
+    *("Upload", "Uploaded", "Worker", "Change", "Undone", "Trash", "TrashedImage", "Removed", "Folders", "FolderCount"),
 )
 
 
@@ -86,7 +86,7 @@ def test_a_generated_client_has_functions_that_read_well(document, tmp_path):
     functions = {path.stem for path in (tmp_path / "lookalike_client" / "api").glob("*/*.py")} - {"__init__"}
     assert functions == {
         *("search", "list_images", "add_images", "get_image", "update_image", "delete_image"),
-        *("get_thumbnail", "get_original", "list_labels", "get_job", "get_health"),
+        *("get_thumbnail", "get_original", "get_view", "list_labels", "list_folders", "get_job", "get_health"),
         *("change_images", "undo_change", "list_trash", "restore_images", "empty_trash"),
     }
     program = (

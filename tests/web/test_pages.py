@@ -110,7 +110,36 @@ class TestGallery:
 
     def test_an_empty_one_says_what_to_do(self, browser):
         assert "The gallery is empty" in browser.get("/gallery").text
-        assert "No photo carries the label" in browser.get("/gallery?label=none").text
+        assert "No photo is like that" in browser.get("/gallery?label=none").text
+
+    def test_the_newest_come_first(self, browser, red, blue):
+        page = browser.get("/gallery").text
+        assert page.index(f'data-id="{blue}"') < page.index(f'data-id="{red}"')
+
+    @pytest.mark.parametrize(
+        "query, shown",
+        [
+            ("text=CHER", "red"),
+            ("text=blue+sky", "blue"),
+            ("folder=reds", "red"),
+            ("unlabelled=1", None),
+            ("added_from=2001-01-01&label=blue", "blue"),
+            ("added_to=2001-01-01", None),
+            ("added_from=yesterday&label=red", "red"),
+        ],
+    )
+    def test_the_address_selects(self, browser, red, blue, query, shown):
+        page = browser.get(f"/gallery?{query}").text
+        ids = {"red": red, "blue": blue}
+        assert [name for name, id in ids.items() if f'data-id="{id}"' in page] == ([shown] if shown else [])
+        assert "Remove this filter" in page
+
+    def test_pages_keep_the_filters(self, browser, workers_side):
+        for n in range(61):
+            keep(workers_side, (4 * n, 255 - 4 * n, 128), f"{n}.jpg", "many")
+        following = re.search(r'rel="next" href="([^"]+)"', browser.get("/gallery?label=many").text)[1]
+        assert "label=many" in following
+        assert browser.get(following.replace("&amp;", "&")).text.count("/thumbnail") == 1
 
     def test_chosen_images_are_labelled(self, browser, workers_side, red, blue):
         answer = post(browser, "/images", "/gallery?label=red", ids=[red, blue], action="label", label="both")

@@ -14,7 +14,7 @@ import threading
 import time
 import uuid
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -27,7 +27,8 @@ from werkzeug.serving import make_server
 from tests import qdrant_over_http
 from tests.processes import free_port, listens, wait_for
 from workers import settings as settings_of
-from workers.store import Payload, Point, Store, StoreBusy, StoreFailed, open_store
+from workers.messages import GalleryImage, Selection
+from workers.store import Payload, Place, Point, Store, StoreBusy, StoreFailed, open_store
 from workers.store.edge import EdgeStore
 from workers.store.server import Layout, ServerStore
 from workers.store.shard import Shard
@@ -49,6 +50,44 @@ def points(n: int) -> list[Point]:
     return [
         Point(id, vector, Payload(f"photos/{i}.jpg", labels[i % 3]))
         for i, (id, vector) in enumerate(zip(ids(n), unit_vectors(n), strict=True))
+    ]
+
+
+NOW = 1_795_500_000
+
+
+def gallery(n: int) -> list[Point]:
+    """Points of images that were added a second after each other, the first few taken a day before each other."""
+    labels = ["Lime", "Red Apple", None]
+    return [
+        Point(
+            id,
+            vector,
+            Payload.of(
+                GalleryImage(
+                    id,
+                    "",
+                    f"photos/{i % 4}/IMG_{i:04}.jpg",
+                    labels[i % 3],
+                    1,
+                    1,
+                    "JPEG",
+                    1,
+                    NOW + i,
+                    taken_at=NOW - i * 86_400 if i < 6 else None,
+                )
+            ),
+        )
+        for i, (id, vector) in enumerate(zip(ids(n), unit_vectors(n), strict=True))
+    ]
+
+
+def tied(n: int) -> list[Point]:
+    """Points of images that were added at the same moment, in the middle of the others."""
+    at = 1_000_000 * (NOW + 12)
+    return [
+        Point(id, vector, Payload("tied.jpg", None, newest=at))
+        for id, vector in zip(ids(100 + n)[100:], unit_vectors(n, seed=1), strict=True)
     ]
 
 
@@ -196,6 +235,53 @@ class TestStore:
         assert [point.id for point in first + rest] == sorted(ids(25))
         assert len(list(store.points(collection, label="Lime", limit=4))) == 4
         assert list(store.points(collection, after=32 * "f")) == []
+
+    def test_the_newest_come_first_in_pages_without_gaps(self, store: Store, collection: str) -> None:
+        written = [*gallery(25), *tied(11)]
+        store.upsert(collection, written)
+        found: list[str] = []
+        last = None
+        while page := store.newest(collection, Selection(), after=last, limit=10):
+            found += [point.id for point in page]
+            assert len(found) <= len(written)
+            last = Place.of(page[-1])
+        assert found == [point.id for point in sorted(written, key=lambda point: (-point.payload.newest, point.id))]
+
+    @pytest.mark.parametrize(
+        "selection, expected",
+        [
+            (Selection(), range(24)),
+            (Selection(label="Lime"), range(0, 24, 3)),
+            (Selection(unlabelled=True), range(2, 24, 3)),
+            (Selection(folder="photos/1"), range(1, 24, 4)),
+            (Selection(text="img_000"), range(10)),
+            (Selection(text="IMG_0004.jpg"), [4]),
+            (Selection(text="app img"), range(1, 24, 3)),
+            (Selection(text="nothing"), []),
+            (Selection(added_from=NOW + 5, added_before=NOW + 9), range(5, 9)),
+            (Selection(taken_from=NOW - 3 * 86_400, taken_before=NOW - 86_400), [2, 3]),
+            (Selection(label="Lime", folder="photos/0", added_from=NOW + 1), [12]),
+        ],
+        ids=str,
+    )
+    def test_images_are_selected(
+        self,
+        request: pytest.FixtureRequest,
+        store: Store,
+        collection: str,
+        selection: Selection,
+        expected: Iterable[int],
+    ) -> None:
+        if request.node.callspec.params["store"] == "local" and selection.text in ("img_000", "app img"):
+            pytest.skip("qdrant-client's local mode has no text index, so it matches whole words")
+        store.upsert(collection, gallery(24))
+        found = store.newest(collection, selection, after=None, limit=100)
+        assert [point.id for point in found] == [ids(24)[n] for n in sorted(expected, reverse=True)]
+        assert store.count(collection, selection) == len(found)
+
+    def test_it_counts_folders(self, store: Store, collection: str) -> None:
+        store.upsert(collection, gallery(9))
+        assert store.folders(collection) == {"photos/0": 3, "photos/1": 2, "photos/2": 2, "photos/3": 2}
 
     def test_an_existing_collection_with_another_dimension_is_refused(self, store: Store, collection: str) -> None:
         store.ensure(collection, DIM)

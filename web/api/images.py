@@ -15,6 +15,7 @@ from web.backend import client, image_id
 from web.bodies import MANY_IMAGES, accepts_images
 from web.problems import problem, too_large_hint
 from workers.client import Role
+from workers.messages import Selection
 
 blueprint = APIBlueprint("images", __name__)
 
@@ -84,12 +85,13 @@ def _all_refused(upload: uploads.Upload) -> Response:
 @blueprint.output(ImagePage)
 @blueprint.doc(tags=["Gallery"])
 def list_images(asked: dict[str, Any]) -> Any:
-    """List the gallery's images
+    """List the gallery's images, the newest first
 
-    In pages: give the `next` of one answer as `after` of the next request.
+    Those that all of what is asked is true of. In pages: give the `next` of one answer as `after` of the next request.
     """
-    images, following = client().images(**asked | {"label": uploads.tidy_label(asked["label"])})
-    return {"images": [image.to_json() for image in images], "next": following}
+    after, limit = asked.pop("after"), asked.pop("limit")
+    selection = Selection(**asked | {"label": uploads.tidy_label(asked["label"])})
+    return client().page(selection, after, limit).to_json()
 
 
 @blueprint.get("/images/<id>")
@@ -115,6 +117,25 @@ def get_thumbnail(id: str) -> Any:
         response = Response(status=304)
     else:
         response = Response(client().thumbnail(id), mimetype="image/jpeg")
+    response.set_etag(id)
+    response.headers["Cache-Control"] = FOR_EVER
+    return response
+
+
+@blueprint.get("/images/<id>/view")
+@requires(Role.VIEWER)
+@blueprint.output(FileSchema(type="string", format="binary"), content_type="image/jpeg", description="At most 1,600 px")
+@blueprint.doc(tags=["Gallery"])
+def get_view(id: str) -> Any:
+    """Show a large copy of an image
+
+    Re-encoded as JPEG, upright, in sRGB, without metadata. A worker makes it when it is first asked for.
+    """
+    id = image_id(id)
+    if id in request.if_none_match:
+        response = Response(status=304)
+    else:
+        response = Response(client().view(id), mimetype="image/jpeg")
     response.set_etag(id)
     response.headers["Cache-Control"] = FOR_EVER
     return response

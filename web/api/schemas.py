@@ -17,6 +17,7 @@ _File: Any = File  # its package has no types
 LABEL_LENGTH = Length(max=LONGEST_LABEL)
 MAX_K = 200
 
+PAGE_START = r"^[0-9]{1,16}-[0-9a-f]{32}\Z"  # the `next` of a page
 ID_EXAMPLE = "9f86d081884c7d659a2feaa0c55ad015"
 
 OUTCOMES = ("added", "unchanged", "restored", "refused", "pending")
@@ -150,6 +151,10 @@ class Image(Answer):
     bytes = Integer(metadata=_note("size of the original", 183_204))
     added_at = Float(metadata=_note("seconds since 1970, UTC", 1_795_500_000.0))
     is_in_place = Boolean(metadata=_note("the original is not copied, it stays where its owner keeps it", False))
+    taken_at = Float(
+        allow_none=True,
+        metadata=_note("when the photo says it was taken: seconds since 1970 by the camera's clock", 1_795_400_000.0),
+    )
     state = String(
         validate=OneOf(["ok", "damaged", "changed", "missing"]),
         metadata=_note("damaged: its metadata; changed, missing: its original, which was to stay in place", "ok"),
@@ -158,7 +163,18 @@ class Image(Answer):
 
 class ImageQuery(Schema):
     label = String(load_default=None, validate=LABEL_LENGTH, metadata=_note("only this label", "mug"))
-    after = String(load_default=None, validate=Regexp(r"^[0-9a-f]{32}\Z"), metadata=_note("`next` of the page before"))
+    unlabelled = Boolean(load_default=False, metadata=_note("only those without a label", False))
+    folder = String(load_default=None, validate=Length(max=4_000), metadata=_note("only from this folder", "mugs"))
+    text = String(
+        load_default=None,
+        validate=Length(max=200),
+        metadata=_note("beginnings of words in file name or label", "img_00"),
+    )
+    added_from = Float(load_default=None, metadata=_note("added then or later, seconds since 1970"))
+    added_before = Float(load_default=None, metadata=_note("added before, seconds since 1970"))
+    taken_from = Float(load_default=None, metadata=_note("taken then or later by the camera's clock"))
+    taken_before = Float(load_default=None, metadata=_note("taken before by the camera's clock"))
+    after = String(load_default=None, validate=Regexp(PAGE_START), metadata=_note("`next` of the page before"))
     limit = Integer(load_default=60, validate=Range(1, 500), metadata=_note("images on a page", 60))
 
 
@@ -169,6 +185,7 @@ class ListedImage(Image):
 class ImagePage(Answer):
     images = List(Nested(ListedImage))
     next = String(allow_none=True, metadata=_note("give this as `after` for the next page; null: this is the last"))
+    total = Integer(metadata=_note("images on all pages", 1_830))
 
 
 class LabelChange(Schema):
@@ -230,6 +247,15 @@ class RemoveForm(Schema):
 
 class Removed(Answer):
     removed = Integer(metadata=_note("images that are gone for good", 3))
+
+
+class FolderCount(Answer):
+    folder = String(metadata=_note("a folder, as text to show", "mugs/sunrise-mug"))
+    count = Integer(metadata=_note("images that came from it", 12))
+
+
+class Folders(Answer):
+    folders = List(Nested(FolderCount))
 
 
 class LabelCount(Answer):

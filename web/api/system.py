@@ -5,7 +5,7 @@ from typing import Any
 from apiflask import APIBlueprint
 
 from web.access import is_admin, requires
-from web.api.schemas import Health, Job, Labels
+from web.api.schemas import Folders, Health, Job, Labels
 from web.backend import client
 from workers.client import Role
 
@@ -22,6 +22,15 @@ _UNHEALTHY: Any = {503: {"description": "Something is wrong", "content": {"appli
 def list_labels() -> Any:
     """List the labels in use"""
     return {"labels": [each.to_json() for each in client().labels()]}
+
+
+@blueprint.get("/folders")
+@requires(Role.VIEWER)
+@blueprint.output(Folders)
+@blueprint.doc(tags=["Gallery"])
+def list_folders() -> Any:
+    """List the folders that images came from"""
+    return {"folders": [{"folder": folder, "count": count} for folder, count in client().folders().items()]}
 
 
 @blueprint.get("/jobs/<job_id>")

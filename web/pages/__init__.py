@@ -2,6 +2,7 @@
 
 search.py     the search page: the product's face
 gallery.py    browse, relabel and delete images; one image's page
+filters.py    which photos the gallery shows, as its address says it
 adding.py     add photos
 models.py     models: train, publish, roll back
 system.py     a job's progress, the system's status

@@ -31,6 +31,11 @@ def moment(at_s: float) -> Markup:
     return Markup('<time datetime="{}">{}</time>').format(at.strftime("%Y-%m-%dT%H:%M:%SZ"), f"{at:%Y-%m-%d %H:%M} UTC")
 
 
+def camera_moment(at_s: float) -> str:
+    """What a camera's clock showed, which knows no zone -> 2026-11-24 08:16."""
+    return f"{datetime.fromtimestamp(at_s, UTC):%Y-%m-%d %H:%M}"
+
+
 def duration(seconds: float) -> str:
     """95.2 -> 1 min 35 s."""
     if seconds < 10:
@@ -104,5 +109,5 @@ def bar(similarity: float) -> str:
 
 def init_app(app: Flask) -> None:
     """Makes the functions filters of the same names."""
-    for each in (size, number, moment, duration, percent, details, bar):
+    for each in (size, number, moment, camera_moment, duration, percent, details, bar):
         app.jinja_env.filters[each.__name__] = each

@@ -7,26 +7,26 @@ from werkzeug.exceptions import UnprocessableEntity
 from web.access import audit, requires
 from web.access.resume import came_from
 from web.api.changes import Changed, change
-from web.api.uploads import tidy_label, typed_label
+from web.api.uploads import typed_label
 from web.backend import client, image_id, page_start
+from web.pages.filters import Filters
 from workers.client import NotFound, Role
 
 blueprint = Blueprint("gallery", __name__)
 
 PAGE = 60
+FOLDERS = 500  # suggested ones
 TRASH_SHOWN = 500
 
 
 @blueprint.get("/gallery")
 @requires(Role.VIEWER)
 def page() -> ResponseReturnValue:
-    """Images, a page at a time, of one label or of all."""
-    label = tidy_label(request.args.get("label"))
-    images, following = client().images(label=label, after=page_start(request.args.get("after")), limit=PAGE)
-    labels = client().labels()
-    of_label = {each.label: each.count for each in labels}
-    total = of_label.get(label, 0) if label else client().status().images or len(images)
-    return render_template("gallery.html", images_shown=images, next=following, label=label, labels=labels, total=total)
+    """Images, the newest first, a page at a time: all of them, or those that the address selects."""
+    filters = Filters.of(request.args)
+    shown = client().page(filters.selection(), page_start(request.args.get("after")), PAGE)
+    labels, folders = client().labels(), client().folders()
+    return render_template("gallery.html", page=shown, filters=filters, labels=labels, folders=list(folders)[:FOLDERS])
 
 
 @blueprint.get("/images/<id>")

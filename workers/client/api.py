@@ -20,7 +20,7 @@ from workers.client.sessions import Sessions
 from workers.client.status import suggestions, system_status
 from workers.client.throttle import Throttle
 from workers.client.training import Trainings
-from workers.errors import Busy, Refused, Unavailable
+from workers.errors import Busy, NotFound, Refused, Unavailable
 from workers.gallery import Added, Gallery
 from workers.messages import (
     TRAINING_REQUESTS,
@@ -29,8 +29,10 @@ from workers.messages import (
     GalleryImage,
     JobStatus,
     LabelCount,
+    Page,
     Pair,
     SearchResult,
+    Selection,
     SystemStatus,
 )
 from workers.metrics import HTTP_SECONDS, exposition
@@ -41,6 +43,7 @@ from workers.queue.liveness import living_workers
 from workers.queue.locks import SharedLocks
 from workers.settings import Settings
 
+EVERYTHING = Selection()
 _FOLLOWED_S = 5.0  # workers follow a switch in a quarter of a second; one that hangs is not waited for
 
 
@@ -105,12 +108,22 @@ class Client:
         """Labels of the active collection, most frequent first."""
         return [LabelCount(label, count) for label, count in self._rpc.call("labels", {}, 10.0).items()]
 
+    def folders(self) -> dict[str, int]:
+        """folder -> images of the active collection that came from it, most frequent first."""
+        counts: dict[str, int] = self._rpc.call("folders", {}, 10.0)
+        return counts
+
+    def page(self, selection: Selection = EVERYTHING, after: str | None = None, limit: int = 60) -> Page:
+        """Images of the gallery, newest first. `after` is the `next` of the page before."""
+        request = {"selection": selection.to_json(), "after": after, "limit": limit}
+        return Page.from_json(self._rpc.call("browse", request, 10.0))
+
     def images(
         self, label: str | None = None, after: str | None = None, limit: int = 60
     ) -> tuple[list[GalleryImage], str | None]:
-        """A page of the gallery, in order of ids, and what to give as `after` for the next one."""
-        page = self._rpc.call("browse", {"label": label, "after": after, "limit": limit}, 10.0)
-        return [GalleryImage.from_json(image) for image in page["images"]], page["next"]
+        """A page of the gallery, newest first, and what to give as `after` for the next one."""
+        page = self.page(Selection(label=label), after, limit)
+        return list(page.images), page.next
 
     def image(self, id: str) -> GalleryImage:
         """What is known of an image. Raises NotFound."""
@@ -119,6 +132,17 @@ class Client:
     def thumbnail(self, id: str) -> bytes:
         """JPEG bytes, without metadata. Raises NotFound."""
         return self.gallery.thumbnail(id)
+
+    def view(self, id: str) -> bytes:
+        """A large copy as JPEG, without metadata. A worker makes it when it is first asked for. Raises NotFound."""
+        self.gallery.image(id)
+        view = self.gallery.view(id)
+        if view is None:
+            self._rpc.call("make_view", {"id": id}, 30.0)
+            view = self.gallery.view(id)
+        if view is None:
+            raise NotFound(f"there is no image {id}", hint="it may have been deleted meanwhile")
+        return view
 
     def original(self, id: str) -> bytes:
         """The bytes as they came. Raises NotFound."""

@@ -6,14 +6,16 @@ a search shows and filters by, copied from the gallery's metadata.
 """
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from pathlib import PurePath
+from typing import Any, Protocol
 
 import numpy as np
 
 from ml.errors import LookalikeError
 from ml.records import DamageLog
+from workers.messages import GalleryImage, Selection
 from workers.settings import Settings
 
 AWAY = "the vector store does not answer"
@@ -30,20 +32,39 @@ class StoreFailed(LookalikeError):
     """The vector database does not answer, or rejects a request."""
 
 
+_TIED = 16  # more images than are ever added in one microsecond
+
+
 @dataclass(frozen=True)
 class Payload:
-    """What a point carries besides its vector."""
+    """What a point carries besides its vector.
+
+    `newest` orders images by when they were added, in microseconds since 1970, which engines compare as float64.
+    `taken` is in seconds.
+    """
 
     path: str
     label: str | None
-
-    def to_json(self) -> dict[str, str]:
-        """As the engines keep it: no label is no key, so that counting by label passes it over."""
-        return {"path": self.path} | ({} if self.label is None else {"label": self.label})
+    newest: int = 0
+    taken: int | None = None
 
     @classmethod
-    def from_json(cls, data: dict[str, str]) -> "Payload":
-        return cls(path=data["path"], label=data.get("label"))
+    def of(cls, image: GalleryImage) -> "Payload":
+        """That of an image."""
+        taken = None if image.taken_at is None else int(image.taken_at)
+        return cls(image.path, image.label, microseconds(image.added_at), taken)
+
+    def to_json(self) -> dict[str, str | int]:
+        """As the engines keep it: no label is no key, so that counting by label passes it over."""
+        path = PurePath(self.path)
+        words = path.name if self.label is None else f"{path.name} {self.label}"
+        fields = {"path": self.path, "label": self.label, "newest": self.newest, "taken": self.taken}
+        fields |= {"folder": str(path.parent), "words": words.casefold()}
+        return {name: value for name, value in fields.items() if value is not None}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> "Payload":
+        return cls(data["path"], data.get("label"), data.get("newest", 0), data.get("taken"))
 
 
 @dataclass(frozen=True)
@@ -72,6 +93,41 @@ class Stored:
     id: str
     payload: Payload
     vector: np.ndarray | None = field(default=None, compare=False)
+
+
+EVERYTHING = Selection()
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a page of the gallery ended: at this image, `newest` of its payload."""
+
+    newest: int
+    id: str
+
+    @classmethod
+    def of(cls, point: Stored) -> "Place":
+        return cls(point.payload.newest, point.id)
+
+
+def page_behind(after: Place | None, limit: int, fetch: Callable[[int | None, int], Sequence[Stored]]) -> list[Stored]:
+    """The newest points behind a place, those of one moment in order of their ids.
+
+    Args:
+        after: the place; None for the very newest.
+        limit: how many points.
+        fetch: gives so many of the newest points up to a moment, that included, in any order where moments are equal.
+    """
+    found = fetch(None if after is None else after.newest, limit + 2 * _TIED)
+    ordered = sorted(found, key=lambda point: (-point.payload.newest, point.id))
+    if after is not None:
+        ordered = [p for p in ordered if (-p.payload.newest, p.id) > (-after.newest, after.id)]
+    return ordered[:limit]
+
+
+def microseconds(at_s: float) -> int:
+    """Seconds as whole microseconds."""
+    return int(at_s * 1e6)
 
 
 class Store(Protocol):
@@ -110,7 +166,13 @@ class Store(Protocol):
     ) -> Iterator[Stored]:
         """Points in order of their ids, from the first one behind `after`."""
 
-    def count(self, collection: str) -> int: ...
+    def newest(self, collection: str, selection: Selection, *, after: Place | None, limit: int) -> list[Stored]:
+        """Points that are selected, the newest first, from the first one behind a place."""
+
+    def count(self, collection: str, selection: Selection = EVERYTHING) -> int: ...
+
+    def folders(self, collection: str) -> dict[str, int]:
+        """folder -> number of points, most frequent first."""
 
     def labels(self, collection: str) -> dict[str, int]:
         """label -> number of points, most frequent first."""

@@ -8,6 +8,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import PurePath
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError
@@ -58,7 +59,7 @@ class Archive:
         except FileNotFoundError:
             return []
 
-    def _points(self, key: str, rows: list[dict[str, str]]) -> list[Point]:
+    def _points(self, key: str, rows: list[dict[str, Any]]) -> list[Point]:
         try:
             vectors = load(self._storage.get(key))["vectors"]
         except (FileNotFoundError, SafetensorError) as error:

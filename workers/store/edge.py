@@ -21,7 +21,22 @@ import numpy as np
 import qdrant_edge as edge
 
 from ml.records import Damaged, DamageLog, Unlogged
-from workers.store import COLLECTIONS, Hit, Payload, Point, Store, StoreBusy, Stored, StoreFailed, page_sizes
+from workers.messages import Selection
+from workers.store import (
+    COLLECTIONS,
+    EVERYTHING,
+    Hit,
+    Payload,
+    Place,
+    Point,
+    Store,
+    StoreBusy,
+    Stored,
+    StoreFailed,
+    page_behind,
+    page_sizes,
+)
+from workers.store.conditions import conditions
 from workers.store.optimize import optimise
 from workers.store.shard import DamagedCollection, Shard, hex_id
 
@@ -125,11 +140,26 @@ class EdgeStore(Store):
             if offset is None:
                 return
 
-    def count(self, collection: str) -> int:
-        return int(self._shard(collection).engine.count(edge.CountRequest(exact=True)))
+    def newest(self, collection: str, selection: Selection, *, after: Place | None, limit: int) -> list[Stored]:
+        def fetch(start: int | None, size: int) -> list[Stored]:
+            order = edge.OrderBy("newest", edge.Direction.Desc, start)
+            request = edge.ScrollRequest(limit=size, filter=_filter(selection), with_payload=True, order_by=order)
+            records, _ = self._shard(collection).engine.scroll(request)
+            return [Stored(hex_id(record.id), Payload.from_json(record.payload)) for record in records]
+
+        return page_behind(after, limit, fetch)
+
+    def count(self, collection: str, selection: Selection = EVERYTHING) -> int:
+        return int(self._shard(collection).engine.count(edge.CountRequest(exact=True, filter=_filter(selection))))
+
+    def folders(self, collection: str) -> dict[str, int]:
+        return self._facet(collection, "folder")
 
     def labels(self, collection: str) -> dict[str, int]:
-        hits = self._shard(collection).engine.facet(edge.FacetRequest("label", limit=100_000, exact=True)).hits
+        return self._facet(collection, "label")
+
+    def _facet(self, collection: str, field: str) -> dict[str, int]:
+        hits = self._shard(collection).engine.facet(edge.FacetRequest(field, limit=100_000, exact=True)).hits
         used = [hit for hit in hits if hit.count]  # labels of deleted points linger with a count of 0
         return {str(hit.value): hit.count for hit in sorted(used, key=lambda hit: (-hit.count, str(hit.value)))}
 
@@ -223,6 +253,20 @@ def _label_filter(label: str | None) -> Any:
     if label is None:
         return None
     return edge.Filter(must=[edge.FieldCondition("label", match=edge.MatchValue(label))])
+
+
+def _filter(selection: Selection) -> Any:
+    made: list[Any] = []
+    for each in conditions(selection):
+        if each.is_missing:
+            made.append(edge.IsEmptyCondition(each.key))
+        elif each.value is not None:
+            made.append(edge.FieldCondition(each.key, match=edge.MatchValue(each.value)))
+        elif each.words is not None:
+            made.append(edge.FieldCondition(each.key, match=edge.MatchText(each.words)))
+        else:
+            made.append(edge.FieldCondition(each.key, range=edge.RangeFloat(gte=each.at_least, lt=each.below)))
+    return edge.Filter(must=made) if made else None
 
 
 def _vector(vector: Any) -> np.ndarray | None:

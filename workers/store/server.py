@@ -19,8 +19,22 @@ import numpy as np
 from qdrant_client import QdrantClient, models
 from qdrant_client.http.exceptions import ApiException, UnexpectedResponse
 
+from workers.messages import Selection
 from workers.settings import Settings
-from workers.store import AWAY, Hit, Payload, Point, Store, Stored, StoreFailed, page_sizes
+from workers.store import (
+    AWAY,
+    EVERYTHING,
+    Hit,
+    Payload,
+    Place,
+    Point,
+    Store,
+    Stored,
+    StoreFailed,
+    page_behind,
+    page_sizes,
+)
+from workers.store.conditions import KEYWORDS, NUMBERS, WORDS, conditions
 from workers.store.reachability import Reachability
 
 _BATCH = 256  # points per request: 512-d float32 with payload is about 0.6 MB
@@ -126,6 +140,7 @@ class ServerStore(Store):
                     f"collection {collection} holds vectors of {known} numbers, not {dim}",
                     hint="publish the model again: it makes a collection of its own",
                 )
+            self._index_fields(collection)  # one that an earlier version has made lacks some
             return
         on_disk = self._layout.on_disk
         vectors = models.VectorParams(size=dim, distance=models.Distance.COSINE, on_disk=on_disk)
@@ -138,7 +153,7 @@ class ServerStore(Store):
                     hint="see its log",
                     passes=_passes(error),
                 ) from error
-        self._do(self._client.create_payload_index, collection, "label", models.PayloadSchemaType.KEYWORD)
+        self._index_fields(collection)
 
     def exists(self, collection: str) -> bool:
         return bool(self._do(self._client.collection_exists, collection))
@@ -207,11 +222,31 @@ class ServerStore(Store):
             if offset is None:
                 return
 
-    def count(self, collection: str) -> int:
-        return int(self._do(self._client.count, collection, exact=True).count)
+    def newest(self, collection: str, selection: Selection, *, after: Place | None, limit: int) -> list[Stored]:
+        def fetch(start: int | None, size: int) -> list[Stored]:
+            records, _ = self._do(
+                self._client.scroll,
+                collection,
+                scroll_filter=_filter(selection),
+                limit=size,
+                order_by=models.OrderBy(key="newest", direction=models.Direction.DESC, start_from=start),
+                with_payload=True,
+            )
+            return [Stored(_hex(record.id), Payload.from_json(record.payload)) for record in records]
+
+        return page_behind(after, limit, fetch)
+
+    def count(self, collection: str, selection: Selection = EVERYTHING) -> int:
+        return int(self._do(self._client.count, collection, count_filter=_filter(selection), exact=True).count)
+
+    def folders(self, collection: str) -> dict[str, int]:
+        return self._facet(collection, "folder")
 
     def labels(self, collection: str) -> dict[str, int]:
-        hits = self._do(self._client.facet, collection, "label", limit=100_000, exact=True).hits
+        return self._facet(collection, "label")
+
+    def _facet(self, collection: str, field: str) -> dict[str, int]:
+        hits = self._do(self._client.facet, collection, field, limit=100_000, exact=True).hits
         used = [hit for hit in hits if hit.count]  # labels of deleted points linger with a count of 0
         return {str(hit.value): hit.count for hit in sorted(used, key=lambda hit: (-hit.count, str(hit.value)))}
 
@@ -231,6 +266,22 @@ class ServerStore(Store):
         self._client.close()
         if self._prober is not self._client:
             self._prober.close()
+
+    def _index_fields(self, collection: str) -> None:
+        """Indexes the fields that images are selected and ordered by, unless they are."""
+        words = models.TextIndexParams(
+            type=models.TextIndexType.TEXT,
+            tokenizer=models.TokenizerType.PREFIX,
+            min_token_len=1,
+            max_token_len=20,
+            lowercase=True,
+        )
+        number = models.IntegerIndexParams(type=models.IntegerIndexType.INTEGER, lookup=False, range=True)
+        wanted: dict[str, Any] = dict.fromkeys(KEYWORDS, models.PayloadSchemaType.KEYWORD)
+        wanted |= dict.fromkeys(NUMBERS, number) | {WORDS: words}
+        indexed = self._do(self._client.get_collection, collection).payload_schema
+        for field in wanted.keys() - indexed.keys():
+            self._do(self._client.create_payload_index, collection, field, wanted[field])
 
     def _do(self, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """The call's answer; tried again while the server is away.
@@ -314,6 +365,20 @@ def _label_filter(label: str | None) -> models.Filter | None:
     if label is None:
         return None
     return models.Filter(must=[models.FieldCondition(key="label", match=models.MatchValue(value=label))])
+
+
+def _filter(selection: Selection) -> models.Filter | None:
+    made: list[Any] = []
+    for each in conditions(selection):
+        if each.is_missing:
+            made.append(models.IsEmptyCondition(is_empty=models.PayloadField(key=each.key)))
+        elif each.value is not None:
+            made.append(models.FieldCondition(key=each.key, match=models.MatchValue(value=each.value)))
+        elif each.words is not None:
+            made.append(models.FieldCondition(key=each.key, match=models.MatchText(text=each.words)))
+        else:
+            made.append(models.FieldCondition(key=each.key, range=models.Range(gte=each.at_least, lt=each.below)))
+    return models.Filter(must=made) if made else None
 
 
 def _uuid(id: str) -> str:

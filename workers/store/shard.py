@@ -23,6 +23,7 @@ import qdrant_edge as edge
 
 from ml import files
 from workers.store import StoreFailed
+from workers.store.conditions import KEYWORDS, NUMBERS, WORDS
 
 _REFUSED = re.compile(r"\(os error (?!2\))\d+\)|WouldBlock")  # by the operating system; 2: a file of it is missing
 _LONGEST_LOG = 20_000  # points; replaying them takes a second or two
@@ -60,7 +61,7 @@ class Shard:
         (path / "0").mkdir(parents=True)
         config = edge.EdgeConfig(vectors=edge.EdgeVectorParams(size=dim, distance=edge.Distance.Cosine))
         shard = edge.EdgeShard.create(str(path / "0"), config)
-        shard.update(edge.UpdateOperation.create_field_index("label", edge.PayloadSchemaType.Keyword))
+        _index_fields(shard)
         shard.flush()
         files.write(path / "collection.json", json.dumps({"dim": dim}))
         _name_current(path, 0)
@@ -95,7 +96,9 @@ class Shard:
         for other in path.iterdir():
             if other.is_dir() and other.name != str(generation):
                 shutil.rmtree(other)
-        return cls(path, generation, edge.EdgeShard.load(str(path / str(generation))))
+        shard = edge.EdgeShard.load(str(path / str(generation)))
+        _index_fields(shard)  # one that an earlier version has made lacks some
+        return cls(path, generation, shard)
 
     @property
     def engine(self) -> Any:
@@ -174,6 +177,16 @@ class Shard:
         with self._writing:
             self._flush()
             self._shard.close()
+
+
+def _index_fields(shard: Any) -> None:
+    """Indexes the fields that images are selected and ordered by, unless they are."""
+    words = edge.TextIndexParams(tokenizer=edge.TokenizerType.Prefix, min_token_len=1, max_token_len=20, lowercase=True)
+    number = edge.IntegerIndexParams(lookup=False, range=True)
+    wanted: dict[str, Any] = dict.fromkeys(KEYWORDS, edge.PayloadSchemaType.Keyword)
+    wanted |= dict.fromkeys(NUMBERS, number) | {WORDS: words}
+    for field in wanted.keys() - shard.info().payload_schema.keys():
+        shard.update(edge.UpdateOperation.create_field_index(field, wanted[field]))
 
 
 def _sync_tree(folder: Path) -> None:

@@ -23,7 +23,7 @@ from workers.queue.app import CHUNKS_PER_WORKER, enqueue_due_chunks
 from workers.queue.jobs import COUNTERS, MAX_ATTEMPTS, Chunk
 from workers.queue.liveness import count_living_workers, living_workers, record_canary, server_time
 from workers.tasks import duplicates, tuning
-from workers.tasks.browse import page_of
+from workers.tasks.browse import make_view, page_of
 from workers.tasks.context import Context
 from workers.tasks.publish import advance
 from workers.tasks.reconcile import Outcome, reconcile
@@ -98,7 +98,17 @@ def register(context: Context) -> None:
     @task("browse")
     def browse_task(request: dict[str, Any], reply_to: str, sent_at: float, timeout_s: float) -> None:
         """Lists images of the gallery."""
-        _reply(context, reply_to, lambda: page_of(context.serving, **request))
+        _reply(context, reply_to, lambda: page_of(context.serving, **request).to_json())
+
+    @task("make_view")
+    def view_task(request: dict[str, Any], reply_to: str, sent_at: float, timeout_s: float) -> None:
+        """Makes a large copy of an image."""
+        _reply(context, reply_to, lambda: make_view(context.serving, **request))
+
+    @task("folders")
+    def folders_task(request: dict[str, Any], reply_to: str, sent_at: float, timeout_s: float) -> None:
+        """Counts images by folder."""
+        _reply(context, reply_to, lambda: context.serving.store.folders(context.serving.active().collection))
 
     @task("labels")
     def labels_task(request: dict[str, Any], reply_to: str, sent_at: float, timeout_s: float) -> None:

@@ -115,7 +115,7 @@ def _targets(serving: Serving, target: ServingModel | None) -> Sequence[ServingM
 
 def _compare(serving: Serving, collection: str, images: Mapping[str, GalleryImage], gone: Sequence[str]) -> _Changes:
     points = serving.store.fetch(collection, [*images, *gone])
-    payloads = {id: _payload(image) for id, image in images.items()}
+    payloads = {id: Payload.of(image) for id, image in images.items()}
     return _Changes(
         stored=list(points),
         removed=[id for id in gone if id in points],
@@ -202,7 +202,7 @@ def embed(
                 ready.append((image, pixels))
         if ready:
             vectors = serving.batcher.embed(target.embedder, np.stack([pixels for _, pixels in ready]), urgent=False)
-            points += [Point(p.id, v, _payload(p)) for (p, _), v in zip(ready, vectors, strict=True)]
+            points += [Point(p.id, v, Payload.of(p)) for (p, _), v in zip(ready, vectors, strict=True)]
         renew()
     return points
 
@@ -245,13 +245,11 @@ def _catch_up(serving: Serving, images: dict[str, GalleryImage], collections: se
     """Applies what was deleted or relabelled while we wrote: whoever does that changes the gallery before points."""
     now = serving.gallery.find_many(images)
     gone = [id for id in images if id not in now]
-    changed = {id: _payload(p) for id, p in now.items() if p.state != DAMAGED and _payload(p) != _payload(images[id])}
+    changed = {
+        id: Payload.of(p) for id, p in now.items() if p.state != DAMAGED and Payload.of(p) != Payload.of(images[id])
+    }
     for collection in collections if gone or changed else ():
         if gone:
             serving.store.delete(collection, gone)
         if changed:
             serving.store.set_payloads(collection, changed)
-
-
-def _payload(image: GalleryImage) -> Payload:
-    return Payload(image.path, image.label)

@@ -94,7 +94,7 @@ def _compare_prefix(serving: Serving, chunk: Chunk, prefix: str, found: Comparis
             found.name("lost", original_key(id), sound[id].path, reason)
         _check_links(serving, [id for id in sound if id not in lost], chunk, found)
         _settle(serving, prefix, sound, lost, is_quick=is_quick)
-    different = [id for id, p in sound.items() if id in points and points[id].payload != Payload(p.path, p.label)]
+    different = [id for id, p in sound.items() if id in points and points[id].payload != Payload.of(p)]
     missing = [id for id in (images if is_build else sound) if id not in points and id not in lost]
     extra = [id for id in points if id not in images]
     for kind, ids in (("missing", missing), ("extra", extra), ("different", different)):

@@ -4,9 +4,11 @@ Reads numbers where they are asked for and nothing else, so that a directory who
 file costs nothing.
 """
 
+import contextlib
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 _SIZES = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 13: "I", 16: "Q", 17: "q", 18: "Q"}
 _BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
@@ -14,6 +16,8 @@ _MOST_TAGS = 4096
 _MOST_DIRECTORIES = 64
 
 ORIENTATION = 274
+_EXIF = 34665  # leads to the directory of the exposure
+_TAKEN = (36867, 36868)  # DateTimeOriginal, DateTimeDigitized
 
 
 @dataclass(frozen=True)
@@ -119,3 +123,18 @@ def orientation(exif: bytes) -> int:
     except (struct.error, ValueError):
         return 1
     return value if 1 <= value <= 8 else 1
+
+
+def taken_at(exif: bytes) -> float | None:
+    """When a photo was taken, in seconds since 1970 by the camera's clock, as if that showed UTC; None if nothing says.
+
+    Args:
+        exif: from the byte order on, or with the six bytes before it that JPEG has.
+    """
+    with contextlib.suppress(struct.error, ValueError, OverflowError):
+        directories = Directories(exif.removeprefix(b"Exif\x00\x00"))
+        for _, exposure in directories.below(directories.first(), _EXIF):
+            for tag in _TAKEN:
+                if text := exposure.content(tag, 32).rstrip(b"\x00 ").decode("ascii", "replace"):
+                    return datetime.strptime(text[:19], "%Y:%m:%d %H:%M:%S").replace(tzinfo=UTC).timestamp()
+    return None

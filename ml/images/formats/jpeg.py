@@ -72,6 +72,7 @@ class _Found:
     components: int = 0
     is_progressive: bool = False
     orientation: int | None = None
+    taken_at: float | None = None
     profile: dict[int, bytes] = field(default_factory=dict)
 
 
@@ -110,7 +111,7 @@ def _take(found: _Found, marker: int, body: bytes, segment: bytes) -> None:
         found.is_progressive = marker in _PROGRESSIVE
     elif marker == 0xE1 and body.startswith(b"Exif\x00\x00"):
         if found.orientation is None:
-            found.orientation = ifd.orientation(body)
+            found.orientation, found.taken_at = ifd.orientation(body), ifd.taken_at(body)
         return
     elif marker == 0xE2 and body.startswith(b"ICC_PROFILE\x00") and len(body) > 14:
         found.profile.setdefault(body[12], body[14:])
@@ -128,6 +129,7 @@ def _header(found: _Found, scans_at: int) -> JpegHeader:
         "JPEG",
         *found.size,
         orientation=found.orientation or 1,
+        taken_at=found.taken_at,
         kept=b"".join(found.kept),
         scans_at=scans_at,
         components=found.components,

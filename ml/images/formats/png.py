@@ -46,7 +46,7 @@ def read(data: bytes) -> Header:
     """Walks over the chunks; reads what they say of the image."""
     kept: list[tuple[int, int]] = []
     width = height = bits = colour = interlace = -1
-    orientation, profile, gamma, is_srgb = 1, b"", 0.0, False
+    orientation, taken_at, profile, gamma, is_srgb = 1, None, b"", 0.0, False
     has_pixels, cut_at = False, 0
     at = len(SIGNATURE)
     for _ in range(_MOST_CHUNKS):
@@ -61,7 +61,7 @@ def read(data: bytes) -> Header:
         if name == b"IHDR":
             width, height, bits, colour, _, _, interlace = struct.unpack_from(">IIBBBBB", data, body)
         elif name == b"eXIf":
-            orientation = ifd.orientation(data[body : end - 4])
+            orientation, taken_at = ifd.orientation(data[body : end - 4]), ifd.taken_at(data[body : end - 4])
         elif name == b"iCCP" and not profile:
             profile = _unpacked(data[body : end - 4])
         elif name == b"sRGB":
@@ -93,6 +93,7 @@ def read(data: bytes) -> Header:
         width,
         height,
         orientation=orientation,
+        taken_at=taken_at,
         bits=bits,
         kept=tuple(kept),
         cut_at=cut_at,

@@ -24,7 +24,7 @@ class WebPHeader(Header):
 def read(data: bytes) -> Header:
     """Reads the size from the first chunk, and what stands in the others."""
     width = height = 0
-    orientation, profile = 1, b""
+    orientation, taken_at, profile = 1, None, b""
     at = 12
     for _ in range(_MOST_CHUNKS):
         if at + 8 > len(data):
@@ -40,13 +40,14 @@ def read(data: bytes) -> Header:
         elif name == b"VP8 " and not width:
             width, height = (side & 0x3FFF for side in struct.unpack_from("<HH", data, body + 6))
         elif name == b"EXIF":
-            orientation = ifd.orientation(data[body : body + length])
+            exif = data[body : body + length]
+            orientation, taken_at = ifd.orientation(exif), ifd.taken_at(exif)
         elif name == b"ICCP" and length <= _MOST_PROFILE:
             profile = data[body : body + length]
         at = body + length + (length & 1)
     if not width:
         raise damaged()
-    return WebPHeader("WEBP", width, height, orientation=orientation, profile=profile)
+    return WebPHeader("WEBP", width, height, orientation=orientation, taken_at=taken_at, profile=profile)
 
 
 def open(data: bytes, header: WebPHeader) -> Image.Image:

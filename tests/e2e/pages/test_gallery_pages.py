@@ -132,6 +132,79 @@ def test_what_is_deleted_in_the_gallery_comes_back_with_one_press(portal, browse
     assert {image.id: image for image in portal.client.images(limit=500)[0]} == before
 
 
+@pytest.fixture
+def many(portal):
+    """Sixty-five more photos under one label, the newest of the gallery."""
+    ids = []
+    for n in range(65):
+        buffer = io.BytesIO()
+        colour = (3 * n, 255 - 3 * n, (40 * n) % 256)
+        Image.linear_gradient("L").resize((120, 90)).convert("RGB").point(lambda v, c=colour[0]: (v + c) % 256).save(
+            buffer, "PNG", comment=n
+        )
+        data = buffer.getvalue() + bytes([n])  # bytes behind the end make it another photo
+        ids.append(portal.client.add(data, path=f"many/IMG_{n:04}.png", label="many").id)
+    portal.client.wait(portal.client.index(ids), 120)
+    yield ids[::-1]
+    portal.client.delete([id for id in ids if id in set(portal.client.gallery.ids())])
+    portal.client.changes.empty_trash()
+
+
+def card_ids(browser):
+    return browser.execute_script("return [...document.querySelectorAll('.wall > li')].map(each => each.dataset.id)")
+
+
+def viewed(browser):
+    until(browser, "document.getElementById('viewer').open")
+    return browser.execute_script("return history.state?.view")
+
+
+@pytest.mark.timeout(180)
+def test_the_gallery_goes_on_and_shows_photos_large(portal, browser, many):
+    browser.get(f"{portal.address}/gallery?label=many")
+    until(browser, "document.getElementById('main').dataset.ready")
+    assert card_ids(browser)[:60] == many[:60], "the newest come first"
+    assert "65 photos" in browser.find_element(By.TAG_NAME, "h1").text
+    browser.execute_script("scrollTo(0, document.body.scrollHeight)")
+    until(browser, "document.querySelectorAll('.wall > li').length === 65")
+    assert card_ids(browser) == many
+    until(browser, "location.search.includes('after=')")
+    boxes = browser.find_elements(By.NAME, "ids")
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", boxes[57])
+    boxes[57].click()
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", boxes[62])
+    webdriver.ActionChains(browser).key_down(Keys.SHIFT).click(boxes[62]).key_up(Keys.SHIFT).perform()
+    assert browser.find_element(By.ID, "chosen-count").text == "6 photos chosen", "a range over two pages"
+    browser.find_element(By.TAG_NAME, "body").send_keys("b")
+    assert browser.execute_script("return document.activeElement.closest('.bulk') !== null"), "one key reaches the bar"
+    browser.get(f"{portal.address}/gallery?text=img_00&label=many")
+    until(browser, "document.getElementById('main').dataset.ready")
+    browser.find_elements(By.CSS_SELECTOR, ".wall .photo")[0].click()
+    assert viewed(browser) == many[0]
+    until(browser, "document.querySelector('#viewer img').src.endsWith('/view')")
+    keep_screenshot(browser, "viewer")
+    body = browser.switch_to.active_element
+    body.send_keys(Keys.ARROW_RIGHT)
+    until(browser, f"history.state?.view === '{many[1]}'")
+    body.send_keys(Keys.ARROW_LEFT)
+    until(browser, f"history.state?.view === '{many[0]}'")
+    browser.execute_script(
+        "const image = document.querySelector('#viewer img');"
+        "image.dispatchEvent(new PointerEvent('pointerdown', {clientX: 500, bubbles: true}));"
+        "image.dispatchEvent(new PointerEvent('pointerup', {clientX: 300, bubbles: true}));"
+    )
+    until(browser, f"history.state?.view === '{many[1]}'")
+    browser.find_element(By.CSS_SELECTOR, "#viewer [data-delete]").click()
+    until(browser, f"history.state?.view === '{many[2]}'")
+    undo(browser)
+    until(browser, f"document.querySelector('.wall [data-id=\"{many[1]}\"]')")
+    browser.back()
+    until(browser, "!document.getElementById('viewer').open")
+    assert "/gallery?text=img_00&label=many" in browser.current_url
+    assert many[1] in portal.client.gallery.ids()
+    keep_screenshot(browser, "gallery-filtered")
+
+
 @pytest.mark.parametrize("width", [1280, 390])
 def test_words_on_buttons_and_labels_stay_whole(portal, open_browser, width):
     browser = open_browser(width, 800, phone=width < 500)

@@ -4,6 +4,7 @@ import io
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -105,8 +106,12 @@ def ids(context: Context) -> list[str]:
     gallery, store = context.serving.gallery, context.serving.store
     found = [gallery.add(photo(20 * n), path=f"{n}.png", label="new").id for n in range(8)]
     north = np.array([1, 0], np.float32)
+
+    def described(n: int, label: str) -> Payload:
+        return replace(Payload.of(gallery.image(found[n])), label=label)
+
     labels = {3: "old", 4: "old", 5: "new", 6: "new", 7: "new"}
-    store.upsert("photos", [Point(found[n], north, Payload(f"{n}.png", label)) for n, label in labels.items()])
+    store.upsert("photos", [Point(found[n], north, described(n, label)) for n, label in labels.items()])
     for id in found[5:7]:
         gallery.forget(id)
     return found

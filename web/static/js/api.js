@@ -78,5 +78,6 @@ export const getImage = (id) => call(`/images/${id}`);
 export const labels = async () => (await call("/labels")).labels;
 
 export const thumbnailUrl = (id) => `${api}/images/${id}/thumbnail`;
+export const viewUrl = (id) => `${api}/images/${id}/view`;
 export const originalUrl = (id) => `${api}/images/${id}/original`;
 export const imageUrl = (id) => `${root}/images/${id}`;

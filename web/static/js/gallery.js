@@ -1,21 +1,23 @@
-// The gallery: details in a dialog, chosen photos, arrow keys.
+// The gallery: photos large, chosen photos over all pages that are loaded, arrow keys.
 
-import { moveWithArrows, rename, takeOut } from "./cards.js";
-import { onDetails } from "./details.js";
+import { moveWithArrows, takeOut } from "./cards.js";
+import { goesOn } from "./endless.js";
 import { tellChosen } from "./selection.js";
-import { toast } from "./toast.js";
+import { useViewer } from "./viewer.js";
 
 const form = document.getElementById("chosen");
-const cardOf = (id) => [...document.querySelectorAll(".wall > li")].find((card) => card.dataset.id === id);
-const taken = new Map(); // id -> puts its card back
-
-onDetails({
-  failed: (error) => toast(error.text),
-  relabelled: (image) => rename(cardOf(image.id), image),
-  deleted: (id) => taken.set(id, takeOut(cardOf(id))),
-  restored: (id) => taken.get(id)?.(),
-});
-
-if (document.getElementById("chosen-count")) tellChosen(form);
-if (form) moveWithArrows(form.querySelector(".wall"));
+if (form) {
+  const wall = form.querySelector(".wall");
+  const more = goesOn(wall);
+  const cards = () => [...wall.children];
+  const taken = new Map(); // id -> puts its card back
+  useViewer({
+    cards,
+    more,
+    deleted: (id) => taken.set(id, takeOut(cards().find((card) => card.dataset.id === id))),
+    restored: (id) => taken.get(id)?.(),
+  });
+  if (document.getElementById("chosen-count")) tellChosen(form);
+  moveWithArrows(wall);
+}
 document.getElementById("main").dataset.ready = "true";

@@ -1,4 +1,4 @@
-// Which photos of a wall are chosen: ranges with Shift, and the count in the bar.
+// Which photos of a wall are chosen: ranges with Shift, X for the one in focus, Escape for none; B goes to the bar.
 
 /** Keeps the bar's count, and chooses everything between two boxes when the second is clicked with Shift. */
 export function tellChosen(form) {
@@ -19,6 +19,16 @@ export function tellChosen(form) {
     tell();
   });
   form.addEventListener("change", tell);
+  addEventListener("keydown", (event) => {
+    if (event.target.matches("input:not([type=checkbox]), select, dialog, dialog *") || event.ctrlKey || event.metaKey) return;
+    const box = event.target.closest("li")?.querySelector("[name=ids]");
+    if (event.key === "x" && box) box.click();
+    else if (event.key === "b") form.querySelector(".bulk input, .bulk button")?.focus();
+    else if (event.key === "Escape") for (const each of boxes()) each.checked = false;
+    else return;
+    event.preventDefault();
+    tell();
+  });
   // What the browser remembers of this form when one comes back to it.
   tell();
 }
