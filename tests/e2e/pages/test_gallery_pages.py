@@ -168,6 +168,7 @@ def test_the_gallery_goes_on_and_shows_photos_large(portal, browser, many):
     browser.execute_script("scrollTo(0, document.body.scrollHeight)")
     until(browser, "document.querySelectorAll('.wall > li').length === 65")
     assert card_ids(browser) == many
+    browser.execute_script("scrollTo(0, document.body.scrollHeight)")
     until(browser, "location.search.includes('after=')")
     boxes = browser.find_elements(By.NAME, "ids")
     browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", boxes[57])

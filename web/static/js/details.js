@@ -39,7 +39,7 @@ function fill(facts) {
   field("name").textContent = facts.name;
   field("path").textContent = facts.path;
   field("size").textContent = !facts.width ? "" : `${facts.width} × ${facts.height} px, ${facts.format}, ${size(facts.bytes)}`;
-  const taken = facts.taken_at === null ? "" : new Date(1000 * facts.taken_at).toISOString().slice(0, 16).replace("T", " ");
+  const taken = facts.taken_at === null ? "–" : new Date(1000 * facts.taken_at).toISOString().slice(0, 16).replace("T", " ");
   field("taken").textContent = taken; // by the camera's clock, which knows no zone
   field("added").textContent = new Date(1000 * facts.added_at).toLocaleString();
   field("id").textContent = facts.id;

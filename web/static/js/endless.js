@@ -1,6 +1,8 @@
 // A wall that goes on: the next page's photos are added when its foot comes near, and the address follows the page that is
 // in sight, so that loading it again or sending it to somebody shows the same.
 
+import { getPage } from "./pages.js";
+
 /** Extends the list by the pages that links rel=next lead to. Returns a function that loads one more. */
 export function goesOn(list) {
   let loading = null;
@@ -8,13 +10,9 @@ export function goesOn(list) {
 
   async function load(link) {
     link.setAttribute("aria-busy", "true");
-    let page;
-    try {
-      const response = await fetch(link.href, { credentials: "same-origin" });
-      if (!response.ok) throw new Error(response.status);
-      page = new DOMParser().parseFromString(await response.text(), "text/html");
-    } catch {
-      link.removeAttribute("aria-busy"); // the link is still there to be pressed
+    const page = await getPage(link.href);
+    if (!page) {
+      link.removeAttribute("aria-busy"); // it is still there to be pressed
       return false;
     }
     const cards = [...page.querySelectorAll(".wall > li")].map((card) => document.importNode(card, true));
@@ -47,19 +45,16 @@ export function goesOn(list) {
   watch();
 
   let waiting = false;
-  addEventListener(
-    "scroll",
-    () => {
-      if (waiting || starts.length < 2) return;
-      waiting = true;
-      setTimeout(() => {
-        waiting = false;
-        const above = starts.filter(({ card }) => card.isConnected && card.getBoundingClientRect().top < innerHeight / 2);
-        const { address } = above.at(-1) ?? starts[0];
-        if (address !== location.href) history.replaceState(history.state, "", address);
-      }, 250);
-    },
-    { passive: true },
-  );
+  const follow = () => {
+    if (waiting || starts.length < 2) return;
+    waiting = true;
+    setTimeout(() => {
+      waiting = false;
+      const begun = starts.filter(({ card }) => card.isConnected && card.getBoundingClientRect().top < innerHeight);
+      const { address } = begun.at(-1) ?? starts[0];
+      if (address !== location.href) history.replaceState(history.state, "", address);
+    }, 250);
+  };
+  addEventListener("scroll", follow, { passive: true });
   return more;
 }

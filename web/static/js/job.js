@@ -1,21 +1,11 @@
 // A job's page: takes over what changed once a second, and loads the page anew when the job has ended.
 
+import { getPage } from "./pages.js";
+
 const state = document.querySelector("[data-field=state]").textContent;
 
-/** This page as it is now; null when there is no answer. The browser parses it, and runs none of its scripts. */
-function again() {
-  return new Promise((resolve) => {
-    const request = new XMLHttpRequest();
-    request.responseType = "document";
-    request.onload = () => resolve(request.status === 200 ? request.response : null);
-    request.onerror = () => resolve(null);
-    request.open("GET", location.href);
-    request.send();
-  });
-}
-
 async function look() {
-  const page = await again();
+  const page = await getPage(location.href);
   if (!page) return; // the next look tells
   if (page.querySelector("[data-field=state]")?.textContent !== state) {
     location.reload();
