@@ -23,7 +23,8 @@ from qdrant_client.conversions.conversion import payload_to_grpc
 from werkzeug.serving import make_server
 
 from tests import qdrant_over_http
-from workers.store import Hit, Payload, Point, Stored
+from workers.messages import Selection
+from workers.store import Hit, Payload, Place, Point, Stored
 from workers.store.edge import EdgeStore
 
 # grpc's own server is strict about pings; the real one is not.
@@ -68,6 +69,14 @@ class _Points(qdrant.PointsServicer):
         )
 
     def Scroll(self, request: Any, context: Any) -> Any:
+        if request.HasField("order_by"):
+            start = request.order_by.start_from
+            place = Place(start.integer or int(start.float), "") if request.order_by.HasField("start_from") else None
+            selection = _selection(request.filter)
+            listed = self._store.newest(request.collection_name, selection, after=place, limit=request.limit)
+            return qdrant.ScrollResponse(
+                result=[qdrant.RetrievedPoint(**_shown(point, with_vectors=False)) for point in listed]
+            )
         start = int(_hex(request.offset), 16) if request.HasField("offset") else 0
         after = f"{start - 1:032x}" if start else None
         points = self._store.points(
@@ -81,10 +90,12 @@ class _Points(qdrant.PointsServicer):
         )
 
     def Count(self, request: Any, context: Any) -> Any:
-        return qdrant.CountResponse(result=qdrant.CountResult(count=self._store.count(request.collection_name)))
+        count = self._store.count(request.collection_name, _selection(request.filter))
+        return qdrant.CountResponse(result=qdrant.CountResult(count=count))
 
     def Facet(self, request: Any, context: Any) -> Any:
-        labels = self._store.labels(request.collection_name)
+        is_label = request.key == "label"
+        labels = (self._store.labels if is_label else self._store.folders)(request.collection_name)
         hits = [
             qdrant.FacetHit(value=qdrant.FacetValue(string_value=label), count=count) for label, count in labels.items()
         ]
@@ -206,7 +217,9 @@ def _id(id: str) -> Any:
 
 
 def _payload(carrier: Any) -> Payload:
-    return Payload.from_json({name: value.string_value for name, value in carrier.payload.items()})
+    return Payload.from_json(
+        {name: getattr(value, str(value.WhichOneof("kind"))) for name, value in carrier.payload.items()}
+    )
 
 
 def _shown(point: Hit | Stored, *, with_vectors: bool) -> dict[str, Any]:
@@ -215,6 +228,24 @@ def _shown(point: Hit | Stored, *, with_vectors: bool) -> dict[str, Any]:
         dense = qdrant.VectorOutput(dense=qdrant.DenseVector(data=point.vector.tolist()))
         shown["vectors"] = qdrant.VectorsOutput(vector=dense)
     return shown
+
+
+def _selection(filter: Any) -> Selection:
+    """What the conditions of a filter came from."""
+    found: dict[str, Any] = {}
+    for each in filter.must:
+        if each.HasField("is_empty"):
+            found["unlabelled"] = True
+        elif each.field.HasField("range"):
+            name, unit = {"newest": ("added", 1e6), "taken": ("taken", 1)}[each.field.key]
+            for end, side in (("from", "gte"), ("before", "lt")):
+                if each.field.range.HasField(side):
+                    found[f"{name}_{end}"] = getattr(each.field.range, side) / unit
+        elif each.field.match.HasField("text"):
+            found["text"] = f"{found.get('text', '')} {each.field.match.text}"
+        else:
+            found[each.field.key] = each.field.match.keyword
+    return Selection(**found)
 
 
 def _label(condition: Any) -> str | None:

@@ -164,7 +164,7 @@ def project(
         found = {id: point.vector for id, point in stored.items() if point.vector is not None}
         if found:
             vectors = _conversion(source.embedder.head, target.embedder.head)(np.stack(list(found.values())))
-            points += [Point(id, vector, _payload(part[id])) for id, vector in zip(found, vectors, strict=True)]
+            points += [Point(id, vector, Payload.of(part[id])) for id, vector in zip(found, vectors, strict=True)]
         renew()
     return points
 
