@@ -312,8 +312,8 @@ def _flat(values: dict[str, Any], before: str = "") -> list[tuple[str, str]]:
     """Nested settings as lines of name and value."""
     rows = []
     for key, value in values.items():
-        if key == "history":
-            continue
+        if key == "history" or f"{before}{key}" == "data.photos":
+            continue  # drawn as curves; hashes, which say nothing to a reader
         if isinstance(value, dict):
             rows += _flat(value, f"{before}{key}.")
         else:

@@ -114,6 +114,7 @@ def test_the_better_of_two_models_is_marked_where_it_is_more_than_chance(measure
 
 def test_a_model_that_was_trained_on_these_photos_says_so(measured, products):
     assert measured.seen == len(products)
+    assert measured.bundle.lineage["data"]["photos"] not in render([measured])
     assert f"was trained on {len(products)} of these {len(products)} photos" in measured.notes[0]
 
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from safetensors.torch import load_file
 from ml import images
 from ml.data import datasets
 from ml.data.datasets import BadDataset
+from ml.data.seen_photos import SeenPhotos
 from ml.errors import LookalikeError
 from ml.model import bundle, embedder
 from ml.model.network import from_bundle
@@ -262,3 +264,46 @@ def test_presets_are_named():
     assert set(PRESETS) == {"fast", "accurate"}
     with pytest.raises(LookalikeError, match="preset must be one of accurate, fast, got 'best'"):
         preset_config("best")
+
+
+def test_with_few_classes_images_are_held_out_and_the_head_sees_all_of_them(products, tmp_path):
+    config = quick(epochs=0, split="auto", head="closed_form")
+    lineage = train(config, products, tmp_path).bundle.lineage
+    assert lineage["holdout"]["split"] == "images" and "8 classes" in lineage["holdout"]["why"]
+    assert lineage["held_out_classes"] == [] and lineage["holdout"]["images"] == 16
+    assert lineage["threshold_from"] == "held-out images"
+    seen = SeenPhotos(lineage)
+    assert all(content in seen for content in products.sha256)
+
+
+def test_rows_that_say_val_watch_the_training_and_give_the_threshold(products, tmp_path):
+    is_val = np.arange(len(products)) % 6 < 2
+    result = train(quick(epochs=1, head="none"), replace(products, held=is_val), tmp_path)
+    assert result.bundle.lineage["holdout"] == {
+        "split": "val",
+        "why": "the table says which rows are val",
+        "images": int(is_val.sum()),
+    }
+    assert 0 < result.metrics["held_out_map@r"] <= 1 and not math.isnan(result.history[0].map_at_r)
+    low, high = result.metrics["intervals"]["held_out_map@r"]
+    assert low <= result.metrics["held_out_map@r"] <= high
+
+
+def test_notes_on_the_data_are_kept_with_run_and_model(products, tmp_path):
+    doubled = products.subset([*range(len(products)), 0])
+    result = train(quick(epochs=0, head="none"), doubled, tmp_path)
+    note = "1 files are copies of others"
+    assert note in result.remarks and note in result.bundle.lineage["notes"]
+    assert note in json.loads((result.run_dir / "config.json").read_text())["data"]["notes"]
+
+
+def test_training_anew_sets_checkpoints_aside_instead_of_deleting_them(products, tmp_path):
+    def interrupt(report):
+        raise KeyboardInterrupt
+
+    config = quick(epochs=2, head="none")
+    with pytest.raises(KeyboardInterrupt):
+        train(config, products, tmp_path, on_epoch=interrupt)
+    anew = train(config, products, tmp_path)
+    assert any("an unfinished run of 1 epochs was set aside" in remark for remark in anew.remarks)
+    assert checkpoints.latest(tmp_path / f"{anew.run_dir.name}.1" / "checkpoints").epoch == 1
