@@ -88,7 +88,7 @@ def _decoded(data: bytes, header: Header, min_side: int | None, limits: Limits) 
     limits.check_decoded(*image.size)
     orientation = _orientation(image, header)
     with _alone_if_large(image.width * image.height):
-        rgb = _guarded(lambda: _finished(image, header, min_side), header)
+        rgb = _guarded(lambda: _finished(image, data, header, min_side), header)
     return pixels.upright(rgb, orientation)
 
 
@@ -113,7 +113,9 @@ def _opened(data: bytes, header: Header, min_side: int | None) -> Image.Image:
     return by_format[header.format](data, header)
 
 
-def _finished(image: Image.Image, header: Header, min_side: int | None) -> Image.Image:
+def _finished(image: Image.Image, data: bytes, header: Header, min_side: int | None) -> Image.Image:
+    if isinstance(header, tiff.TiffHeader):
+        image = tiff.load(image, data, header)
     image.load()
     rgb = pixels.to_rgb(image, _samples(image, header), min_side)
     rgb.info = {}

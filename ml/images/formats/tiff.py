@@ -6,8 +6,11 @@ table, less those that tests/ml/images/test_tiff_layouts.py, which compares with
 
 import io
 import struct
+import sys
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 from PIL import Image, TiffImagePlugin
 
 from ml.images.accepted import UnreadableImage, damaged, unsupported
@@ -43,6 +46,8 @@ UNSIGNED, _SIGNED, _FLOAT = 1, 2, 3
 _PLANAR = 2
 _REDUCED = 1  # bit of NewSubfileType: a smaller copy of another image of the file
 _EXTRA = ((), (2,))  # what may stand beside the colours in planes of their own that are not compressed
+_MOST_UPPER = 2 ** (14 - 8)  # the upper bytes of values in 14 bits are less
+_BAND_PIXELS = 1_000_000
 _ICC = 34675
 _ICC_MOST = 4 * 2**20
 
@@ -56,6 +61,7 @@ class TiffHeader(Header):
         sample: format of a sample: 1 unsigned, 2 signed, 3 float.
         bits: of a sample.
         is_inverted: gray of more than 8 bits where 0 is white. Pillow turns the other ones itself.
+        is_planar: each colour in a plane of its own.
         profile: the ICC profile.
     """
 
@@ -63,6 +69,7 @@ class TiffHeader(Header):
     sample: int = UNSIGNED
     bits: int = 8
     is_inverted: bool = False
+    is_planar: bool = False
     profile: bytes = b""
 
     @property
@@ -97,12 +104,58 @@ def read(data: bytes) -> Header:
     return _header(directory, offset, directories)
 
 
-def open(data: bytes, header: TiffHeader) -> Image.Image:
+def open(data: bytes, header: TiffHeader) -> TiffImagePlugin.TiffImageFile:
     """Pillow's image of the right directory."""
     first = struct.pack(f"{'<' if data[:2] == b'II' else '>'}{'Q' if _is_big(data) else 'I'}", header.offset)
     place = 8 if _is_big(data) else 4
     # Pillow begins where the file says, so it is told to begin at the image.
     return TiffImagePlugin.TiffImageFile(io.BytesIO(data[:place] + first + data[place + len(first) :]))
+
+
+def load(image: Image.Image, data: bytes, header: TiffHeader) -> Image.Image:
+    """The decoded image. Of colours in 16 bits Pillow keeps the upper 8, which are empty where only 12 are in use."""
+    image.load()
+    bands = len(image.getbands())
+    if not header.depths or bands < 3 or _highest(image) >= _MOST_UPPER:
+        return image
+    if header.is_planar:  # Pillow would give the upper 8 again
+        raise unsupported("a TIFF in separate planes of 16 bits that are not all in use")
+    lower = open(data, header)
+    # With the bytes of each sample exchanged, what is kept are the lower 8.
+    lower.tile = [each._replace(args=_exchanged(each.args)) for each in lower.tile]
+    lower.load()
+    step = max(1, _BAND_PIXELS // image.width)
+    boxes = [(0, top, image.width, min(image.height, top + step)) for top in range(0, image.height, step)]
+    highest = max(int(_joined(image, lower, box).max()) for box in boxes)
+    white = next(2**depth - 1 for depth in header.depths if highest < 2**depth)
+    for box in boxes:
+        levels = (_joined(image, lower, box) * (255 / white) + 0.5).astype(np.uint8)
+        size = (box[2] - box[0], box[3] - box[1])
+        lower.paste(Image.frombytes(image.mode, size, levels.tobytes()), box)
+    lower.info = image.info
+    return lower
+
+
+def _highest(image: Image.Image) -> int:
+    """The highest level of any band."""
+    return max((at % 256 for at, count in enumerate(image.histogram()) if count), default=0)
+
+
+def _exchanged(arguments: tuple[Any, ...] | str | None) -> tuple[Any, ...]:
+    """A decoder's, with the raw mode of the other byte order: RGB;16L and RGB;16B; with N, the machine's own."""
+    layout, *rest = (arguments,) if isinstance(arguments, str) else arguments or ("",)
+    own, other = ("L", "B") if sys.byteorder == "little" else ("B", "L")
+    name, order = layout[:-1], layout[-1:].replace("N", own)
+    if name[-3:] != ";16":
+        raise damaged()
+    return (name + {own: other, other: own}[order], *rest)
+
+
+def _joined(upper: Image.Image, lower: Image.Image, box: tuple[int, int, int, int]) -> np.ndarray:
+    """uint16 [rows, width, bands]."""
+    high, low = np.asarray(upper.crop(box)), np.asarray(lower.crop(box))
+    joined: np.ndarray = high.astype(np.uint16) << 8 | low
+    return joined
 
 
 def _is_big(data: bytes) -> bool:
@@ -159,6 +212,7 @@ def _header(tags: ifd.Directory, offset: int, directories: ifd.Directories) -> T
         sample=sample,
         bits=bits[0],
         is_inverted=colours == 0 and bits[0] > 8,
+        is_planar=planar,
         profile=tags.content(_ICC, _ICC_MOST),
     )
 

@@ -284,3 +284,28 @@ def test_jpeg_in_tiff_with_reduced_colours_is_read(subsampling):
 
 def struct_tag(code: int, type: int, count: int, value: int) -> bytes:
     return b"".join(number.to_bytes(size, "little") for number, size in ((code, 2), (type, 2), (count, 4), (value, 4)))
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("compression", [None, "lzw", "zlib"])
+@pytest.mark.parametrize("alpha", [False, True])
+@pytest.mark.parametrize("planes", ["contig", "separate"])
+def test_colours_of_cameras_in_16_bits_are_as_bright_as_they_were(bits, order, compression, alpha, planes):
+    samples = np.round(scene() * (2**bits - 1)).astype(np.uint16)
+    if alpha:
+        samples = np.dstack([samples, np.full((HEIGHT, WIDTH), 2**bits - 1, np.uint16)])
+    if planes == "separate":
+        samples = np.moveaxis(samples, 2, 0)
+    stream = io.BytesIO()
+    extra = {"extrasamples": ["unassalpha"]} if alpha else {}
+    tifffile.imwrite(
+        stream, samples, photometric="rgb", byteorder=order, compression=compression, planarconfig=planes, **extra
+    )
+    try:
+        image = images.decode(stream.getvalue())
+    except UnreadableImage as error:
+        assert planes == "separate" and "in separate planes" in error.message
+        assert bits < 16 or compression is None
+        return
+    assert np.abs(np.asarray(image) - 255 * scene()).max() <= 1.5
