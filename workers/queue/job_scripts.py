@@ -66,16 +66,18 @@ redis.call('LTRIM', failures, 0, 999)
 return 'running'
 """
 
-# args: job, "sealed" by its filler or "abandoned" by it, seconds of silence that make it abandoned
+# args: job, "sealed" by its filler or "abandoned" by it, seconds of silence that make it abandoned.
+# Returns 1 if it is now.
 SEAL = f"""{_CLOSE}
 local record, chunks, failures, findings, running = unpack(KEYS)
-if redis.call('EXISTS', record) == 0 then return end
+if redis.call('EXISTS', record) == 0 then return 0 end
 if ARGV[2] == 'abandoned' then
   local touched_at = tonumber(redis.call('HGET', record, 'touched_at') or 0)
-  if redis.call('HGET', record, 'sealed') ~= 'open' or now - touched_at <= tonumber(ARGV[3]) then return end
+  if redis.call('HGET', record, 'sealed') ~= 'open' or now - touched_at <= tonumber(ARGV[3]) then return 0 end
 end
 redis.call('HSET', record, 'sealed', ARGV[2])
 close_if_finished(record, chunks, failures, findings, running, ARGV[1])
+return 1
 """
 
 # args: seconds until a nudge counts as lost, width, prefix of worker keys. Lost chunks go before waiting ones.

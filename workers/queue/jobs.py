@@ -306,9 +306,13 @@ class Jobs:
         """Replaces the job's `detail`, which shows what its kind has to tell, and sets counters."""
         self._redis.hset(_key(job), mapping={"detail": json.dumps(dict(detail)), **counters})
 
-    def seal_abandoned(self, job: str, after_s: float = _ABANDONED_S) -> None:
-        """Seals a job whose filler has been silent: what it appended shall end. `append` opens it again."""
-        self._close(job, "abandoned", after_s)
+    def seal_abandoned(self, job: str, after_s: float = _ABANDONED_S) -> bool:
+        """Seals a job whose filler has been silent: what it appended shall end. `append` opens it again.
+
+        Returns:
+            Whether it was.
+        """
+        return self._close(job, "abandoned", after_s)
 
     def touch(self, job: str) -> None:
         """Says that the filler of an unsealed job lives."""
@@ -323,8 +327,8 @@ class Jobs:
         held: AbstractContextManager[Any] = self._redis.lock(f"lookalike:{name}", timeout=10)
         return held
 
-    def _close(self, job: str, how: str, after_s: float) -> None:
-        self._seal([*_keys(job, "chunks", "failures", "findings"), _RUNNING], [job, how, after_s])
+    def _close(self, job: str, how: str, after_s: float) -> bool:
+        return bool(self._seal([*_keys(job, "chunks", "failures", "findings"), _RUNNING], [job, how, after_s]))
 
 
 _RECORD_FIELDS = {

@@ -32,6 +32,7 @@ _RECONCILED_S = 24 * 3600  # with many workers, which come and go: once a day
 _TRASH_SWEPT = "lookalike:trash-swept"
 _TRASH_SWEPT_S = 3600
 _PURGED = 500  # images in a round: the next round, two seconds later, goes on
+_ABANDONED_S = 600  # a filler that was silent for so long is not waited for
 _DRAFT_AGE_S = 3600.0  # no write takes so long
 
 
@@ -73,7 +74,9 @@ class Housekeeping:
         workers = count_living_workers(server)
         running = jobs.running()
         for job in running:
-            jobs.seal_abandoned(job)
+            if jobs.seal_abandoned(job):
+                # What the filler had stored and not handed over is indexed then, unless it comes back and does so.
+                server.set(_RECONCILED, self._context.worker, ex=_ABANDONED_S)
             enqueue_due_chunks(app, jobs, job, workers)
             if job.startswith(DRIVEN) and not jobs.pending(job):
                 app.send_task("advance_publish", (job, server_time(server)), queue="maintenance")

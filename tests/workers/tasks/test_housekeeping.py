@@ -82,6 +82,20 @@ def test_a_job_whose_filler_is_silent_is_sealed(context: Context, keep_house: An
     assert context.jobs.status(job).state == "done"
 
 
+def test_a_filler_that_was_paused_has_time_to_come_back_before_others_index_what_it_stored(
+    context: Context, keep_house: Any
+) -> None:
+    job = context.jobs.create("index")
+    context.redis.hset(f"lookalike:job:{job}", "touched_at", time.time() - 61)
+    for _ in range(3):
+        keep_house()
+    assert context.jobs.latest("reconcile", 5) == [], "photos that it stored would be counted as unchanged"
+    assert 0 < context.redis.ttl("lookalike:reconciled") <= 600
+    context.redis.delete("lookalike:reconciled")  # as it expires
+    keep_house()
+    assert len(context.jobs.latest("reconcile", 5)) == 1
+
+
 def test_a_publish_job_is_advanced_when_it_waits_for_no_chunk(context: Context, sent: Sent, keep_house: Any) -> None:
     waiting = context.jobs.create("publish", externally_driven=True)
     working = context.jobs.create("publish", externally_driven=True)
