@@ -113,7 +113,8 @@ class TrashedImage(Message):
 class Result(Message):
     """One answer of a search. `similarity` is the cosine in [-1, 1], `distance` the L2 distance of unit vectors.
 
-    `match`: whether the similarity passes the model's threshold for 1 % false matches; None when the model has none.
+    `probability`: that it shows the same thing as the query; `verdict`: same, similar or unlikely. None where nothing
+    is claimed: the answer's `told` says why.
     """
 
     rank: int
@@ -122,20 +123,25 @@ class Result(Message):
     label: str | None
     similarity: float
     distance: float
-    match: bool | None
+    probability: float | None = None
+    verdict: str | None = None
 
 
 @dataclass(frozen=True)
 class SearchResult(Message):
     """The ranked answers of one search, and which model and collection gave them.
 
-    `timings_ms` tells where the time went: wait, decode, embed, search.
+    `timings_ms` tells where the time went: wait, decode, embed, search. `matches` is how many results are the same
+    thing by their verdict: with 0 nothing in the gallery matches; None: nothing is claimed. `told` says what
+    probabilities were fitted on, or why there are none.
     """
 
     model: str
     collection: str
     results: tuple[Result, ...]
     timings_ms: dict[str, float] = field(default_factory=dict)
+    matches: int | None = None
+    told: str = ""
 
 
 @dataclass(frozen=True)

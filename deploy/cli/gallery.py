@@ -52,14 +52,19 @@ def show_results(console: Console, answer: "SearchResult") -> None:
             str(hit.rank),
             f"{hit.similarity:.3f}",
             bar(hit.similarity).ljust(20),
-            "match" if hit.match else "",
+            "" if hit.probability is None else f"{hit.verdict} {100 * hit.probability:.0f} %",
             hit.label or "–",
             _near(hit.path),
         ]
         for hit in answer.results
     ]
     console.show(table(rows, ["rank", "similarity", "", "", "label", "photo"]))
+    if answer.matches == 0:
+        console.show("nothing in your gallery matches; these are similar, but probably not the same")
     console.show(f"by the model {answer.model}")
+    if answer.told:
+        about = "no probabilities" if answer.matches is None else "probabilities"
+        console.show(f"{about}: {answer.told}")
 
 
 def _near(path: str) -> str:

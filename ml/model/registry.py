@@ -239,6 +239,18 @@ class Registry:
     def set_building(self, entries: Iterable[Building]) -> None:
         self._write("building.json", [asdict(entry) for entry in entries])
 
+    def calibration(self, collection: str) -> dict[str, Any] | None:
+        """What was noted of how true a collection's answers are; None where nothing was. Raises Damaged."""
+        return self._read(f"calibrations/{collection}.json", dict)
+
+    def set_calibration(self, collection: str, facts: dict[str, Any]) -> None:
+        """Notes it, as plain JSON."""
+        self._write(f"calibrations/{collection}.json", facts)
+
+    def forget_calibration(self, collection: str) -> None:
+        """Deletes it; what is not there is no error."""
+        self._storage.delete(f"calibrations/{collection}.json")
+
     def damaged(self) -> list[Damaged]:
         """What of all this cannot be read."""
         found = []

@@ -34,7 +34,7 @@ class TestOnARunningSystem:
         assert set(report) >= {"model", "collection", "results"}
         assert [result["rank"] for result in report["results"]] == [1, 2, 3, 4, 5, 6]
         first = report["results"][0]
-        assert set(first) == {"rank", "id", "path", "label", "similarity", "distance", "match"}
+        assert set(first) == {"rank", "id", "path", "label", "similarity", "distance", "probability", "verdict"}
         assert first["path"] == str(query)
         assert first["similarity"] >= 0.999
         assert first["label"] == query.parent.name

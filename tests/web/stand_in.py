@@ -52,6 +52,10 @@ def photo(
     return buffer.getvalue()
 
 
+def _judged(similarity: float) -> tuple[float, str]:
+    return (0.9, "same") if similarity > 0.95 else (0.1, "unlikely")
+
+
 class StandInSessions:
     """workers.client.sessions.Sessions, in this process."""
 
@@ -130,10 +134,12 @@ class StandInClient:
         shown = [each for each in map(self.image, self._indexed) if label in (None, each.label)]
         ranked = sorted(((float(query @ _vector(self.gallery.original(each.id))), each) for each in shown), key=_rank)
         results = tuple(
-            Result(n, each.id, each.path, each.label, round(s, 6), round(max(0.0, 2 - 2 * s) ** 0.5, 6), s > 0.95)
+            Result(n, each.id, each.path, each.label, round(s, 6), round(max(0.0, 2 - 2 * s) ** 0.5, 6), *_judged(s))
             for n, (s, each) in enumerate(ranked[:k], 1)
         )
-        return SearchResult("stand-in", "images-stand-in", results, {"wait": 1.0, "embed": 2.5, "search": 0.5})
+        matches = sum(result.verdict == "same" for result in results)
+        timings = {"wait": 1.0, "embed": 2.5, "search": 0.5}
+        return SearchResult("stand-in", "images-stand-in", results, timings, matches, "fitted on your labels")
 
     def labels(self) -> list[LabelCount]:
         self._answering()

@@ -20,8 +20,8 @@ def test_a_photo_finds_what_looks_like_it_first(browser, red, blue):
     assert answer.status_code == 200
     assert [result["id"] for result in answer.json["results"]] == [red, blue]
     first = answer.json["results"][0]
-    assert first.keys() == {"rank", "id", "path", "label", "similarity", "distance", "match"}
-    assert (first["rank"], first["label"], first["path"], first["match"]) == (1, "red", "reds/cherry.jpg", True)
+    assert first.keys() == {"rank", "id", "path", "label", "similarity", "distance", "probability", "verdict"}
+    assert (first["rank"], first["label"], first["path"], first["verdict"]) == (1, "red", "reds/cherry.jpg", "same")
     assert (answer.json["model"], answer.json["collection"]) == ("stand-in", "images-stand-in")
 
 

@@ -8,7 +8,7 @@ from workers.tasks import publish
 
 
 def test_messages_survive_json() -> None:
-    result = Result(1, "ab", "a.jpg", None, 0.9, 0.4, True)
+    result = Result(1, "ab", "a.jpg", None, 0.9, 0.4, 0.8, "same")
     answer = SearchResult("model", "collection", (result, result), {"wait": 1.0})
     assert SearchResult.from_json(json.loads(json.dumps(answer.to_json()))) == answer
     status = JobStatus("j", "index", "done", 1, 1, 0, 0, 1, 0.5, failures=(Failure("a", "is empty"),))

@@ -96,8 +96,13 @@ class Result(Answer):
     label = String(allow_none=True, metadata=_note("its label", "sunrise-mug"))
     similarity = Float(metadata=_note("cosine, in [-1, 1]", 0.93))
     distance = Float(metadata=_note("L2 distance of unit vectors", 0.374))
-    match = Boolean(
-        allow_none=True, metadata=_note("passes the model's threshold for 1 % false matches; null: it has none")
+    probability = Float(
+        allow_none=True, metadata=_note("that it shows the same thing; null: nothing is claimed, see told", 0.97)
+    )
+    verdict = String(
+        allow_none=True,
+        validate=OneOf(["same", "similar", "unlikely"]),
+        metadata=_note("same from 0.6 on, unlikely below 0.25; null: nothing is claimed", "same"),
     )
 
 
@@ -106,6 +111,11 @@ class SearchResult(Answer):
     collection = String(metadata=_note("the collection that it compared with"))
     results = List(Nested(Result))
     timings_ms = Dict(keys=String(), values=Float(), metadata=_note("where the time went: wait, decode, embed, search"))
+    matches = Integer(
+        allow_none=True,
+        metadata=_note("results whose verdict is same; 0: nothing in the gallery matches; null: not claimed", 3),
+    )
+    told = String(metadata=_note("what probabilities were fitted on, or why there are none", "fitted on your labels"))
 
 
 class UploadForm(Schema):
@@ -304,6 +314,7 @@ class Worker(Answer):
     age_s = Float(metadata=_note("since its last heartbeat"))
     started_at = Float()
     rss_mb = Float(metadata=_note("memory in use"))
+    problem = String(metadata=_note("what it cannot work without and that is away; empty: nothing"))
 
 
 class Health(Answer):

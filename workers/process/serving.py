@@ -19,9 +19,11 @@ from ml.model.embedder import Embedder
 from ml.model.registry import Active, Building, Registry
 from ml.records import Damaged, DamageLog, Unlogged
 from ml.storage import Storage, open_storage
+from ml.tuning.calibration import Calibration
 from workers.gallery import Gallery, limits
 from workers.metadata import Hold
 from workers.process.batching import Batcher
+from workers.process.honesty import calibration_of
 from workers.process.slow_searches import SlowSearches
 from workers.settings import Settings
 from workers.store import Store, StoreFailed, open_store
@@ -38,6 +40,8 @@ class ServingModel:
     model: str
     collection: str
     embedder: Embedder
+    calibration: Calibration | None = None  # None: nothing is claimed of how likely hits are right
+    told: str = ""  # what it was fitted on, or why there is none
 
 
 class Serving:
@@ -98,7 +102,8 @@ class Serving:
                 )
             embedder = self._embedders[model]
         self.store.ensure(collection, embedder.dim)
-        return ServingModel(model, collection, embedder)
+        calibration, told = calibration_of(self.registry, embedder.bundle, collection)
+        return ServingModel(model, collection, embedder, calibration, told)
 
     def refresh(self) -> None:
         """Looks at what is active, being built and retained now, and follows it."""

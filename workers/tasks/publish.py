@@ -15,7 +15,6 @@ The job's `detail` holds the phase, so that any worker can take the next step af
 
 import functools
 import logging
-import time
 from typing import Any
 
 import numpy as np
@@ -30,6 +29,7 @@ from workers.messages import WorkerStatus
 from workers.process.serving import Serving, ServingModel
 from workers.queue.jobs import PREFIXES, Jobs
 from workers.tasks import tuning
+from workers.tasks.calibrate import calibrate, stored_vectors
 from workers.tasks.quality import choose, mean_average_precision_at_r
 from workers.tasks.waiting import told, wait_or_fail
 
@@ -128,7 +128,7 @@ def _check(serving: Serving, jobs: Jobs, workers: list[WorkerStatus], job: str, 
             f"mAP@R on the labelled gallery is {quality['new']:.3f}, the active model's is {quality['active']:.3f}"
             f" ({about}); publish it anyway (--force) to switch nevertheless"
         )
-    return {"phase": "switch", "map@r": quality, "measured_on": about}
+    return {"phase": "switch", "map@r": quality, "measured_on": about, "calibration": calibrate(serving, new)}
 
 
 def _switch(serving: Serving, jobs: Jobs, workers: list[WorkerStatus], job: str, state: dict[str, Any]) -> Step:
@@ -150,6 +150,7 @@ def _settle(serving: Serving, jobs: Jobs, workers: list[WorkerStatus], job: str,
 def _finish(serving: Serving, jobs: Jobs, workers: list[WorkerStatus], job: str, state: dict[str, Any]) -> Step:
     for entry in serving.registry.retain(KEPT_COLLECTIONS):
         serving.store.drop(entry.collection)
+        serving.registry.forget_calibration(entry.collection)
     return {"phase": "done"}
 
 
@@ -201,7 +202,7 @@ def _compare_quality(serving: Serving, new: ServingModel) -> tuple[dict[str, flo
     )
     chosen = choose(labelled, new.embedder.bundle.lineage, active.embedder.bundle.lineage, most=_SAMPLE)
     ids = [id for id, _ in chosen.photos]
-    before, after = (_vectors(serving, live.collection, ids) for live in (active, new))
+    before, after = (stored_vectors(serving, live.collection, ids) for live in (active, new))
     both = [(id, label) for id, label in chosen.photos if id in before and id in after]
     labels = [label for _, label in both]
     if len(set(labels)) < 2 or len(set(labels)) == len(labels):
@@ -212,13 +213,3 @@ def _compare_quality(serving: Serving, new: ServingModel) -> tuple[dict[str, flo
         for name, vectors in (("new", after), ("active", before))
     }
     return figures, chosen.about
-
-
-def _vectors(serving: Serving, collection: str, ids: list[str]) -> dict[str, np.ndarray]:
-    """id -> stored vector; a few at a time, because turning them into arrays keeps searches from running."""
-    found: dict[str, np.ndarray] = {}
-    for start in range(0, len(ids), _AT_ONCE):
-        stored = serving.store.fetch(collection, ids[start : start + _AT_ONCE], with_vectors=True)
-        found |= {id: point.vector for id, point in stored.items() if point.vector is not None}
-        time.sleep(0.005)
-    return found

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ml.decoders import Prepared, Work
+from ml.tuning.calibration import HITS, verdict
 from workers.errors import NotFound
 from workers.messages import Result, SearchResult
 from workers.process.serving import Serving, ServingModel
@@ -41,7 +42,7 @@ def search(
         UnreadableImage: the photo is none that we accept.
         NotFound: the image is not in the gallery.
     """
-    # The query's vector, the collection and the threshold all come from this one object: no switch falls in between.
+    # The query's vector, the collection and the calibration all come from this one object: no switch falls in between.
     query = _Query(serving, serving.active(), k, label, rerank, time.perf_counter())
     if image is None:
         return query.by_id(id or "")
@@ -83,13 +84,26 @@ class _Query:
         return self._nearest(stored.vector)
 
     def _nearest(self, vector: np.ndarray) -> SearchResult:
-        limit = max(self.k, _RERANKED) if self.rerank else self.k
+        # With one label alone, hits say nothing of what else there is.
+        calibration = None if self.label else self.live.calibration
+        limit = max(self.k, _RERANKED if self.rerank else 0, HITS + 1 if calibration else 0)
         hits = self.serving.store.query(self.live.collection, vector, limit, label=self.label, with_vectors=self.rerank)
+        said = calibration.probabilities([hit.similarity for hit in hits]) if calibration else None
+        likely = {} if said is None else {hit.id: value for hit, value in zip(hits, said, strict=True)}
         if self.rerank and len(hits) > 1:
             hits = _reranked(vector, hits)
         self._lap("search")
-        results = tuple(_result(rank, hit, self.live) for rank, hit in enumerate(hits[: self.k], 1))
-        return SearchResult(self.live.model, self.live.collection, results, self.timings)
+        results = tuple(_result(rank, hit, likely.get(hit.id)) for rank, hit in enumerate(hits[: self.k], 1))
+        matches = None if said is None else sum(result.verdict == "same" for result in results)
+        return SearchResult(self.live.model, self.live.collection, results, self.timings, matches, self._told(said))
+
+    def _told(self, said: list[float] | None) -> str:
+        """What probabilities were fitted on, or why there are none."""
+        if self.label:
+            return "among photos of one label nothing is said of how likely they are right"
+        if self.live.calibration and said is None:
+            return "the gallery has too few photos to say how likely they are right"
+        return self.live.told
 
     def _lap(self, stage: str) -> None:
         now = time.perf_counter()
@@ -105,9 +119,8 @@ def _reranked(query: np.ndarray, hits: list[Hit]) -> list[Hit]:
     return [hits[i] for i in np.argsort(distances, kind="stable")]
 
 
-def _result(rank: int, hit: Hit, live: ServingModel) -> Result:
+def _result(rank: int, hit: Hit, probability: float | None) -> Result:
     similarity = float(np.clip(hit.similarity, -1.0, 1.0))
-    threshold = live.embedder.bundle.threshold
     return Result(
         rank=rank,
         id=hit.id,
@@ -115,5 +128,6 @@ def _result(rank: int, hit: Hit, live: ServingModel) -> Result:
         label=hit.payload.label,
         similarity=round(similarity, 6),
         distance=round(float(np.sqrt(max(0.0, 2 - 2 * similarity))), 6),
-        match=None if threshold is None else similarity >= threshold,
+        probability=None if probability is None else round(probability, 4),
+        verdict=None if probability is None else verdict(probability),
     )

@@ -133,6 +133,7 @@ def test_the_quality_gate_refuses_a_worse_model_unless_forced(
 ) -> None:
     monkeypatch.setattr(publish, "_check_probes", lambda serving, new: None)
     monkeypatch.setattr(publish, "_compare_quality", lambda serving, new: ({"new": 0.5, "active": 0.6}, "8 photos"))
+    monkeypatch.setattr(publish, "calibrate", lambda serving, new: {"reason": "too few"})
     jobs.describe(job, {"phase": "check"})
     advance(serving(loaded), jobs, [], job)
     status = jobs.status(job)

@@ -58,6 +58,7 @@ class Brightness:
     """A model of two dimensions."""
 
     dim = 2
+    bundle: Any = SimpleNamespace(name="brightness", lineage={})
     preprocessing = Preprocessing(8, 8, "squash", "bilinear", (0.5, 0.5, 0.5), (1.0, 1.0, 1.0), mirror=False)
 
     def embed_arrays(self, pixels: np.ndarray) -> np.ndarray:

@@ -23,7 +23,10 @@ function fresh(id) {
 
 function fill(card, result, searchUrl) {
   card.querySelector("[data-search]").href = searchUrl(result.id);
-  card.querySelector(".badge").hidden = result.match !== true;
+  const badge = card.querySelector(".badge");
+  badge.hidden = result.verdict !== "same";
+  card.dataset.verdict = result.verdict ?? "";
+  field(card, "probability").textContent = result.probability === null ? "" : `${Math.round(100 * result.probability)} % · `;
   field(card, "rank").textContent = result.rank;
   field(card, "similarity").textContent = result.similarity.toFixed(3);
   field(card, "bar").setAttribute("width", 100 * Math.min(1, Math.max(0, result.similarity)));

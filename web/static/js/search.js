@@ -102,10 +102,27 @@ function preview(query) {
   keepButton.textContent = "Keep this photo in the gallery";
 }
 
+function heading({ results, matches }) {
+  if (!results.length) return "Nothing to compare with";
+  if (matches === 0) return "Nothing in your gallery matches";
+  if (matches === null) return `${results.length} most similar`;
+  return `${matches} ${matches === 1 ? "match" : "matches"} of ${results.length} most similar`;
+}
+
+function noteOf({ results, matches, told }) {
+  if (!results.length) return "";
+  if (matches === null) return told ? `No probabilities: ${told}.` : "";
+  const less = matches === results.length ? "" : matches ? "Those without a mark are similar, but may not be the same. " : "These are similar, but probably not the same. ";
+  return `${less}Probabilities: ${told}.`;
+}
+
 function present(query, answer, tookMs, live) {
   const { results } = answer;
   show(list, results, address);
-  const title = results.length ? `${results.length} most similar` : "Nothing to compare with";
+  const title = heading(answer);
+  const note = document.getElementById("answer-note");
+  note.textContent = noteOf(answer);
+  note.hidden = !note.textContent;
   document.getElementById("results-title").textContent = title;
   document.getElementById("no-results").hidden = results.length > 0;
   facts.hidden = false;
@@ -118,7 +135,7 @@ function present(query, answer, tookMs, live) {
   const best = results[0];
   if (live && best?.id === lastBest) return; // a screen reader should not hear the same every second
   lastBest = best?.id;
-  const said = best ? `, best: ${shownName(best)}, similarity ${best.similarity.toFixed(2)}${best.match ? ", a match" : ""}` : "";
+  const said = best ? `, best: ${shownName(best)}, similarity ${best.similarity.toFixed(2)}${best.verdict === "same" ? ", a match" : ""}` : "";
   announcements.textContent = `${results.length} results for ${query.name}${said}`;
 }
 

@@ -1,0 +1,78 @@
+"""Probabilities of hits: true on classes that they were not fitted on, refused where nothing can be known."""
+
+import numpy as np
+import pytest
+
+from ml.model.head import unit_length
+from ml.tuning.calibration import Calibration, TooFewClasses, fit, reliability, verdict, wilson
+
+
+def classes(count: int, each: int = 12, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Unit vectors around centres that lie two by two beside each other, so that hits are often wrong."""
+    dice = np.random.default_rng(seed)
+    centres = np.repeat(dice.normal(size=(count // 2, 24)), 2, axis=0) + 0.5 * dice.normal(size=(count, 24))
+    rows = np.repeat(centres, each, axis=0) + 0.5 * dice.normal(size=(count * each, 24))
+    return unit_length(rows.astype(np.float32)), np.repeat(np.arange(count), each)
+
+
+def asked(fitted: Calibration, vectors: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities of the first six hits and whether they are right, every other class absent."""
+    gallery = np.flatnonzero(labels % 4 < 2)
+    said, right = [], []
+    for row in range(len(vectors)):
+        others = gallery[gallery != row]
+        order = others[np.argsort(-vectors[others] @ vectors[row])][:30]
+        found = fitted.probabilities(vectors[order] @ vectors[row])
+        assert found is not None and len(found) == len(order)
+        said.append(found[:6])
+        right.append(labels[order[:6]] == labels[row])
+    return np.array(said), np.array(right)
+
+
+def test_probabilities_come_true_on_classes_that_were_not_fitted_on() -> None:
+    vectors, labels = classes(40)
+    fitted = fit(vectors[labels < 24], labels[labels < 24], source="these")
+    said, right = asked(fitted, vectors[labels >= 24], labels[labels >= 24])
+    assert reliability(said[:, 0], right[:, 0])["ece"] < 0.08
+    assert reliability(said.ravel(), right.ravel())["ece"] < 0.08
+    assert np.square(said[:, 0] - right[:, 0]).mean() < 0.8 * right[:, 0].var()
+
+
+def test_its_own_figures_are_of_classes_that_it_did_not_see() -> None:
+    vectors, labels = classes(24)
+    figures = fit(vectors, labels, source="these").figures
+    assert figures["precision_low"] < figures["precision"] < figures["precision_high"]
+    assert 0 < figures["ece"] < 0.15
+    assert fit(*classes(8), source="few").figures == {}  # too few for halves
+
+
+def test_the_query_itself_is_the_same_and_changes_nothing_for_the_others() -> None:
+    fitted = fit(*classes(12), source="these")
+    similarities = np.linspace(0.9, 0.1, 30)
+    without = fitted.probabilities(similarities)
+    assert fitted.probabilities([1.0, *similarities]) == [1.0, *(without or [])]
+
+
+def test_too_little_to_tell_is_said() -> None:
+    with pytest.raises(TooFewClasses, match="6 classes that training did not see must have two photos each, 5 do"):
+        vectors, labels = classes(6)
+        fit(vectors[labels < 5], labels[labels < 5], source="these")
+    with pytest.raises(TooFewClasses):
+        fit(*classes(12, each=1), source="these")
+    assert fit(*classes(12), source="these").probabilities([0.9, 0.8, 0.7]) is None
+
+
+def test_it_survives_json_and_refuses_anything_else() -> None:
+    fitted = fit(*classes(12), source="these")
+    assert Calibration.from_json(fitted.to_json()) == fitted
+    with pytest.raises(ValueError, match="four finite weights"):
+        Calibration.from_json(fitted.to_json() | {"first": [1, 2, float("nan"), 3]})
+
+
+def test_figures_are_those_of_the_definitions() -> None:
+    said, right = np.array([0.9, 0.9, 0.9, 0.1]), np.array([True, True, False, True])
+    figures = reliability(said, right, bins=2)
+    assert figures["precision"] == pytest.approx(2 / 3) and figures["recall"] == pytest.approx(2 / 3)
+    assert figures["brier"] == pytest.approx((0.01 + 0.01 + 0.81 + 0.81) / 4)
+    assert wilson(8, 10) == pytest.approx((0.490, 0.943), abs=1e-3)  # Brown, Cai & DasGupta, 2001
+    assert [verdict(value) for value in (0.6, 0.59, 0.25, 0.24)] == ["same", "similar", "similar", "unlikely"]

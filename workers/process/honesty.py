@@ -1,0 +1,39 @@
+"""Which calibration a collection's answers are judged by, and why there is none."""
+
+from typing import Any
+
+from ml.model.bundle import Bundle
+from ml.model.registry import DEFAULT_MODEL, Registry
+from ml.records import Damaged
+from ml.tuning.calibration import Calibration
+
+_OTHERS = "other photos than yours: 41 kinds of groceries"
+# Of benchmarks/answers.py on grocery/train: of the default model as it is, and tuned to those photos.
+_PLAIN = Calibration((18.25, 10.47, 15.72, -16.67), (14.67, 15.86, 19.35, -13.83), 41, _OTHERS, {})
+_TUNED = Calibration((10.35, 5.75, 5.35, -7.95), (9.37, 7.29, 11.75, -7.24), 41, _OTHERS, {})
+
+
+def was_trained(bundle: Bundle) -> bool:
+    """Whether labels taught it, so that only classes held out from it tell how true its answers are."""
+    return "held_out_classes" in bundle.lineage or "data" in bundle.lineage
+
+
+def calibration_of(registry: Registry, bundle: Bundle, collection: str) -> tuple[Calibration | None, str]:
+    """What was fitted when the collection was published; constants for the default model; else None, and the reason."""
+    try:
+        stored: dict[str, Any] = registry.calibration(collection) or {}
+        if "first" in stored:
+            calibration = Calibration.from_json(stored)
+            return calibration, _said(calibration)
+    except (Damaged, ValueError, KeyError, TypeError) as error:
+        stored = {"reason": f"its record is damaged: {error}"}
+    if not was_trained(bundle) and bundle.name.startswith(DEFAULT_MODEL):
+        constants = _TUNED if "tuning" in bundle.lineage else _PLAIN
+        return constants, _said(constants)
+    return None, str(
+        stored.get("reason") or "the model was published before probabilities were known: publish it again"
+    )
+
+
+def _said(calibration: Calibration) -> str:
+    return f"fitted on {calibration.source}"
