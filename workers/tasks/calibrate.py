@@ -1,4 +1,4 @@
-"""Fits how likely hits are right, before a collection answers searches: on labels that its model's training did not see."""
+"""Fits how likely hits are right, before a collection answers: on labels that its model's training did not see."""
 
 import time
 from typing import Any

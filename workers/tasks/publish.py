@@ -40,7 +40,6 @@ MAX_PASSES = 5
 _PROBES = 50  # images that are looked up in the new collection
 _SAMPLE = 2000  # labelled images that mAP@R is compared on
 _OF_ONE_LABEL = 100  # images of a label that are looked at
-_AT_ONCE = 10  # vectors that are fetched between two searches
 _TOLERANCE = 0.005  # of mAP@R: less is the noise of a sample
 
 
