@@ -5,6 +5,7 @@ import itertools
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -101,6 +102,41 @@ def test_a_result_is_searched_with_and_the_back_button_leads_back(portal, browse
     browser.forward()
     until(browser, HAS_RESULTS)
     assert [each["id"] for each in results(browser)] == [each["id"] for each in first]
+
+
+def test_a_large_photo_is_made_small_before_it_travels_and_survives_reloading(portal, browser, tmp_path):
+    large, other = tmp_path / "large.jpg", tmp_path / "other.jpg"
+    with Image.open(portal.photo()) as image:
+        image.resize((3000, 2250)).save(large, quality=98)
+    with Image.open(portal.photo(20)) as image:
+        image.resize((1500, 1200)).save(other)
+    browser.execute_script(
+        """const send = XMLHttpRequest.prototype.send;
+        XMLHttpRequest.prototype.send = function (body) {
+          if (body instanceof FormData && body.get("image")) window.sent = body.get("image").size;
+          return send.call(this, body);
+        };"""
+    )
+    choose(browser, large)
+    until(browser, HAS_RESULTS)
+    shown = results(browser)
+    assert shown[0]["name"] == portal.photo().parent.name
+    assert browser.execute_script("return window.sent") < large.stat().st_size / 4
+    browser.refresh()
+    until(browser, HAS_RESULTS)
+    assert [each["id"] for each in results(browser)] == [each["id"] for each in shown]
+    assert browser.find_element(By.ID, "query-name").text == "large.jpg"
+    browser.find_element(By.CSS_SELECTOR, "#results .card:nth-child(2) .photo").click()
+    until(browser, f"location.search.startsWith('?id=') && {SETTLED}")
+    browser.refresh()
+    browser.back()
+    until(browser, f"document.getElementById('query-name').textContent === 'large.jpg' && {SETTLED}")
+    choose(browser, other)
+    until(browser, f"document.getElementById('query-name').textContent === 'other.jpg' && {SETTLED}")
+    until(browser, "document.querySelectorAll('#queries button').length === 2")
+    browser.find_element(By.CSS_SELECTOR, "#queries button").click()
+    until(browser, f"document.getElementById('query-name').textContent === 'large.jpg' && {SETTLED}")
+    keep_screenshot(browser, "queries")
 
 
 def test_an_address_can_be_given_to_others(portal, browser):

@@ -16,10 +16,36 @@ export class Problem extends Error {
   }
 }
 
+/** Sends a form, telling how much of it has left, 0 to 1: fetch does not know. */
+function send(address, form, { signal, onProgress }) {
+  return new Promise((resolve, reject) => {
+    const request = new XMLHttpRequest();
+    const aborted = () => {
+      request.abort();
+      reject(new DOMException("", "AbortError"));
+    };
+    if (signal?.aborted) {
+      aborted();
+      return;
+    }
+    signal?.addEventListener("abort", aborted, { once: true });
+    request.upload.onprogress = ({ loaded, total }) => onProgress(total ? loaded / total : 1);
+    request.onerror = () => reject(new TypeError("no answer"));
+    request.onload = () => {
+      const headers = { "Retry-After": request.getResponseHeader("Retry-After") ?? "" };
+      resolve(new Response(request.responseText, { status: request.status, headers }));
+    };
+    request.open("POST", address);
+    request.send(form);
+  });
+}
+
 async function call(path, options = {}) {
   let response;
   try {
-    response = await fetch(api + path, { credentials: "same-origin", ...options });
+    response = options.onProgress
+      ? await send(api + path, options.body, options)
+      : await fetch(api + path, { credentials: "same-origin", ...options });
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new Problem({ detail: "The portal does not answer", hint: "Check that Lookalike is running and that you are online" });
@@ -48,16 +74,16 @@ async function call(path, options = {}) {
 const json = (method, body) => ({ method, headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
 
 /** Searches with a Blob, or with the id of an image of the gallery. */
-export function search(query, { k, label, rerank }, signal) {
+export function search(query, { k, label, rerank }, signal, onProgress) {
   if (query.id) {
     return call("/search", { ...json("POST", { id: query.id, k, label: label || null, rerank }), signal });
   }
   const form = new FormData();
-  form.append("image", query.blob, query.name);
+  form.append("image", query.small ?? query.blob, query.name);
   form.append("k", k);
   if (label) form.append("label", label);
   if (rerank) form.append("rerank", "true");
-  return call("/search", { method: "POST", body: form, signal });
+  return call("/search", { method: "POST", body: form, signal, onProgress });
 }
 
 /** Keeps files: [{blob, name}]. Answers when they are searchable, or after waitS seconds. */

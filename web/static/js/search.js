@@ -1,5 +1,5 @@
 // The search page. A query is {blob, name, refusal} (a photo, not kept) or {id, name} (an image of the gallery).
-// The address holds queries by id; photos live in this tab's memory and come back with the back button.
+// The address holds queries by id; photos are remembered in this browser and come back with the back button and reloading.
 
 import { Problem, keep, root, search, thumbnailUrl } from "./api.js";
 import { onPlainClick } from "./buttons.js";
@@ -7,6 +7,8 @@ import { useCamera } from "./camera.js";
 import { moveWithArrows, rename, show, shownName, takeOut } from "./cards.js";
 import { onDetails } from "./details.js";
 import { onFiles } from "./dropzone.js";
+import { keepQuery, keptQuery } from "./remembered.js";
+import { shrunk } from "./shrink.js";
 import { suggestLabels } from "./labels.js";
 
 const page = document.getElementById("main");
@@ -24,7 +26,8 @@ const DEFAULT_K = 12;
 const KEPT = { unchanged: "It is in the gallery already", restored: "Restored from the trash" };
 const STAGES = ["wait", "decode", "embed", "search"];
 
-const photos = []; // what this tab has searched with; history states hold indexes into it
+const photos = new Map(); // key -> what this tab has searched with; history states hold the keys
+const SAID_AFTER_MS = 400; // a photo that travels for longer is told about
 let current = null;
 let running = null;
 let previewUrl = null;
@@ -63,7 +66,14 @@ async function run(query, { history: step = "push", live = false } = {}) {
   section.setAttribute("aria-busy", "true");
   const began = performance.now();
   try {
-    const answer = await search(query, options(), controller.signal);
+    if (!query.id && !live) query.small ??= await shrunk(query.blob);
+    if (!query.id && !live && step !== "none") keepQuery(query.key, query);
+    if (controller.signal.aborted) return true;
+    const sending = (share) => {
+      const isSlow = performance.now() - began > SAID_AFTER_MS && share < 1 && running === controller;
+      if (isSlow) document.getElementById("results-title").textContent = `Sending ${query.name}: ${Math.round(100 * share)} %`;
+    };
+    const answer = await search(query, options(), controller.signal, query.id ? undefined : sending);
     present(query, answer, performance.now() - began, live);
     return true;
   } catch (error) {
@@ -80,8 +90,9 @@ async function run(query, { history: step = "push", live = false } = {}) {
 
 function remember(query, step) {
   if (step === "none") return;
-  if (!query.id && !photos.includes(query)) photos.push(query);
-  const state = query.id ? { id: query.id, name: query.name } : { photo: photos.indexOf(query) };
+  if (!query.id) photos.set((query.key ??= crypto.randomUUID?.() ?? String(Math.random())), query);
+  const state = query.id ? { id: query.id, name: query.name } : { photo: query.key };
+  tellQueries(query);
   window.history[step === "push" ? "pushState" : "replaceState"](state, "", address(query.id));
 }
 
@@ -169,9 +180,16 @@ function backToStart() {
 // Ways to ask
 
 onFiles(
-  ([first]) => {
+  async (files) => {
     camera.close();
-    run({ ...first, name: first.name.split("/").at(-1) });
+    const queries = files.map((file) => ({ ...file, name: file.name.split("/").at(-1) }));
+    // Each is a query of its own; the first is shown, the others are one press or one step back away.
+    for (const query of queries.slice(1).reverse()) {
+      remember(query, "push");
+      query.small = await shrunk(query.blob);
+      await keepQuery(query.key, query);
+    }
+    run(queries[0]);
   },
   { inputs: [form.elements.image], form },
 );
@@ -201,9 +219,41 @@ problemBox.querySelector("[data-retry]").addEventListener("click", () => run(cur
 addEventListener("popstate", ({ state }) => {
   camera.close();
   if (state?.id) run({ id: state.id, name: state.name }, { history: "none" });
-  else if (photos[state?.photo]) run(photos[state.photo], { history: "none" });
+  else if (state?.photo) again(state.photo);
   else backToStart();
 });
+
+/** Searches once more with a photo that was searched with before; the start when it is forgotten. */
+async function again(key) {
+  const query = photos.get(key) ?? (await keptQuery(key));
+  if (!query) {
+    backToStart();
+    return;
+  }
+  photos.set(key, query);
+  await run(query, { history: "none" });
+  tellQueries(query);
+}
+
+/** The photos of this tab, to go from one to another when there are several. */
+function tellQueries(shown) {
+  const strip = document.getElementById("queries");
+  strip.hidden = photos.size < 2;
+  strip.replaceChildren(
+    ...[...photos.values()].slice(-8).map((query) => {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.setAttribute("aria-label", `Search with ${query.name}`);
+      if (query === shown) button.setAttribute("aria-current", "true");
+      const image = document.createElement("img");
+      image.alt = "";
+      image.src = query.url ??= URL.createObjectURL(query.small ?? query.blob);
+      button.append(image);
+      button.addEventListener("click", () => run(query));
+      return button;
+    }),
+  );
+}
 
 keepButton.addEventListener("click", async () => {
   keepButton.disabled = true;
@@ -241,4 +291,5 @@ if (given && page.dataset.state === "answer") {
   current = { id: given, name: document.getElementById("query-name").textContent };
   window.history.replaceState({ id: current.id, name: current.name }, "", location.href);
 }
+if (!given && history.state?.photo) await again(history.state.photo); // the page was loaded again
 page.dataset.ready = "true";
