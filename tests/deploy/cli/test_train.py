@@ -109,7 +109,22 @@ def test_evaluate_says_what_each_figure_means(trained, home, demo_photos):
     assert status == 0, err
     rows = [line for line in out.splitlines() if line.startswith(("map@r", "recall@1", "median_rank", "threshold"))]
     assert len(rows) == 4
-    assert all(re.match(r"\S+ +[\d.]+ ?%? +\w+ .+", row) for row in rows), out
+    figure = r"\S+ +[\d.]+( %( \([\d.]+ to [\d.]+\))?)? +\w+ .+"
+    assert all(re.match(figure, row) for row in rows), out
+
+
+def test_strict_ends_a_run_with_notes_on_its_data_before_it_begins(tmp_path, monkeypatch):
+    monkeypatch.setenv("LOOKALIKE_HOME", str(tmp_path / "home"))
+    for label in ("a", "b"):
+        for number in range(2):
+            write_image(tmp_path / "data" / label / f"{number}.jpg", seed=number)
+    runner = CliRunner()
+    with runner.isolation() as streams:
+        status = run(["train", str(tmp_path / "data"), "--strict"], Console())
+        err = streams[1].getvalue().decode()
+    assert status == 1
+    assert "note: 2 images lie in more than one class" in err and "notes on the data" in err
+    assert not (tmp_path / "home" / "runs").exists(), "nothing was trained"
 
 
 def test_an_unknown_model_names_the_known_ones(trained, home, demo_photos):

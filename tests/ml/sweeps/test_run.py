@@ -16,6 +16,9 @@ from ml.training.checkpoints import TrainingFailed
 from ml.training.config import TrainConfig
 from tests.ml.conftest import quick
 
+# Ray starts a process for every slot and data set, each of which imports torch: minutes on a busy machine.
+pytestmark = pytest.mark.timeout(900)
+
 
 @pytest.fixture(scope="module")
 def ray_here() -> Iterator[None]:

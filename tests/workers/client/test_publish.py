@@ -1,0 +1,37 @@
+"""What a client refuses to publish before anything is built."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from ml.model.registry import is_no_better
+from workers.client import Client
+from workers.errors import Refused
+
+WORSE = {"held_out_map@r": 0.33, "held_out_map@r_before": 0.479}
+
+
+def _client(metrics: dict[str, float]) -> Any:
+    return SimpleNamespace(registry=SimpleNamespace(record=lambda model: SimpleNamespace(metrics=metrics)))
+
+
+def test_a_model_that_training_made_worse_is_not_published_unforced() -> None:
+    with pytest.raises(Refused, match=r"no better than an untrained one: mAP@R 33.0, before training 47.9") as caught:
+        Client.publish(_client(WORSE), "ruined")
+    assert "lookalike publish ruined --force" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("metrics", "expected"),
+    [
+        (WORSE, True),
+        ({"held_out_map@r": 0.8, "held_out_map@r_before": 0.5}, False),
+        ({"held_out_map@r": 1.0, "held_out_map@r_before": 1.0}, False),
+        ({"held_out_map@r": 0.499, "held_out_map@r_before": 0.5}, False),  # less than noise
+        ({"held_out_map@r": 0.1}, False),
+        ({}, False),
+    ],
+)
+def test_worse_means_by_more_than_noise(metrics: dict[str, float], expected: bool) -> None:
+    assert is_no_better(metrics) is expected
