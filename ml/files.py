@@ -1,4 +1,7 @@
-"""Files and folders that appear whole or not at all: written as a draft, synced to disk, renamed into place."""
+"""Files and folders that appear whole or not at all: written as a draft, synced to disk, renamed into place.
+
+And files that are read only if they are files: a pipe or a device of that name would have its reader wait for ever.
+"""
 
 import contextlib
 import ctypes
@@ -6,11 +9,13 @@ import errno
 import os
 import re
 import shutil
+import stat
 import sys
 import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 _DRAFT = re.compile(r"\.(draft-)?[0-9a-f]{32}")  # without the word in homes of 0.1.0
 
@@ -55,6 +60,36 @@ def write(target: Path, content: bytes | str, *, mode: int = 0o666) -> None:
             file.write(data)
 
 
+def open_regular(path: Path, *, follow: bool = True) -> BinaryIO:
+    """Opens a file for reading, if it is one.
+
+    Args:
+        path: of the file.
+        follow: a link that leads to a file will do.
+
+    Raises:
+        OSError: there is none, it cannot be read, or it is a folder, link, pipe, socket or device.
+    """
+    try:
+        _check_regular(path.stat() if follow else path.lstat(), path)
+        # Should a pipe have taken its place meanwhile, opening does not wait for who writes into it.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | (0 if follow else os.O_NOFOLLOW))
+    except ValueError as error:  # NUL in a name, half of a surrogate pair
+        raise OSError(errno.EINVAL, "its name is not one that a file can have", str(path)) from error
+    try:
+        _check_regular(os.fstat(descriptor), path)
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def read_regular(path: Path, *, follow: bool = True) -> bytes:
+    """The content of a file, if it is one. Raises OSError, as `open_regular` does."""
+    with open_regular(path, follow=follow) as file:
+        return file.read()
+
+
 def sweep_drafts(folder: Path, older_than_s: float) -> int:
     """Removes drafts below a folder that nobody has touched for so long: their writers died. Returns how many."""
     swept = 0
@@ -76,6 +111,11 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _check_regular(status: os.stat_result, path: Path) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
 
 
 def _sync_tree(path: Path) -> None:

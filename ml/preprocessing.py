@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from ml import records
 from ml.errors import BadBundle
 
 DECODED_PX = 320
@@ -109,8 +110,6 @@ class Preprocessing:
             raise BadBundle(f"the preprocessing of the model {what}", hint="export the model again")
         values = dict(data)
         try:
-            for name in ("mean", "std"):
-                values[name] = tuple(float(value) for value in values[name])
-            return cls(**values)
-        except (TypeError, ValueError) as error:
+            return records.typed(cls, values)
+        except ValueError as error:
             raise BadBundle(f"the preprocessing of the model makes no sense: {error}") from error

@@ -1,7 +1,8 @@
 """Files at a URL that are whole or absent: what images, metadata, checkpoints and models are kept in.
 
 `file://` writes beside, syncs and renames, so that a reader sees the old file or the new one and what was acknowledged
-survives a power cut. Every other URL goes through fsspec, whose object stores replace an object in one step.
+survives a power cut; what is no file there, but a link, a pipe or a device, is not read. Every other URL goes through
+fsspec, whose object stores replace an object in one step.
 """
 
 import contextlib
@@ -17,6 +18,7 @@ from typing import Protocol
 
 from ml import files
 from ml.errors import LookalikeError
+from ml.names import BadName
 from ml.reflink import clone
 
 _LOCKS = 64  # keys share locks; few enough files, and seldom do two writers meet
@@ -51,6 +53,9 @@ class Storage(Protocol):
 
     def keys(self, prefix: str) -> Iterator[str]:
         """Every key below a folder, in order."""
+
+    def sizes(self, prefix: str) -> Iterator[tuple[str, int]]:
+        """The same with the sizes in bytes; -1 for what is no file: a link, a pipe, a device. `keys` passes it over."""
 
     def local_path(self, key: str) -> Path | None:
         """Where the file lies on this machine; None for storage that is elsewhere."""
@@ -89,7 +94,7 @@ class LocalStorage:
         self._locks = [threading.Lock() for _ in range(_LOCKS)]
 
     def put(self, key: str, data: bytes, *, same_as: Path | None = None) -> None:
-        with self._writing(), files.draft(self.root / key) as draft:
+        with self._writing(), files.draft(self._path(key)) as draft:
             if same_as is not None and clone(same_as, draft):
                 if draft.read_bytes() == data:
                     return
@@ -98,7 +103,7 @@ class LocalStorage:
 
     def get(self, key: str) -> bytes:
         try:
-            return (self.root / key).read_bytes()
+            return files.read_regular(self._path(key), follow=False)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise FileNotFoundError(key) from error
         except OSError as error:
@@ -109,23 +114,30 @@ class LocalStorage:
             ) from error
 
     def exists(self, key: str) -> bool:
-        return (self.root / key).exists()
+        return self._path(key).exists()
 
     def size(self, key: str) -> int | None:
         try:
-            return (self.root / key).stat().st_size
+            return self._path(key).stat().st_size
         except (FileNotFoundError, NotADirectoryError):
             return None
 
     def delete(self, key: str) -> None:
-        (self.root / key).unlink(missing_ok=True)
+        self._path(key).unlink(missing_ok=True)
 
     def keys(self, prefix: str) -> Iterator[str]:
-        for path in _files_below(self.root / prefix):
-            yield path.relative_to(self.root).as_posix()
+        for entry in _entries_below(self._path(prefix)):
+            if entry.is_file(follow_symlinks=False):
+                yield Path(entry.path).relative_to(self.root).as_posix()
+
+    def sizes(self, prefix: str) -> Iterator[tuple[str, int]]:
+        for entry in _entries_below(self._path(prefix)):
+            is_file = entry.is_file(follow_symlinks=False)
+            key = Path(entry.path).relative_to(self.root).as_posix()
+            yield key, entry.stat(follow_symlinks=False).st_size if is_file else -1
 
     def local_path(self, key: str) -> Path | None:
-        return self.root / key
+        return self._path(key)
 
     def sweep_drafts(self, older_than_s: float) -> int:
         return files.sweep_drafts(self.root, older_than_s)
@@ -139,6 +151,9 @@ class LocalStorage:
                 file = stack.enter_context((self.root / f".lock-{number}").open("ab"))
                 fcntl.flock(file, fcntl.LOCK_EX)  # closing lets go
             yield
+
+    def _path(self, key: str) -> Path:
+        return self.root / _inside(key)
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
@@ -202,10 +217,14 @@ class ObjectStorage:
             self._files.rm_file(self._path(key))
 
     def keys(self, prefix: str) -> Iterator[str]:
+        for key, _ in self.sizes(prefix):
+            yield key
+
+    def sizes(self, prefix: str) -> Iterator[tuple[str, int]]:
         with self._failing():
-            paths = self._files.find(self._path(prefix))
-        for path in sorted(paths):
-            yield path.removeprefix(self._root).lstrip("/")
+            found = self._files.find(self._path(prefix), detail=True)
+        for path in sorted(found):
+            yield path.removeprefix(self._root).lstrip("/"), int(found[path].get("size") or 0)
 
     def local_path(self, key: str) -> Path | None:
         return None
@@ -219,7 +238,7 @@ class ObjectStorage:
             yield
 
     def _path(self, key: str) -> str:
-        return f"{self._root.rstrip('/')}/{key}"
+        return f"{self._root.rstrip('/')}/{_inside(key)}"
 
     @contextlib.contextmanager
     def _failing(self) -> Iterator[None]:
@@ -243,8 +262,15 @@ def _lock_number(key: str) -> int:
     return zlib.crc32(key.encode()) % _LOCKS
 
 
-def _files_below(folder: Path) -> Iterator[Path]:
-    """In the order of their paths as text, as object stores list them. Hidden files are drafts."""
+def _inside(key: str) -> str:
+    """A key that leads nowhere else. The names that it is made of have been checked: this is the last line."""
+    if key.startswith("/") or "\0" in key or ".." in key.split("/"):
+        raise BadName(f"{key!r} leads out of the storage")
+    return key
+
+
+def _entries_below(folder: Path) -> Iterator[os.DirEntry[str]]:
+    """All but folders, in the order of their paths as text, as object stores list them. Hidden files are drafts."""
     try:
         with os.scandir(folder) as listing:
             entries = [(entry.is_dir(follow_symlinks=False), entry) for entry in listing]
@@ -252,6 +278,6 @@ def _files_below(folder: Path) -> Iterator[Path]:
         return
     for is_folder, entry in sorted(entries, key=lambda each: each[1].name + "/" * each[0]):
         if is_folder:
-            yield from _files_below(Path(entry.path))
+            yield from _entries_below(Path(entry.path))
         elif not entry.name.startswith("."):
-            yield Path(entry.path)
+            yield entry

@@ -11,12 +11,14 @@ when its metadata does: it is written last and removed first. Whoever reads meta
 """
 
 import contextlib
+import os
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
+from ml import files
 from ml.images import ImageInfo, Limits, UnreadableImage, probe
 from ml.records import Damaged, DamageLog, Unlogged
 from ml.storage import Storage, open_storage
@@ -402,7 +404,7 @@ class Gallery:
             return self.originals.read(id), None
         except (FileNotFoundError, Damaged) as error:
             with contextlib.suppress(OSError):
-                if Path(path).is_absolute() and image_id(data := Path(path).read_bytes()) == id:
+                if Path(path).is_absolute() and image_id(data := files.read_regular(Path(path))) == id:
                     return data, Reference.to(Path(path), data)
             raise Damaged(f"{damaged.message}, and the original is missing", hint=AGAIN, key=damaged.key) from error
 
@@ -423,10 +425,12 @@ class Gallery:
 
     def _read_file(self, path: Path) -> bytes:
         try:
-            if path.stat().st_size > self._limits.max_bytes:
-                size_mb, limit_mb = path.stat().st_size / 2**20, self._limits.max_bytes / 2**20
-                raise UnreadableImage(f"is {size_mb:.0f} MB, the limit is {limit_mb:.0f} MB")
-            return path.read_bytes()
+            with files.open_regular(path) as file:
+                data = file.read(self._limits.max_bytes + 1)
+                if len(data) > self._limits.max_bytes:
+                    size_mb, limit_mb = os.fstat(file.fileno()).st_size / 2**20, self._limits.max_bytes / 2**20
+                    raise UnreadableImage(f"is {size_mb:.0f} MB, the limit is {limit_mb:.0f} MB")
+                return data
         except OSError as error:
             raise UnreadableImage(f"cannot be read: {error.strerror or error}") from error
 
@@ -450,7 +454,9 @@ def _described(id: str, info: ImageInfo, size: int, path: str, label: str | None
 def _holds(path: Path, image: GalleryImage) -> bool:
     """Whether a file of this machine is this image."""
     try:
-        return path.is_absolute() and path.stat().st_size == image.bytes and image_id(path.read_bytes()) == image.id
+        return (
+            path.is_absolute() and path.stat().st_size == image.bytes and image_id(files.read_regular(path)) == image.id
+        )
     except (OSError, ValueError):
         return False
 

@@ -6,23 +6,38 @@ metadata/ab/<id>.json    a messages.GalleryImage, who gave the label, and where 
 import contextlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import PurePath
-from typing import Any
+from typing import Annotated, Any
+
+from msgspec import Meta
 
 from ml import records
+from ml.records import Count, Moment, Text
 from ml.storage import Storage
 from workers.messages import GalleryImage
 from workers.originals import Reference
 
-_FIELDS: dict[str, Any] = {
-    **dict.fromkeys(("id", "name", "path", "format"), str),
-    **dict.fromkeys(("width", "height", "bytes"), int),
-    "label": str | None,
-    "added_at": int | float,
-}
 Hold = Callable[[str], AbstractContextManager[None]]  # locks a key between processes
 _FOUND_OUT = ("state", "is_in_place")  # by each reader anew
+
+
+@dataclass(frozen=True)
+class _Record:
+    """What a record holds, for `records.typed`."""
+
+    id: str
+    name: Text
+    path: Text
+    label: Text | None
+    width: Annotated[int, Meta(ge=0, le=2**31)]
+    height: Annotated[int, Meta(ge=0, le=2**31)]
+    format: Annotated[str, Meta(max_length=32)]
+    bytes: Count
+    added_at: Moment
+    taken_at: Annotated[float, Meta(ge=-62_135_596_800, le=253_402_300_799)] | None = None
+    labelled_by_person: bool = False
+    in_place: Reference | None = None
 
 
 @dataclass(frozen=True)
@@ -92,15 +107,24 @@ def to_record(known: Known) -> dict[str, Any]:
 
 
 def parsed(id: str, record: Any) -> Known:
-    """The inverse of `to_record`. Raises ValueError, TypeError or KeyError for what is no record of this image."""
-    for name, kind in _FIELDS.items():
-        if not isinstance(record[name], kind):
-            raise ValueError(f"its {name} is {record[name]!r}")
-    if not isinstance(record.get("taken_at"), int | float | None):
-        raise ValueError(f"its taken_at is {record['taken_at']!r}")
-    if record["id"] != id:
-        raise ValueError(f"it is that of image {record['id']}")
-    in_place = record.get("in_place")
-    reference = None if in_place is None else Reference.from_json(in_place)
-    image = replace(GalleryImage.from_json(record), is_in_place=reference is not None, state="ok")
-    return Known(image, bool(record.get("labelled_by_person")), reference)
+    """The inverse of `to_record`. Raises ValueError for what is no record of this image."""
+    facts = records.typed(_Record, record)
+    records.check_text(facts.name, facts.path, facts.label, facts.format)
+    if facts.id != id:
+        raise ValueError(f"it is that of image {facts.id!r}")
+    if facts.in_place is not None and not facts.in_place.sha256.startswith(id):
+        raise ValueError("its reference is that of another image")
+    image = GalleryImage(
+        id=id,
+        name=facts.name,
+        path=facts.path,
+        label=facts.label,
+        width=facts.width,
+        height=facts.height,
+        format=facts.format,
+        bytes=facts.bytes,
+        added_at=facts.added_at,
+        is_in_place=facts.in_place is not None,
+        taken_at=facts.taken_at,
+    )
+    return Known(image, facts.labelled_by_person, facts.in_place)

@@ -9,9 +9,12 @@ import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Annotated, Any
 
-from ml.records import Damaged
+from msgspec import Meta
+
+from ml import files
+from ml.records import Count, Damaged, Sha256, Text
 from ml.storage import Storage, StorageFailed
 
 AGAIN = "index the file again, or delete the image"
@@ -38,24 +41,16 @@ class Missing(Changed):
 class Reference:
     """A photo that stays where its owner keeps it, and how its file was when it was indexed."""
 
-    path: str
-    size: int
-    mtime_ns: int
-    sha256: str
+    path: Text
+    size: Count
+    mtime_ns: Annotated[int, Meta(ge=-(2**62), le=2**62)]
+    sha256: Sha256
 
     @classmethod
     def to(cls, path: Path, data: bytes) -> "Reference":
         """To a file that holds `data` now. Raises OSError when it is gone."""
         status = path.stat()
         return cls(str(path), status.st_size, status.st_mtime_ns, hashlib.sha256(data).hexdigest())
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> "Reference":
-        """The inverse of `to_json`. Raises TypeError for anything else."""
-        reference = cls(**data)
-        if not isinstance(reference.path, str) or not isinstance(reference.sha256, str):
-            raise TypeError("its reference makes no sense")
-        return reference
 
     def to_json(self) -> dict[str, Any]:
         """A dict of plain JSON types."""
@@ -64,7 +59,7 @@ class Reference:
     def read(self, id: str) -> bytes:
         """The photo. Raises Changed and Missing."""
         try:
-            data = Path(self.path).read_bytes()
+            data = files.read_regular(Path(self.path))
         except OSError as error:
             raise self._missing(id, error) from error
         if hashlib.sha256(data).hexdigest() != self.sha256:

@@ -14,11 +14,19 @@ from pathlib import PurePath
 from typing import Any
 
 from ml import records
+from ml.records import Moment
 from ml.storage import Storage
 from workers.messages import TrashedImage
 from workers.metadata import Known, is_id, parsed, to_record
 
 DAY_S = 86_400.0
+
+
+@dataclass(frozen=True)
+class _Deleted:
+    """What a record holds besides the metadata."""
+
+    deleted_at: Moment
 
 
 @dataclass(frozen=True)
@@ -84,7 +92,4 @@ def key(id: str) -> str:
 
 
 def _parsed(id: str, record: Any) -> Discarded:
-    deleted_at = record["deleted_at"]
-    if not isinstance(deleted_at, int | float):
-        raise ValueError(f"its deleted_at is {deleted_at!r}")
-    return Discarded(parsed(id, record), float(deleted_at))
+    return Discarded(parsed(id, record), records.typed(_Deleted, record).deleted_at)

@@ -14,20 +14,23 @@ network.onnx is left out where a backbone cannot be written as ONNX; such a mode
 writes bundles. Nothing here imports torch.
 """
 
-import dataclasses
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
-from safetensors.numpy import load_file
+from msgspec import Meta
 
-from ml import images
+from ml import files, images, records, tensors
 from ml.errors import BadBundle
 from ml.model.head import Head
+from ml.names import ModelName
 from ml.preprocessing import Preprocessing
+from ml.records import Moment, Sha256
+from ml.tensors import Expected
 
 MODEL_JSON = "model.json"
 NETWORK = "network.onnx"
@@ -36,6 +39,10 @@ HEAD = "head.safetensors"
 GOLDEN_IMAGE = "golden.jpg"
 GOLDEN_VECTOR = "golden.safetensors"
 FORMAT = 2
+
+_OLD_WEIGHTS = "model.safetensors"  # of format 1
+_NEEDED = {1: {_OLD_WEIGHTS, GOLDEN_IMAGE, GOLDEN_VECTOR}, FORMAT: {WEIGHTS, HEAD, GOLDEN_IMAGE, GOLDEN_VECTOR}}
+_AGAIN = "export the model again"
 
 # The golden vector again, from the same pixels: only rounding may differ, and how much depends on the precision (bf16
 # gives 0.998 and more). From the JPEG, another version of the decoder may differ by a grey level here and there.
@@ -48,11 +55,39 @@ class OldBundle(BadBundle):
 
 
 @dataclass(frozen=True)
+class _Facts:
+    """What model.json holds."""
+
+    format: int
+    name: ModelName
+    backbone: Annotated[str, Meta(min_length=1, max_length=500)]
+    dim: Annotated[int, Meta(ge=1, le=65_536)]
+    head: dict[str, bool]
+    preprocessing: dict[str, Any]
+    metrics: dict[str, float | None]
+    lineage: dict[str, Any]
+    threshold: Annotated[float, Meta(ge=-1, le=1)] | None
+    files: dict[str, Sha256]
+
+
+@dataclass(frozen=True)
+class _Lineage:
+    """What of a lineage is read, by lists of models and reports."""
+
+    registered_at: Moment = 0.0
+    held_out_classes: list[str] | None = None
+    data: dict[str, Any] | None = None
+    test: dict[str, Any] | None = None
+    config: dict[str, Any] | None = None
+    history: list[dict[str, float | None]] | None = None
+
+
+@dataclass(frozen=True)
 class Bundle:
     """A checked bundle. `sha256` names its content: network, head and preprocessing, not its metrics or lineage."""
 
     directory: Path
-    name: str
+    name: ModelName
     backbone: str
     dim: int
     head: dict[str, Any]
@@ -84,11 +119,11 @@ class Bundle:
         """
         path = Path(directory) / MODEL_JSON
         try:
-            data = json.loads(path.read_text("utf-8"))
+            data = records.loads(files.read_regular(path, follow=False))
         except FileNotFoundError as error:
             raise BadBundle(f"{directory} holds no {MODEL_JSON}", hint="name a folder that holds a model") from error
         except (OSError, ValueError) as error:
-            raise BadBundle(f"{path} cannot be read: {error}") from error
+            raise BadBundle(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
         bundle = cls.from_json(Path(directory), data)
         if bundle.format < FORMAT:
             raise OldBundle(
@@ -102,25 +137,38 @@ class Bundle:
         return bundle
 
     @classmethod
-    def from_json(cls, directory: Path, data: dict[str, Any]) -> "Bundle":
+    def from_json(cls, directory: Path, data: Any) -> "Bundle":
         """What a model.json says, of this format or an older one; the files are not looked at.
 
         Raises:
             BadBundle: a field is missing, unknown or senseless.
         """
-        if not isinstance(data, dict) or data.get("format") not in (1, FORMAT):
-            raise BadBundle(f"{directory / MODEL_JSON} must have format {FORMAT}", hint="export the model again")
-        names = [f.name for f in dataclasses.fields(cls) if f.name != "directory"]
-        missing = [name for name in names if name not in data]
-        if missing:
-            raise BadBundle(f"{directory / MODEL_JSON} lacks {missing[0]}", hint="export the model again")
-        values = {name: data[name] for name in names}
-        values["preprocessing"] = Preprocessing.from_json(values["preprocessing"])
-        needed = {WEIGHTS, HEAD, GOLDEN_IMAGE, GOLDEN_VECTOR} if values["format"] == FORMAT else set()
-        unlisted = needed - set(values["files"])
-        if unlisted:
-            raise BadBundle(f"{directory / MODEL_JSON} has no checksum of {sorted(unlisted)[0]}")
-        return cls(directory=directory, **values)
+        path = directory / MODEL_JSON
+        if not isinstance(data, dict) or data.get("format") not in _NEEDED:
+            raise BadBundle(f"{path} must have format {FORMAT}", hint=_AGAIN)
+        try:
+            facts = records.typed(_Facts, data)
+            records.typed(_Lineage, facts.lineage)
+        except ValueError as error:
+            raise BadBundle(f"{path}: {error}", hint=_AGAIN) from None
+        needed = _NEEDED[facts.format]
+        # A file's name becomes part of a path: these there are, and no others.
+        if wrong := set(facts.files) ^ needed - {NETWORK}:
+            what = "a checksum of another file" if wrong - needed else "no checksum of"
+            raise BadBundle(f"{path} has {what}: {min(wrong)!a}", hint=_AGAIN)
+        return cls(
+            directory=directory,
+            name=facts.name,
+            backbone=facts.backbone,
+            dim=facts.dim,
+            head=dict(facts.head),
+            preprocessing=Preprocessing.from_json(facts.preprocessing),
+            metrics=dict(facts.metrics),
+            lineage=facts.lineage,
+            threshold=facts.threshold,
+            files=dict(facts.files),
+            format=facts.format,
+        )
 
     def has_network_of(self, other: "Bundle") -> bool:
         """Whether both compute the same features from the same pixels, so that only their heads may differ."""
@@ -135,7 +183,7 @@ class Bundle:
             BadBundle: the tensors are not those of a head, or do not give vectors of `dim`.
         """
         try:
-            head = Head.from_tensors(load_file(self.directory / HEAD), layer_norm=bool(self.head["layer_norm"]))
+            head = Head.from_tensors(self.tensors(HEAD), layer_norm=self.head["layer_norm"])
             dim = head(self.golden_features()[:, None]).shape[1]
         except (KeyError, ValueError) as error:
             raise BadBundle(f"the head of model {self.name} does not fit: {error}") from error
@@ -144,14 +192,37 @@ class Bundle:
         return head
 
     def golden_features(self) -> np.ndarray:
-        """What the network gave for the golden pixels, and for their mirror image, float32 [v, feature_dim]."""
-        return load_file(self.directory / GOLDEN_VECTOR)["features"]
+        """What the network gave for the golden pixels, and for their mirror image, float32 [v, feature_dim].
+
+        Raises:
+            BadBundle: they are missing, or are something else.
+        """
+        views = 2 if self.preprocessing.mirror else 1
+        return self.tensors(GOLDEN_VECTOR, {"features": Expected("float32", (views, None))})["features"]
 
     def golden(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The proof: pixels as saved and of the image decoded now, both uint8 [s, s, 3], and the vector [dim]."""
-        tensors = load_file(self.directory / GOLDEN_VECTOR)
-        image = images.decode((self.directory / GOLDEN_IMAGE).read_bytes(), min_side=self.preprocessing.min_side)
-        return tensors["pixels"], self.preprocessing.apply(image), tensors["embedding"]
+        """The proof: pixels as saved and of the image decoded now, both uint8 [s, s, 3], and the vector [dim].
+
+        Raises:
+            BadBundle: one is missing, or is something else.
+        """
+        side = self.preprocessing.size_px
+        expected = {"pixels": Expected("uint8", (side, side, 3)), "embedding": Expected("float32", (self.dim,))}
+        saved = self.tensors(GOLDEN_VECTOR, expected)
+        try:
+            data = files.read_regular(self.directory / GOLDEN_IMAGE, follow=False)
+            image = images.decode(data, min_side=self.preprocessing.min_side)
+        except (OSError, images.UnreadableImage) as error:
+            raise BadBundle(f"the golden image of model {self.name} cannot be read: {error}", hint=_AGAIN) from error
+        return saved["pixels"], self.preprocessing.apply(image), saved["embedding"]
+
+    def tensors(self, file_name: str, expected: Mapping[str, Expected] | None = None) -> dict[str, np.ndarray]:
+        """What one of the files holds, as `ml.tensors.loads` reads it. Raises BadBundle."""
+        path = self.directory / file_name
+        try:
+            return tensors.loads(files.read_regular(path, follow=False), expected)
+        except (OSError, ValueError) as error:
+            raise BadBundle(f"{path}: {getattr(error, 'strerror', None) or error}", hint=_AGAIN) from error
 
     def check_golden(self, embeddings: np.ndarray, precision: str) -> None:
         """Compares the vectors that a loaded model gives for the first two arrays of `golden()` with the third.
@@ -175,7 +246,7 @@ class Bundle:
 def sha256_of(path: Path) -> str:
     """Of a file's content, in hexadecimal; empty when it cannot be read."""
     try:
-        with path.open("rb") as file:
+        with files.open_regular(path, follow=False) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError:
         return ""

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -163,7 +162,9 @@ def from_bundle(bundle: Bundle) -> EmbeddingModel:
     head = bundle.load_head()
     try:
         model = EmbeddingModel(bundle.backbone, bundle.preprocessing)
-        model.backbone.load_state_dict(load_file(bundle.directory / WEIGHTS))
+        model.backbone.load_state_dict(
+            {name: torch.from_numpy(array) for name, array in bundle.tensors(WEIGHTS).items()}
+        )
     except RuntimeError as error:
         raise BadBundle(f"the weights of model {bundle.name} do not fit {bundle.backbone}: {error}") from error
     if model.feature_dim != bundle.golden_features().shape[1]:

@@ -12,24 +12,22 @@ by `repair`; a model whose model.json is damaged is left out of lists.
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path, PurePath
-from typing import Any, TypeVar
+from typing import Any
 
 from ml import files, records
 from ml.errors import LookalikeError
 from ml.model import embedder
 from ml.model.bundle import MODEL_JSON, Bundle
 from ml.model.upgrade import load_bundle
-from ml.records import Damaged, DamageLog, Unlogged
+from ml.names import BadName, CollectionName, JobName, ModelName
+from ml.records import Damaged, DamageLog, Moment, T, Unlogged
 from ml.storage import open_storage
 
 _NOISE = 0.005  # of mAP@R, as in the check before publishing
 
-T = TypeVar("T")
-
 DEFAULT_MODEL = "efficientnet-lite0-imagenet"
-_STATE_FILES = ("active.json", "history.json", "building.json")
 
 
 class UnknownModel(LookalikeError):
@@ -44,18 +42,18 @@ class ModelInUse(LookalikeError):
 class Active:
     """The model that answers, the collection that it built, and since when (Unix time)."""
 
-    model: str
-    collection: str
-    since: float
+    model: ModelName
+    collection: CollectionName
+    since: Moment
 
 
 @dataclass(frozen=True)
 class Building:
     """A collection that is being built, and the job that builds it."""
 
-    model: str
-    collection: str
-    job: str
+    model: ModelName
+    collection: CollectionName
+    job: JobName
 
 
 @dataclass(frozen=True)
@@ -101,19 +99,21 @@ class Registry:
 
         Raises:
             BadBundle: the bundle is damaged, or its golden vector does not come out.
+            BadName: the name is none that a model can have.
         """
         bundle = embedder.load(bundle_dir, cache_dir=cache_dir).bundle
         registered = {record.name: record for record in self.models()}
         base_name = name or bundle.name
-        version, chosen = 1, base_name
+        version, chosen = 1, ModelName(base_name)
         while chosen in registered:
             if registered[chosen].sha256 == bundle.sha256:
                 return chosen
             version += 1
-            chosen = f"{base_name}-v{version}"
+            chosen = ModelName(f"{base_name}-v{version}")
         for file_name in bundle.files:
-            self._storage.put(f"{chosen}/{file_name}", (bundle.directory / file_name).read_bytes())
-        facts = json.loads((bundle.directory / MODEL_JSON).read_text("utf-8")) | {"name": chosen}
+            content = files.read_regular(bundle.directory / file_name, follow=False)
+            self._storage.put(f"{chosen}/{file_name}", content)
+        facts = records.loads(files.read_regular(bundle.directory / MODEL_JSON, follow=False)) | {"name": chosen}
         facts["lineage"] |= {"registered_at": time.time()}
         self._storage.put(f"{chosen}/{MODEL_JSON}", json.dumps(facts, indent=2).encode())
         self._log.mended(_shown(f"{chosen}/{MODEL_JSON}"))
@@ -128,15 +128,15 @@ class Registry:
                     found.append(self.record(PurePath(key).parent.name))
                 except Damaged as damaged:
                     self._log.found(damaged)
+                except UnknownModel as unknown:  # a folder of somebody else's
+                    self._log.found(Damaged(unknown.message, key=_shown(key)))
         return sorted(found, key=lambda record: record.lineage.get("registered_at", 0.0))
 
     def record(self, name: str) -> ModelRecord:
         """What is known of a model. Raises UnknownModel and Damaged."""
         key = f"{_checked(name)}/{MODEL_JSON}"
         try:
-            bundle = records.read(
-                self._storage, key, lambda facts: Bundle.from_json(Path(name), facts), name=_shown(key)
-            )
+            bundle = records.read(self._storage, key, lambda facts: _bundle(name, facts), name=_shown(key))
         except FileNotFoundError:
             names = ", ".join(record.name for record in self.models()) or "none"
             raise UnknownModel(f"there is no model {name}", hint=f"registered are: {names}") from None
@@ -197,7 +197,7 @@ class Registry:
 
     def named(self) -> Active | None:
         """What active.json says, and nothing else; None when there is none. Raises Damaged."""
-        return self._read("active.json", lambda entry: _parsed(Active, entry))
+        return self._read("active.json", lambda entry: records.typed(Active, entry))
 
     def activate(self, model: str, collection: str) -> Active:
         """Switches, in one atomic write. The value before goes into the history first, the new one afterwards."""
@@ -206,7 +206,7 @@ class Registry:
         if before is not None and before.collection != collection:
             earlier = [before, *[entry for entry in earlier if entry.collection != before.collection]]
             self._write("history.json", [asdict(entry) for entry in earlier])
-        active = Active(model, collection, time.time())
+        active = Active(ModelName(model), CollectionName(collection), time.time())
         self._write("active.json", asdict(active))
         self._write("history.json", [asdict(entry) for entry in [active, *earlier]])
         return active
@@ -241,23 +241,23 @@ class Registry:
 
     def calibration(self, collection: str) -> dict[str, Any] | None:
         """What was noted of how true a collection's answers are; None where nothing was. Raises Damaged."""
-        return self._read(f"calibrations/{collection}.json", dict)
+        return self._read(f"calibrations/{CollectionName(collection)}.json", dict)
 
     def set_calibration(self, collection: str, facts: dict[str, Any]) -> None:
         """Notes it, as plain JSON."""
-        self._write(f"calibrations/{collection}.json", facts)
+        self._write(f"calibrations/{CollectionName(collection)}.json", facts)
 
     def forget_calibration(self, collection: str) -> None:
         """Deletes it; what is not there is no error."""
-        self._storage.delete(f"calibrations/{collection}.json")
+        self._storage.delete(f"calibrations/{CollectionName(collection)}.json")
 
     def damaged(self) -> list[Damaged]:
         """What of all this cannot be read."""
         found = []
         readers: dict[str, Callable[[str], object]] = {
             "active.json": lambda key: self.named(),
-            "history.json": lambda key: self._read(key, lambda entries: _all_parsed(Active, entries)),
-            "building.json": lambda key: self._read(key, lambda entries: _all_parsed(Building, entries)),
+            "history.json": lambda key: self._read(key, lambda entries: records.all_typed(Active, entries)),
+            "building.json": lambda key: self._read(key, lambda entries: records.all_typed(Building, entries)),
         }
         models = [key for key in self._storage.keys("") if key.endswith(f"/{MODEL_JSON}")]
         readers |= dict.fromkeys(models, lambda key: self.record(PurePath(key).parent.name))
@@ -266,6 +266,8 @@ class Registry:
                 read(key)
             except Damaged as damaged:
                 found.append(damaged)
+            except UnknownModel as unknown:
+                found.append(Damaged(unknown.message, key=_shown(key)))
         return found
 
     def repair(self, serving: Active | None = None) -> list[str]:
@@ -295,7 +297,12 @@ class Registry:
 
     def _list(self, key: str, kind: type[T]) -> list[T]:
         try:
-            return self._read(key, lambda entries: _all_parsed(kind, entries)) or []
+            return (
+                self._read(
+                    key, lambda entries: [records.typed(kind, each) for each in records.typed(list[Any], entries)]
+                )
+                or []
+            )
         except Damaged as damaged:
             self._log.found(damaged)
             return []
@@ -311,19 +318,11 @@ class Registry:
         self._log.mended(_shown(key))
 
 
-def _parsed(kind: type[T], entry: Any) -> T:
-    """A dataclass of texts and numbers. Unknown members are left to the versions that know them."""
-    values = {field.name: entry[field.name] for field in fields(kind)}  # type: ignore[arg-type]
-    for name, value in values.items():
-        if not isinstance(value, int | float if name == "since" else str):
-            raise ValueError(f"its {name} is {value!r}")
-    return kind(**values)
-
-
-def _all_parsed(kind: type[T], entries: Any) -> list[T]:
-    if not isinstance(entries, list):
-        raise ValueError("it is no list")
-    return [_parsed(kind, entry) for entry in entries]
+def _bundle(name: str, facts: Any) -> Bundle:
+    bundle = Bundle.from_json(Path(name), facts)
+    if bundle.name != name:
+        raise ValueError(f"it is that of model {bundle.name}")
+    return bundle
 
 
 def _shown(key: str) -> str:
@@ -331,8 +330,9 @@ def _shown(key: str) -> str:
     return f"models/{key}"
 
 
-def _checked(name: str) -> str:
+def _checked(name: str) -> ModelName:
     """Names come from outside and become part of a path."""
-    if not name or name.startswith(".") or "/" in name or "\\" in name or name in _STATE_FILES:
-        raise UnknownModel(f"{name!r} is not a model name", hint="see: lookalike models")
-    return name
+    try:
+        return ModelName(name)
+    except BadName as error:
+        raise UnknownModel(error.message, hint="see: lookalike models") from None

@@ -5,18 +5,17 @@ worker that meets an old model does not load them.
 """
 
 import importlib.util
-import json
 import sys
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import load_file
 
-from ml import child_process
+from ml import child_process, files, records
 from ml.errors import BadBundle, LookalikeError
 from ml.model.bundle import FORMAT, GOLDEN_VECTOR, MODEL_JSON, TIGHT_COSINE, Bundle, OldBundle, sha256_of
 from ml.model.head import Head, LinearMap
 from ml.model.writer import Parts, golden_views, write_bundle
+from ml.tensors import Expected
 
 _WEIGHTS = "model.safetensors"  # of format 1: backbone.* and projection.*
 
@@ -66,7 +65,10 @@ def upgrade(directory: Path) -> None:
 
 def read_old(directory: Path) -> Bundle:
     """What the model.json of an old bundle says."""
-    return Bundle.from_json(directory, json.loads((directory / MODEL_JSON).read_text("utf-8")))
+    try:
+        return Bundle.from_json(directory, records.loads(files.read_regular(directory / MODEL_JSON, follow=False)))
+    except (OSError, ValueError) as error:
+        raise BadBundle(f"{directory / MODEL_JSON} cannot be read: {error}") from error
 
 
 def weights_and_head(old: Bundle) -> tuple[dict[str, np.ndarray], Head]:
@@ -80,12 +82,15 @@ def weights_and_head(old: Bundle) -> tuple[dict[str, np.ndarray], Head]:
             raise BadBundle(
                 f"{old.directory / file_name} is missing or not what was saved", hint="publish the model again"
             )
-    state = load_file(old.directory / _WEIGHTS)
+    state = old.tensors(_WEIGHTS)
     weights = {key.removeprefix("backbone."): value for key, value in state.items() if key.startswith("backbone.")}
     projection = None
-    if old.head["projection"]:
-        projection = LinearMap(state["projection.weight"], state.get("projection.bias"))
-    return weights, Head(bool(old.head["layer_norm"]), projection)
+    try:
+        if old.head["projection"]:
+            projection = LinearMap(state["projection.weight"], state.get("projection.bias"))
+        return weights, Head(old.head["layer_norm"], projection)
+    except (KeyError, ValueError) as error:
+        raise BadBundle(f"the head of model {old.name} does not fit: {error}") from error
 
 
 def replace(old: Bundle, parts: Parts) -> None:
@@ -94,7 +99,7 @@ def replace(old: Bundle, parts: Parts) -> None:
     Raises:
         BadBundle: it gives another golden vector than when the old one was saved.
     """
-    golden = load_file(old.directory / GOLDEN_VECTOR)["embedding"]
+    golden = old.tensors(GOLDEN_VECTOR, {"embedding": Expected("float32", (old.dim,))})["embedding"]
     cosine = float(parts.head(parts.golden_features[:, None])[0] @ golden)
     if not cosine >= TIGHT_COSINE["f32"]:
         raise BadBundle(f"model {old.name} gives another vector than when it was saved (cosine {cosine:.5f})")

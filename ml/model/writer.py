@@ -4,7 +4,6 @@
 torch: the default model is made, and a head is replaced, without it.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +11,9 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 
-from ml import files, images
+from ml import files, images, records
 from ml.errors import BadBundle
 from ml.model.bundle import (
     FORMAT,
@@ -28,6 +27,7 @@ from ml.model.bundle import (
     sha256_of,
 )
 from ml.model.head import Head
+from ml.names import ModelName
 from ml.preprocessing import Preprocessing
 
 
@@ -73,6 +73,7 @@ def write_bundle(
 
     Raises:
         BadBundle: the directory holds something else.
+        BadName: the name is none that a model can have.
     """
     directory = Path(directory)
     if directory.exists() and any(directory.iterdir()) and not (directory / MODEL_JSON).exists():
@@ -89,7 +90,7 @@ def write_bundle(
         save_file(golden | {"embedding": embedding}, draft / GOLDEN_VECTOR)
         facts = {
             "format": FORMAT,
-            "name": name,
+            "name": ModelName(name),
             "backbone": parts.backbone,
             "dim": len(embedding),
             "head": {"layer_norm": parts.head.layer_norm},
@@ -99,7 +100,7 @@ def write_bundle(
             "threshold": threshold,
             "files": {path.name: sha256_of(path) for path in sorted(draft.iterdir())},
         }
-        (draft / MODEL_JSON).write_text(json.dumps(facts, indent=2) + "\n", "utf-8")
+        (draft / MODEL_JSON).write_text(records.dumps(facts, indent=2) + "\n", "utf-8")
     return Bundle.load(directory)
 
 
@@ -134,7 +135,7 @@ def replace_head(
     except ValueError as error:
         raise BadBundle(f"the head does not take the {features.shape[1]} features of model {bundle.name}") from error
     network = None if bundle.network is None else bundle.network.read_bytes()
-    weights = load_file(bundle.directory / WEIGHTS)
+    weights = bundle.tensors(WEIGHTS)
     parts = Parts(bundle.backbone, weights, network, head, bundle.preprocessing, features)
     return write_bundle(parts, directory, name=name, metrics=metrics, lineage=lineage, threshold=threshold)
 

@@ -8,12 +8,17 @@ import itertools
 import time
 import uuid
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import PurePath
+from typing import Annotated, Any
+
+from msgspec import Meta
 
 from ml import records
 from ml.model.registry import Registry
 from ml.records import Damaged
 from ml.storage import Storage, open_storage
+from workers.client import archive_check
 from workers.client.api import Client
 from workers.errors import NotFound, Refused
 from workers.messages import JobStatus
@@ -64,14 +69,15 @@ class Backup:
 
         Raises:
             NotFound: there is no whole archive.
-            Damaged: its manifest is not what was written.
+            Damaged: its manifest is not what was written, or the archive is none: see `archive_check.check`.
         """
         archive = open_storage(source)
         try:
-            records.read(archive, _MANIFEST, dict, name=f"the backup at {source}")
+            records.read(archive, _MANIFEST, _object, name=f"the backup at {source}")
         except FileNotFoundError:
             raise NotFound(f"there is no complete backup at {source}", hint="lookalike backup makes one") from None
         owner, _ = _owner(archive)
+        archive_check.check(archive, source)
         if owner and next(self._client.gallery.ids(), None) is None:
             records.write(self._here, _IDENTITY, {"id": owner})  # it is that gallery now, and goes on with its archive
         _copy_models(archive, self._here, but=("active.json",))
@@ -132,10 +138,21 @@ class Backup:
         return self._client.connection.start_job(kind, params, PREFIXES, chunk_size=4)
 
 
+@dataclass(frozen=True)
+class _Identity:
+    """What gallery.json holds."""
+
+    id: Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]
+
+
+def _object(value: Any) -> dict[str, Any]:
+    return records.typed(dict[str, Any], value)
+
+
 def _owner(storage: Storage) -> tuple[str | None, bool]:
     """The name of the gallery that is kept in some storage, None where it has none; and whether that is damaged."""
     try:
-        return records.read(storage, _IDENTITY, lambda record: str(record["id"])), False
+        return records.read(storage, _IDENTITY, lambda record: records.typed(_Identity, record).id), False
     except FileNotFoundError:
         return None, False
     except Damaged:

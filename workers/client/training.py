@@ -22,6 +22,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from ml.errors import LookalikeError
+from ml.names import JobName
 from workers.errors import Busy, NotFound, Refused, Unavailable
 from workers.messages import TRAINING_REQUESTS, JobStatus, SweepRequest, TrainRequest
 from workers.queue import training_queue
@@ -100,7 +101,7 @@ class Trainings:
 
     def log(self, job: str) -> Path:
         """Where a run on this machine logs."""
-        return self._settings.home / "runs" / "logs" / f"{job}.log"
+        return self._settings.home / "runs" / "logs" / f"{JobName(job)}.log"
 
     def spawn(self, job: str) -> "subprocess.Popen[bytes]":
         """Starts the process of a run on this machine; `watch` it."""

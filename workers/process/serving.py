@@ -17,6 +17,7 @@ from ml.errors import LookalikeError
 from ml.model import embedder as embedders
 from ml.model.embedder import Embedder
 from ml.model.registry import Active, Building, Registry
+from ml.names import CollectionName, ModelName
 from ml.records import Damaged, DamageLog, Unlogged
 from ml.storage import Storage, open_storage
 from ml.tuning.calibration import Calibration
@@ -37,8 +38,8 @@ _POLL_S = 0.25
 class ServingModel:
     """A model and the collection that it built. Vectors of one are compared with the other only."""
 
-    model: str
-    collection: str
+    model: ModelName
+    collection: CollectionName
     embedder: Embedder
     calibration: Calibration | None = None  # None: nothing is claimed of how likely hits are right
     told: str = ""  # what it was fitted on, or why there is none
@@ -103,7 +104,7 @@ class Serving:
             embedder = self._embedders[model]
         self.store.ensure(collection, embedder.dim)
         calibration, told = calibration_of(self.registry, embedder.bundle, collection)
-        return ServingModel(model, collection, embedder, calibration, told)
+        return ServingModel(ModelName(model), CollectionName(collection), embedder, calibration, told)
 
     def refresh(self) -> None:
         """Looks at what is active, being built and retained now, and follows it."""

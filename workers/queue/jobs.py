@@ -29,6 +29,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
+from ml.names import BadName, JobName
 from workers.errors import JobEnded, NotFound
 from workers.messages import Failure, JobStatus, Message
 from workers.queue import job_scripts
@@ -359,7 +360,10 @@ def _waits(fields: Mapping[str, str]) -> dict[str, str]:
 
 
 def _key(job: str) -> str:
-    return f"lookalike:job:{job}"
+    try:
+        return f"lookalike:job:{JobName(job)}"
+    except BadName as error:
+        raise NotFound(error.message, hint="see: lookalike jobs") from None
 
 
 def _keys(job: str, *parts: str) -> list[str]:

@@ -20,6 +20,7 @@ from typing import IO, Any
 import numpy as np
 import qdrant_edge as edge
 
+from ml.names import CollectionName
 from ml.records import Damaged, DamageLog, Unlogged
 from workers.messages import Selection
 from workers.store import (
@@ -70,7 +71,7 @@ class EdgeStore(Store):
 
     def ensure(self, collection: str, dim: int) -> None:
         with self._guard:
-            path = self._folder / collection
+            path = self._folder / CollectionName(collection)
             if collection not in self._shards:
                 self._shards[collection] = (self._load(path) if Shard.exists(path) else None) or Shard.create(path, dim)
         known = self._shards[collection].dim
@@ -81,7 +82,7 @@ class EdgeStore(Store):
             )
 
     def exists(self, collection: str) -> bool:
-        return collection in self._shards or Shard.exists(self._folder / collection)
+        return collection in self._shards or Shard.exists(self._folder / CollectionName(collection))
 
     def dim(self, collection: str) -> int:
         return self._shard(collection).dim
@@ -91,7 +92,8 @@ class EdgeStore(Store):
             shard = self._shards.pop(collection, None)
             if shard is not None:
                 shard.close()
-            for path in (self._folder / collection, _aside(self._folder / collection)):
+            folder = self._folder / CollectionName(collection)
+            for path in (folder, _aside(folder)):
                 shutil.rmtree(path, ignore_errors=True)
 
     def collections(self) -> list[str]:
@@ -204,7 +206,7 @@ class EdgeStore(Store):
         if shard is not None:
             return shard
         with self._guard:
-            path = self._folder / collection
+            path = self._folder / CollectionName(collection)
             if collection not in self._shards:
                 shard = self._load(path) if Shard.exists(path) else None
                 if shard is None:

@@ -19,6 +19,7 @@ import numpy as np
 from qdrant_client import QdrantClient, models
 from qdrant_client.http.exceptions import ApiException, UnexpectedResponse
 
+from ml.names import CollectionName
 from workers.messages import Selection
 from workers.settings import Settings
 from workers.store import (
@@ -133,7 +134,7 @@ class ServerStore(Store):
         raise StoreFailed(f"{AWAY} at {url}", hint="check LOOKALIKE_QDRANT_URL", passes=True) from failure
 
     def ensure(self, collection: str, dim: int) -> None:
-        if self._do(self._client.collection_exists, collection):
+        if self._do(self._client.collection_exists, CollectionName(collection)):
             known = self.dim(collection)
             if known != dim:
                 raise StoreFailed(
@@ -162,7 +163,7 @@ class ServerStore(Store):
         return int(self._do(self._client.get_collection, collection).config.params.vectors.size)
 
     def drop(self, collection: str) -> None:
-        self._do(self._client.delete_collection, collection)
+        self._do(self._client.delete_collection, CollectionName(collection))
 
     def collections(self) -> list[str]:
         return sorted(c.name for c in self._do(self._client.get_collections).collections)

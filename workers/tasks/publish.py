@@ -24,6 +24,7 @@ from ml.decoders import Work
 from ml.errors import LookalikeError
 from ml.images import UnreadableImage
 from ml.model.registry import Building
+from ml.names import JobName
 from workers.errors import NotFound
 from workers.messages import WorkerStatus
 from workers.process.serving import Serving, ServingModel
@@ -92,9 +93,9 @@ Step = dict[str, Any] | None
 
 
 def _prepare(serving: Serving, jobs: Jobs, workers: list[WorkerStatus], job: str, state: dict[str, Any]) -> Step:
-    serving.live(state["model"], state["collection"])
+    live = serving.live(state["model"], state["collection"])
     others = [entry for entry in serving.registry.building() if entry.job != job]
-    serving.registry.set_building([*others, Building(state["model"], state["collection"], job)])
+    serving.registry.set_building([*others, Building(live.model, live.collection, JobName(job))])
     return {"phase": "load"}
 
 

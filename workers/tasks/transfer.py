@@ -11,9 +11,11 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import PurePath
 from typing import Any, Protocol
 
+from ml import records
 from ml.errors import LookalikeError
 from ml.records import Damaged
 from ml.storage import Storage, open_storage
+from workers import metadata
 from workers.originals import image_id
 from workers.originals import key as original_key
 from workers.process.serving import Serving
@@ -87,7 +89,7 @@ def transfer(serving: Serving, chunk: Chunk, renew: Callable[[], None]) -> dict[
 
     Returns:
         Counts for the job: `files` and `points` that are at the target now; `left_out`, originals that are not what
-        their id says.
+        their id says, and metadata that is none.
 
     Raises:
         TransferFailed: points differ after they were read back.
@@ -115,7 +117,12 @@ def transfer(serving: Serving, chunk: Chunk, renew: Callable[[], None]) -> dict[
             for folder, keys in reversed(copied.items()):
                 remove_others(target, f"{folder}/{prefix}", keys)
         for collection in source_points.collections():
-            points = source_points.read(collection, prefix)
+            try:
+                points = source_points.read(collection, prefix)
+            except Damaged:
+                if "from" not in chunk.params:
+                    raise
+                continue  # the checking after a restore embeds them again
             target_points.ensure(collection, source_points.dim(collection))
             target_points.write(collection, prefix, points)
             if checksum(target_points.read(collection, prefix)) != checksum(points):
@@ -153,10 +160,11 @@ def _own_collections(serving: Serving) -> list[str]:
 def copy_files(source: Storage, target: Storage, folder: str, renew: Callable[[], None]) -> tuple[list[str], list[str]]:
     """Copies a folder's files that the target lacks; those that may change are compared first.
 
-    An original goes only where its bytes are those that its id was made of, and replaces one there whose are not.
+    An original goes only where its bytes are those that its id was made of, and replaces one there whose are not;
+    metadata only where it is an image's.
 
     Returns:
-        All keys of the folder, and those of originals that were left out.
+        All keys of the folder, and those that were left out.
     """
     if source.url == target.url:
         return [], []
@@ -175,8 +183,12 @@ def copy_files(source: Storage, target: Storage, folder: str, renew: Callable[[]
         if key.startswith("originals/") and image_id(data) != PurePath(key).name:
             left_out.append(key)
             continue
-        if key.startswith(("metadata/", "trash/")) and target.exists(key) and target.get(key) == data:
-            continue
+        if key.startswith(("metadata/", "trash/")):
+            if not _is_record(key, data):
+                left_out.append(key)
+                continue
+            if target.exists(key) and target.get(key) == data:
+                continue
         target.put(key, data)
     return keys, left_out
 
@@ -184,6 +196,15 @@ def copy_files(source: Storage, target: Storage, folder: str, renew: Callable[[]
 def _is_original(storage: Storage, key: str) -> bool:
     """Whether a stored original is what its id says; of storage that is elsewhere, its size has to do."""
     return storage.local_path("") is None or image_id(storage.get(key)) == PurePath(key).name
+
+
+def _is_record(key: str, data: bytes) -> bool:
+    """Whether it is the metadata of the image that its key names."""
+    try:
+        metadata.parsed(PurePath(key).stem, records.loads(data))
+    except ValueError:
+        return False
+    return True
 
 
 def _copy_in_place(

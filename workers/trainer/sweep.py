@@ -11,6 +11,7 @@ from ml.data.datasets import Dataset
 from ml.errors import LookalikeError
 from ml.evaluation.evaluate import evaluate
 from ml.model.registry import Registry
+from ml.names import RunName
 from ml.sweeps import report as report_page
 from ml.sweeps import run as sweeps
 from ml.sweeps import search_space
@@ -67,9 +68,7 @@ def _planned(request: SweepRequest, settings: Settings) -> tuple[SweepPlan, Path
     """What to do, in which folder and on what data: a new sweep, or one to go on with. Writes nothing."""
     folder = settings.home / "sweeps"
     if request.resume is not None:
-        if Path(request.resume).name != request.resume or request.resume in ("", ".", ".."):
-            raise LookalikeError(f"{request.resume!r} is no sweep's name", hint=f"names are the folders in {folder}")
-        record = Record.load(folder / request.resume)
+        record = Record.load(folder / RunName(request.resume))
         return SweepPlan.from_json(record.plan), record.directory, list(request.data or record.plan["sources"])
     if not request.data:
         raise LookalikeError("a sweep needs data", hint="name a folder, a CSV or the word gallery")
