@@ -8,6 +8,7 @@ LookalikeError            anything that a person can do something about; the com
 ├── BadDataset            a folder or table that cannot be trained or evaluated on  (ml.data.datasets)
 ├── TrainingFailed        a run that cannot go on: NaN loss, no memory, disk full   (ml.training.train)
 ├── UnknownModel          a name that the registry does not hold                    (ml.model.registry)
+├── BadName               a text that is to be a name, and is none                 (ml.names)
 ├── StorageFailed         storage that refuses: no bucket, no permission, disk full      (ml.storage)
 ├── Damaged               something stored that is not what was written            (ml.records)
 ├── BadSettings           a setting with a value that makes no sense                (workers.settings)

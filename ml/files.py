@@ -14,8 +14,8 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 _DRAFT = re.compile(r"\.(draft-)?[0-9a-f]{32}")  # without the word in homes of 0.1.0
 
@@ -60,7 +60,7 @@ def write(target: Path, content: bytes | str, *, mode: int = 0o666) -> None:
             file.write(data)
 
 
-def open_regular(path: Path, *, follow: bool = True) -> BinaryIO:
+def open_regular(path: Path, *, follow: bool = True) -> BufferedReader:
     """Opens a file for reading, if it is one.
 
     Args:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from ml import files
 from ml.errors import LookalikeError
 from workers.tokens import ApiToken
 from workers.tokens import parse as parse_tokens
@@ -226,7 +227,7 @@ def _read_secret(variable: str, environ: Mapping[str, str]) -> str | None:
     if not named:
         return None
     try:
-        return ",".join(Path(named).read_text("utf-8").split())
+        return ",".join(files.read_regular(Path(named)).decode().split())
     except (OSError, UnicodeDecodeError) as error:
         raise BadSettings(
             f"{variable} names {named}, which cannot be read", hint="correct the path, or who may read the file"
@@ -241,8 +242,10 @@ def _read_file(environ: Mapping[str, str]) -> dict[str, Any]:
             raise BadSettings(f"LOOKALIKE_CONFIG names {named}, which is no file", hint="correct the path or unset it")
         return {}
     try:
-        table = tomllib.loads(path.read_text("utf-8"))
-    except tomllib.TOMLDecodeError as error:
+        table = tomllib.loads(files.read_regular(path).decode())
+    except OSError as error:
+        raise BadSettings(f"{path} cannot be read: {error.strerror}", hint="correct who may read it") from error
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError is one; so are numbers of 5,000 digits
         raise BadSettings(f"{path} is not valid TOML: {error}", hint="see docs/reference/settings.md") from error
     unknown = sorted(set(table) - {f.name for f in fields(Settings)})
     if unknown:
@@ -257,9 +260,9 @@ def _parse(env: str, default: Any, raw: Any) -> Any:
     if isinstance(default, int):
         try:
             return int(raw)
-        except ValueError:
+        except (ValueError, TypeError, OverflowError):
             raise BadSettings(
-                f"{env} must be a whole number, got {raw!r}", hint=f"for example {env}={default}"
+                f"{env} must be a whole number, got {str(raw)[:40]!r}", hint=f"for example {env}={default}"
             ) from None
     return Path(raw) if isinstance(default, Path) else str(raw)
 

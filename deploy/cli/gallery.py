@@ -24,12 +24,13 @@ def search(console: Console, image: Path, k: int, label: str | None, rerank: boo
     is not kept.
     """
     from deploy.local.connection import connect
+    from ml import files
     from ml.images import UnreadableImage
     from workers import settings
     from workers.client import Client
 
     try:
-        data = image.read_bytes()
+        data = files.read_regular(image)
     except OSError as error:
         raise UnreadableImage(f"{image} cannot be read: {error.strerror}") from error
     with connect(settings.load(), say=console.step) as connected:

@@ -65,7 +65,7 @@ def models(console: Console) -> None:
             tests.get(record.name, "–"),
             _percent(record.metrics, "held_out_map@r"),
             _held_out(record.lineage),
-            str((record.lineage.get("data") or {}).get("name") or "–"),
+            _trained_on(record.lineage.get("data")),
         ]
         for record in records
     ]
@@ -83,6 +83,10 @@ def _without_photos(lineage: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(data, dict):
         return lineage
     return lineage | {"data": {key: value for key, value in data.items() if key != "photos"}}
+
+
+def _trained_on(data: Any) -> str:
+    return str((data.get("name") if isinstance(data, dict) else data) or "–")
 
 
 def _percent(metrics: dict[str, Any], name: str) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ml import images
+from ml import files, images
 from ml.data import tables
 from ml.data.photo_files import photo_files
 from ml.errors import BadDataset as BadDataset  # it is raised here
@@ -344,7 +344,7 @@ def _folder(root: Path) -> tuple[list[tuple[Path, str]], list[LeftOut]]:
 def _csv(file: Path, split: str | None) -> tuple[list[tuple[Path, str]], list[LeftOut], list[bool] | None]:
     """Paths and labels of a table, rows that are left out, and which rows the table itself holds out."""
     table = tables.read(file)
-    left_out = [LeftOut(row.path, row.unusable) for row in table.unusable]
+    left_out = [LeftOut(row.path, f"(line {row.line}) {row.unusable}") for row in table.unusable]
     held: list[bool] | None = None
     if split == "train":
         # Without rows for training, those that say nothing are.
@@ -365,9 +365,7 @@ def _csv(file: Path, split: str | None) -> tuple[list[tuple[Path, str]], list[Le
 def _read(path: Path) -> str | LeftOut:
     """The SHA-256 of an image's file."""
     try:
-        if path.exists() and not path.is_file():
-            return LeftOut(path, "is no file")  # reading a fifo would wait for ever
-        data = path.read_bytes()
+        data = files.read_regular(path)  # reading a pipe would wait for ever
         images.probe(data)
     except OSError as error:
         return LeftOut(path, f"cannot be read: {error.strerror}")

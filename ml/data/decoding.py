@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ml import cores
+from ml import cores, files
 from ml.data.datasets import BadDataset, Dataset, LeftOut, Progress
 from ml.decoders import Decoders, Work
 from ml.errors import LookalikeError
@@ -60,7 +60,7 @@ def decode(
     def fill(position: int) -> LeftOut | None:
         path = dataset.paths[position]
         try:
-            data = path.read_bytes()
+            data = files.read_regular(path)
         except OSError as error:
             return LeftOut(path, f"cannot be read: {error.strerror}")
         try:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pathspec import GitIgnoreSpec
 
+from ml import files
 from ml.errors import LookalikeError
 
 IGNORE_FILE = ".lookalikeignore"
@@ -107,7 +108,7 @@ def _reason(entry: Path, is_folder: bool, rules: tuple[tuple[Path, GitIgnoreSpec
 
 def _rules(file: Path) -> GitIgnoreSpec:
     try:
-        return GitIgnoreSpec.from_lines(file.read_text("utf-8", "surrogateescape").splitlines())
+        return GitIgnoreSpec.from_lines(files.read_regular(file).decode("utf-8", "surrogateescape").splitlines())
     except OSError as error:
         raise BadIgnoreFile(f"{file} cannot be read: {error.strerror}", hint="correct who may read it") from error
     except ValueError as error:

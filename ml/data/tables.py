@@ -10,6 +10,7 @@ import io
 from dataclasses import dataclass
 from pathlib import Path
 
+from ml import files
 from ml.errors import BadDataset
 
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
@@ -79,7 +80,7 @@ def read(file: Path) -> Table:
         BadTable: it cannot be read, or its columns are not found.
     """
     try:
-        text = _decoded(file.read_bytes())
+        text = _decoded(files.read_regular(file))
         first = text.lstrip("\n\r").split("\n", 1)[0]
         delimiter, columns = _layout(file, first)
         lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
@@ -142,6 +143,10 @@ def _row(file: Path, number: int, cells: list[str], columns: dict[str, int]) -> 
         unusable = "has no label"
     elif named and not split:
         unusable = f"has the split {named!r}, which is none of train, val and test"
+    elif not (path.isprintable() and label.isprintable()):
+        unusable = "has a control character in its path or label"
+    elif (file.parent / path).exists() and not (file.parent / path).is_file():
+        unusable = "is no regular file"
     else:
         unusable = ""
     place = file.parent / path if path and "\0" not in path else file.with_name(f"line {number}")

@@ -64,10 +64,18 @@ class _Facts:
     dim: Annotated[int, Meta(ge=1, le=65_536)]
     head: dict[str, bool]
     preprocessing: dict[str, Any]
-    metrics: dict[str, float | None]
+    metrics: dict[str, float | dict[str, tuple[float, float]] | None]  # intervals are of two numbers
     lineage: dict[str, Any]
     threshold: Annotated[float, Meta(ge=-1, le=1)] | None
     files: dict[str, Sha256]
+
+
+@dataclass(frozen=True)
+class _Test:
+    """The images that a model was measured on."""
+
+    name: str
+    fingerprint: str
 
 
 @dataclass(frozen=True)
@@ -76,8 +84,9 @@ class _Lineage:
 
     registered_at: Moment = 0.0
     held_out_classes: list[str] | None = None
-    data: dict[str, Any] | None = None
-    test: dict[str, Any] | None = None
+    data: dict[str, Any] | str | None = None
+    test: _Test | None = None
+    holdout: dict[str, Any] | None = None
     config: dict[str, Any] | None = None
     history: list[dict[str, float | None]] | None = None
 
@@ -144,7 +153,7 @@ class Bundle:
             BadBundle: a field is missing, unknown or senseless.
         """
         path = directory / MODEL_JSON
-        if not isinstance(data, dict) or data.get("format") not in _NEEDED:
+        if not isinstance(data, dict) or data.get("format") not in list(_NEEDED):
             raise BadBundle(f"{path} must have format {FORMAT}", hint=_AGAIN)
         try:
             facts = records.typed(_Facts, data)
@@ -153,7 +162,7 @@ class Bundle:
             raise BadBundle(f"{path}: {error}", hint=_AGAIN) from None
         needed = _NEEDED[facts.format]
         # A file's name becomes part of a path: these there are, and no others.
-        if wrong := set(facts.files) ^ needed - {NETWORK}:
+        if wrong := (set(facts.files) ^ needed) - {NETWORK}:
             what = "a checksum of another file" if wrong - needed else "no checksum of"
             raise BadBundle(f"{path} has {what}: {min(wrong)!a}", hint=_AGAIN)
         return cls(

@@ -162,11 +162,11 @@ def from_bundle(bundle: Bundle) -> EmbeddingModel:
     head = bundle.load_head()
     try:
         model = EmbeddingModel(bundle.backbone, bundle.preprocessing)
-        model.backbone.load_state_dict(
-            {name: torch.from_numpy(array) for name, array in bundle.tensors(WEIGHTS).items()}
-        )
-    except RuntimeError as error:
-        raise BadBundle(f"the weights of model {bundle.name} do not fit {bundle.backbone}: {error}") from error
+        weights = bundle.tensors(WEIGHTS)
+        model.backbone.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})
+    except RuntimeError as error:  # of many lines, one for each tensor
+        reason = " ".join(str(error).split())[:200]
+        raise BadBundle(f"the weights of model {bundle.name} do not fit {bundle.backbone}: {reason}") from error
     if model.feature_dim != bundle.golden_features().shape[1]:
         raise BadBundle(f"the head of model {bundle.name} does not take its {model.feature_dim} features")
     model.set_head(head)

@@ -13,9 +13,11 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from ml import files
+from msgspec import Meta
+
+from ml import files, records
 from ml.errors import LookalikeError
 
 FINISHED = ("done", "pruned")
@@ -39,11 +41,11 @@ class Trial:
         model: folder of the model, below the sweep's.
     """
 
-    id: str
+    id: Annotated[str, Meta(pattern="^[0-9a-f]{10}$")]
     settings: dict[str, Any]
     seed: int
     data: str
-    state: str = "running"
+    state: Literal["running", "done", "pruned", "failed"] = "running"
     map_at_r: float | None = None
     history: list[dict[str, float]] = field(default_factory=list)
     seconds: float = 0.0
@@ -55,7 +57,15 @@ class Trial:
         """The best figure that is known; NaN before the first."""
         if self.map_at_r is not None:
             return self.map_at_r
-        return self.history[-1]["map_at_r"] if self.history else math.nan
+        return self.history[-1].get("map_at_r", math.nan) if self.history else math.nan
+
+
+@dataclass(frozen=True)
+class _Content:
+    """What trials.json holds."""
+
+    plan: dict[str, Any]
+    trials: list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -131,9 +141,10 @@ class Record:
     def load(cls, directory: Path) -> "Record":
         """What an earlier sweep left. Raises LookalikeError when there is none."""
         try:
-            content = json.loads((directory / _FILE).read_text("utf-8"))
-            trials = {entry["id"]: Trial(**entry) for entry in content["trials"]}
-            return cls(directory, content["plan"], trials)
+            content = records.loads(files.read_regular(directory / _FILE), nan=lambda _: math.nan)
+            kept = records.typed(_Content, content)
+            trials = [_trial(entry) for entry in kept.trials]
+            return cls(directory, kept.plan, {trial.id: trial for trial in trials})
         except FileNotFoundError:
             names = sorted(path.parent.name for path in directory.parent.glob(f"*/{_FILE}"))
             hint = f"there are: {', '.join(names)}" if names else "no sweep has been started here"
@@ -190,6 +201,13 @@ class Record:
 def settings_key(settings: dict[str, Any]) -> str:
     """What stands for these settings in a dict."""
     return json.dumps(settings, sort_keys=True)
+
+
+def _trial(entry: dict[str, Any]) -> Trial:
+    """A trial of the file. What no figure is known of is null in an epoch's report, and NaN here."""
+    reports = records.typed(list[dict[str, float | None]], entry.get("history", []))
+    history = [{name: math.nan if value is None else value for name, value in each.items()} for each in reports]
+    return records.typed(Trial, entry | {"history": history})
 
 
 def trial_id(settings: dict[str, Any], seed: int, fingerprint: str) -> str:

@@ -108,7 +108,14 @@ class SweepPlan:
 
     @classmethod
     def from_json(cls, plan: Mapping[str, Any]) -> "SweepPlan":
-        """The inverse of `to_json`."""
+        """The inverse of `to_json`. Raises LookalikeError when it is no such plan."""
+        try:
+            return cls._from_json(plan)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise LookalikeError(f"the sweep's plan cannot be read: {error}", hint="start a new sweep") from error
+
+    @classmethod
+    def _from_json(cls, plan: Mapping[str, Any]) -> "SweepPlan":
         space = {
             name: Choice(tuple(values)) if isinstance(values, list) else Range(**values)
             for name, values in plan["space"].items()

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ml import files
 from ml.errors import LookalikeError
 
 
@@ -87,8 +88,8 @@ def read(file: Path, config: type) -> dict[str, Dimension]:
         BadSearchSpace: no such file, no TOML, or as for `parse`.
     """
     try:
-        table = tomllib.loads(file.read_text("utf-8"))
-    except (OSError, tomllib.TOMLDecodeError) as error:
+        table = tomllib.loads(files.read_regular(file).decode())
+    except (OSError, ValueError, RecursionError) as error:
         raise BadSearchSpace(f"{file} cannot be read: {error}", hint="for example: lr = [1e-3, 1e-4]") from error
     lines = []
     for name, value in table.items():

@@ -8,20 +8,22 @@ Written beside, synced, renamed: a checkpoint is there whole or not at all. The 
 
 import errno
 import hashlib
-import json
 import logging
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from msgspec import Meta
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from ml import files
+from ml import files, records
 from ml.errors import LookalikeError
+from ml.records import Sha256
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +33,15 @@ _STATE, _PROGRESS, _HISTORY = "state.safetensors", "progress.json", "history.jso
 
 class TrainingFailed(LookalikeError):
     """A run that cannot go on: the loss is not a number, no memory, disk full."""
+
+
+@dataclass(frozen=True)
+class _Progress:
+    """What progress.json holds."""
+
+    epoch: Annotated[int, Meta(ge=0, le=1_000_000)]
+    history: list[dict[str, Any]]
+    sha256: Sha256
 
 
 @dataclass(frozen=True)
@@ -47,8 +58,8 @@ class Checkpoint:
         Raises:
             TrainingFailed: it does not fit them.
         """
-        tensors = load_file(self.directory / _STATE)
         try:
+            tensors = load_file(self.directory / _STATE)
             modules.load_state_dict({k.removeprefix("m."): v for k, v in tensors.items() if k.startswith("m.")})
             state = optimizer.state_dict()
             state["state"] = {}
@@ -57,7 +68,7 @@ class Checkpoint:
                     _, number, name = key.split(".")
                     state["state"].setdefault(int(number), {})[name] = value
             optimizer.load_state_dict(state)
-        except (RuntimeError, ValueError, KeyError) as error:
+        except (OSError, RuntimeError, ValueError, KeyError, SafetensorError) as error:
             raise TrainingFailed(
                 f"the checkpoint {self.directory} does not fit this run", hint="start it anew, without --resume"
             ) from error
@@ -81,7 +92,7 @@ def save(
             draft.mkdir()
             save_file(tensors, draft / _STATE)
             progress = {"epoch": epoch, "history": history, "sha256": _sha256(draft / _STATE)}
-            (draft / _PROGRESS).write_text(json.dumps(progress), "utf-8")
+            (draft / _PROGRESS).write_text(records.dumps(progress), "utf-8")
     except Exception as error:  # safetensors has its own family for a full disk
         raise TrainingFailed(_reason(error, directory), hint="free some space and go on with --resume") from error
     for old in _folders(directory)[:-KEPT]:
@@ -93,27 +104,29 @@ def latest(directory: Path) -> Checkpoint | None:
     """The newest whole checkpoint; None if there is none. A damaged one is passed over."""
     for folder in reversed(_folders(directory)):
         try:
-            progress = json.loads((folder / _PROGRESS).read_text("utf-8"))
-            if progress["sha256"] == _sha256(folder / _STATE):
-                return Checkpoint(progress["epoch"], progress["history"], folder)
-        except (OSError, ValueError, KeyError, TypeError):
+            content = records.loads(files.read_regular(folder / _PROGRESS), nan=lambda _: None)
+            progress = records.typed(_Progress, content)
+            if progress.sha256 == _sha256(folder / _STATE):
+                return Checkpoint(progress.epoch, progress.history, folder)
+        except (OSError, ValueError):
             continue
     return None
 
 
 def write_history(run_dir: Path, history: Sequence[Mapping[str, Any]]) -> None:
     """Keeps what a finished run reported, for its report's curves."""
-    files.write(run_dir / _HISTORY, json.dumps(list(history), indent=1) + "\n")
+    files.write(run_dir / _HISTORY, records.dumps(list(history), indent=1) + "\n")
 
 
 def read_history(run_dir: Path) -> list[dict[str, Any]]:
     """What `write_history` wrote; nothing if it did not, or if that is damaged: the model does not depend on it."""
+    path = run_dir / _HISTORY
     try:
-        return [dict(epoch) for epoch in json.loads((run_dir / _HISTORY).read_text("utf-8"))]
+        return records.typed(list[dict[str, Any]], records.loads(files.read_regular(path), nan=lambda _: None))
     except FileNotFoundError:
         return []
-    except (OSError, ValueError, TypeError) as error:
-        log.warning("%s cannot be read, the report has no curves: %s", run_dir / _HISTORY, error)
+    except (OSError, ValueError) as error:
+        log.warning("%s cannot be read, the report has no curves: %s", path, error)
         return []
 
 
@@ -132,5 +145,5 @@ def _reason(error: Exception, directory: Path) -> str:
 
 
 def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
+    with files.open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

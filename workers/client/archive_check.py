@@ -19,6 +19,7 @@ from workers.store.archive import Archive
 
 _ID = r"([0-9a-f]{2})/\1[0-9a-f]{30}"
 _MB = 2**20
+_MODEL_FILES = r"(active|history|building)\.json|calibrations/[^/]+\.json|(?P<name>[^/]+)/[A-Za-z0-9_-]+(\.[a-z]+)+"
 # Folder -> what its files are called below it, and how large one may be.
 _LAYOUT: dict[str, tuple[re.Pattern[str], int]] = {
     "originals": (re.compile(_ID), 4096 * _MB),
@@ -27,9 +28,7 @@ _LAYOUT: dict[str, tuple[re.Pattern[str], int]] = {
     "trash": (re.compile(_ID + r"\.json"), _MB),
     "collections": (re.compile(r"(?P<name>[^/]+)/(collection\.json|[0-9a-f]{2}\.(json|safetensors))"), 4096 * _MB),
     "models": (
-        re.compile(
-            r"(active|history|building)\.json|calibrations/[^/]+\.json|(?P<name>[^/]+)/[A-Za-z0-9_-]+(\.[a-z]+)+"
-        ),
+        re.compile(_MODEL_FILES),
         16384 * _MB,
     ),
 }

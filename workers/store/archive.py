@@ -99,10 +99,8 @@ class Archive:
         except FileNotFoundError:
             raise ValueError("its vectors are missing") from None
         vectors = tensors.loads(data, {"vectors": tensors.Expected("float32", (len(rows), dim))})["vectors"]
-        return [
-            Point(row.id, vector, Payload(row.path, row.label, row.newest, row.taken))
-            for row, vector in zip(rows, vectors, strict=True)
-        ]
+        payloads = [Payload(row.path, row.label, row.newest, row.taken) for row in rows]
+        return [Point(row.id, *each) for row, *each in zip(rows, vectors, payloads, strict=True)]
 
 
 def _folder(collection: str) -> str:

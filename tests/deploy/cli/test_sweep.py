@@ -96,7 +96,7 @@ def test_a_killed_sweep_goes_on_and_repeats_no_finished_trial(demo_photos, tmp_p
         (["--grid", "lr="], 1, "names no values"),
         (["--grid", "lr=1e-4..1e-2", "--search", "grid"], 1, "a grid needs values"),
         (["--resume", "nothing"], 1, "there is no sweep 'nothing'"),
-        (["--resume", "../x"], 1, "no sweep's name"),
+        (["--resume", "../x"], 1, "is not the name of a run"),
         (["--scheduler", "sometimes"], 2, "sometimes"),
     ],
 )

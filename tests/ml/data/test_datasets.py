@@ -114,7 +114,7 @@ def test_a_csv_is_read_relative_to_itself_and_by_split(tmp_path):
     assert datasets.load(table).classes == ("a", "b, c")
     test = datasets.load(table, split="test")
     assert len(test) == 1
-    assert test.left_out[0].reason == "has no label"
+    assert test.left_out[0].reason == "(line 5) has no label"
 
 
 @pytest.mark.parametrize("separator", [",", ";", "\t", "|"])

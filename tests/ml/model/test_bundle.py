@@ -111,7 +111,7 @@ def test_a_missing_fact_is_named(copy, field):
     facts = json.loads(path.read_text())
     del facts[field]
     path.write_text(json.dumps(facts))
-    with pytest.raises(BadBundle, match=f"lacks {field}"):
+    with pytest.raises(BadBundle, match=f"lacks '{field}'"):
         Bundle.load(copy)
 
 
