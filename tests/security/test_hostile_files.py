@@ -273,7 +273,7 @@ HOSTILE_RECORDS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("name", HOSTILE_RECORDS)
 def test_metadata_that_makes_no_sense(tmp_path: Path, name: str) -> None:
     with pytest.raises(ValueError) as raised:
-        metadata.known(ID, RECORD | HOSTILE_RECORDS[name])
+        metadata.parsed(ID, RECORD | HOSTILE_RECORDS[name])
     assert "\n" not in str(raised.value)
     storage = open_storage(f"file://{tmp_path}")
     records.write(storage, metadata.key(ID), RECORD | HOSTILE_RECORDS[name])
