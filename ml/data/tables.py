@@ -7,6 +7,7 @@ reason.
 
 import csv
 import io
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -143,7 +144,7 @@ def _row(file: Path, number: int, cells: list[str], columns: dict[str, int]) -> 
         unusable = "has no label"
     elif named and not split:
         unusable = f"has the split {named!r}, which is none of train, val and test"
-    elif not (path.isprintable() and label.isprintable()):
+    elif any(unicodedata.category(each) == "Cc" for each in path + label):
         unusable = "has a control character in its path or label"
     elif (file.parent / path).exists() and not (file.parent / path).is_file():
         unusable = "is no regular file"

@@ -64,7 +64,7 @@ class _Facts:
     dim: Annotated[int, Meta(ge=1, le=65_536)]
     head: dict[str, bool]
     preprocessing: dict[str, Any]
-    metrics: dict[str, float | dict[str, tuple[float, float]] | None]  # intervals are of two numbers
+    metrics: dict[str, float | dict[str, list[float]] | None]  # intervals of figures are of two numbers
     lineage: dict[str, Any]
     threshold: Annotated[float, Meta(ge=-1, le=1)] | None
     files: dict[str, Sha256]
@@ -172,7 +172,7 @@ class Bundle:
             dim=facts.dim,
             head=dict(facts.head),
             preprocessing=Preprocessing.from_json(facts.preprocessing),
-            metrics=dict(facts.metrics),
+            metrics=data["metrics"],
             lineage=facts.lineage,
             threshold=facts.threshold,
             files=dict(facts.files),

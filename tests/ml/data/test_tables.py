@@ -55,11 +55,11 @@ def test_every_row_is_used_or_counted_by_its_reason(tmp_path):
     assert [path.name for path in data.paths] == ["a.jpg", "b.jpg", "c.jpg", "d.jpg"]
     assert data.held is not None and data.held.tolist() == [False, False, False, True]
     assert {(left.path.name, left.reason) for left in data.left_out} == {
-        ("f.jpg", "has the split 'extra', which is none of train, val and test"),
+        ("f.jpg", "(line 7) has the split 'extra', which is none of train, val and test"),
         ("g.jpg", "has no split"),
-        ("h.jpg", "has no label"),
-        ("line 10", "has no path"),
-        ("line 11", "has a path that no file can have"),
+        ("h.jpg", "(line 9) has no label"),
+        ("line 10", "(line 10) has no path"),
+        ("line 11", "(line 11) has a path that no file can have"),
     }
     remarks = "\n".join(datasets.remarks(data))
     assert "1 left out, for example g.jpg: has no split" in remarks
@@ -70,7 +70,7 @@ def test_a_row_that_names_a_pipe_keeps_nobody_waiting(tmp_path):
     write_image(tmp_path / "a.jpg")
     os.mkfifo(tmp_path / "pipe")
     data = datasets.load(_table(tmp_path, "path,label\na.jpg,x\npipe,x\n"))
-    assert [left.reason for left in data.left_out] == ["is no file"]
+    assert [left.reason for left in data.left_out] == ["(line 3) is no regular file"]
 
 
 def test_labels_that_differ_by_space_or_case_are_pointed_out(tmp_path):
