@@ -43,7 +43,9 @@ def test_any_part_may_be_killed_paused_or_cut_off(composition: Composition, phot
     assert indexing.returncode == 0, errors
     report = json.loads(output)
     assert report["failed"] == 0
-    assert report["added"] + report["unchanged"] == sum(1 for _ in photos.rglob("*.jpg"))
+    # The photo that was there before gets the path of its file. A Redis that is killed forgets its last second, and counts.
+    counted = sum(report.get(name, 0) for name in ("added", "unchanged", "updated"))
+    assert counted == sum(1 for _ in photos.rglob("*.jpg"))
     assert all(seconds < RECOVERY_S for seconds in recoveries.values()), recoveries
     assert 500 not in {answer.status for answer in load.answers}
     verified = composition.command("verify")

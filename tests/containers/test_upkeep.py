@@ -21,6 +21,8 @@ def test_an_upgrade_fails_no_search(composition: Composition, photos: Path) -> N
     composition.settings["LOOKALIKE_VERSION"] = f"{VERSION}.1"
     with Load(composition, photo, composition.proxy) as load:
         wait_for(lambda: len(load.answers) > 10)
+        composition.compose("up", "--detach", "--no-deps", "--no-recreate", "--scale", "worker=4", "worker")
+        wait_for(lambda: len(composition.health().get("workers", [])) == 4, timeout_s=120)
         for service in ("worker", "web"):
             composition.compose("up", "--detach", "--no-deps", service)
             composition.wait_until_ready()
