@@ -43,7 +43,7 @@ def test_any_part_may_be_killed_paused_or_cut_off(composition: Composition, phot
     assert indexing.returncode == 0, errors
     report = json.loads(output)
     assert report["failed"] == 0
-    # The photo that was there before gets the path of its file. A Redis that is killed forgets its last second, and counts.
+    # The photo that was there gets the path of its file. A Redis that is killed forgets the counts of its last second.
     counted = sum(report.get(name, 0) for name in ("added", "unchanged", "updated"))
     assert counted == sum(1 for _ in photos.rglob("*.jpg"))
     assert all(seconds < RECOVERY_S for seconds in recoveries.values()), recoveries
