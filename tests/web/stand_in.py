@@ -195,6 +195,12 @@ class StandInClient:
         self._answering()
         return self._jobs[self.changes.relabel(dict.fromkeys(ids, label))]
 
+    def replace_label(self, label: str, by: str | None) -> JobStatus:
+        ids = [each.id for each in self.page(Selection(label=label), limit=10_000).images]
+        if not ids:
+            raise NotFound(f"no image has the label {label}")
+        return self.label(ids, by)
+
     def delete(self, ids: Sequence[str]) -> JobStatus:
         self._answering()
         return self._jobs[self.changes.delete(ids)]

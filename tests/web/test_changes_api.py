@@ -57,3 +57,12 @@ def test_sending_the_photo_again_restores_it_and_says_so(browser, red):
     answer = browser.post("/api/v1/images", data={"images": [(io.BytesIO(photo((200, 30, 30))), "cherry.jpg")]})
     assert answer.json["images"][0]["outcome"] == "restored"
     assert browser.get(f"/api/v1/images/{red}").json["label"] == "red"
+
+
+@pytest.mark.parametrize("by, kept", [("crimson", "crimson"), ("blue", "blue"), (None, None)], ids=str)
+def test_a_label_is_renamed_merged_or_removed_and_comes_back(browser, workers_side, red, blue, by, kept):
+    done = browser.post("/api/v1/labels/replace", json={"label": "red", "by": by}).json
+    assert (done["changed"], workers_side.image(red).label, workers_side.image(blue).label) == (1, kept, "blue")
+    browser.post(f"{URL}/{done['job']}/undo")
+    assert (workers_side.image(red).label, workers_side.image(blue).label) == ("red", "blue")
+    assert browser.post("/api/v1/labels/replace", json={"label": "nobody's", "by": by}).status_code == 404

@@ -14,7 +14,19 @@ from workers import messages
 
 ANSWERS = (
     *("Failure", "Health", "Image", "ImagePage", "Job", "LabelCount", "Labels", "Result", "SearchResult"),
-    *("Upload", "Uploaded", "Worker", "Change", "Undone", "Trash", "TrashedImage", "Removed", "Folders", "FolderCount"),
+    *(
+        "Upload",
+        "Uploaded",
+        "Worker",
+        "Change",
+        "ReplacedLabel",
+        "Undone",
+        "Trash",
+        "TrashedImage",
+        "Removed",
+        "Folders",
+        "FolderCount",
+    ),
 )
 
 
@@ -87,7 +99,7 @@ def test_a_generated_client_has_functions_that_read_well(document, tmp_path):
     assert functions == {
         *("search", "list_images", "add_images", "get_image", "update_image", "delete_image"),
         *("get_thumbnail", "get_original", "get_view", "list_labels", "list_folders", "get_job", "get_health"),
-        *("change_images", "undo_change", "list_trash", "restore_images", "empty_trash"),
+        *("change_images", "replace_label", "undo_change", "list_trash", "restore_images", "empty_trash"),
     }
     program = (
         "from lookalike_client.api.search import search; from lookalike_client.models import SearchById, SearchResult;"

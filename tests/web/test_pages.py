@@ -198,6 +198,26 @@ class TestGallery:
         assert not location.startswith("//")
 
 
+class TestLabels:
+    def test_a_label_is_renamed_on_its_page_and_comes_back(self, browser, workers_side, red):
+        assert "Rename “red” to" in browser.get("/gallery?label=red").text
+        answer = post(browser, "/labels", "/gallery?label=red", label="red", by="crimson", action="rename")
+        assert answer.headers["Location"] == "/gallery?label=crimson"
+        page = browser.get("/gallery?label=crimson").text
+        assert "1 photo labelled crimson now." in page
+        post(browser, "/undo", "/gallery", job=re.search(r'name="job" value="([^"]+)"', page)[1])
+        assert workers_side.image(red).label == "red"
+
+    def test_it_is_taken_away_by_its_own_button_only(self, browser, workers_side, red):
+        post(browser, "/labels", "/gallery?label=red", label="red", by=" ", action="rename")
+        assert workers_side.image(red).label == "red"
+        post(browser, "/labels", "/gallery?label=red", label="red", action="remove")
+        assert workers_side.image(red).label is None
+        assert post(browser, "/labels", label="red", action="explode").status_code == 422
+        post(browser, "/labels", label="red", by="x", action="rename")
+        assert "No image has the label red." in browser.get("/gallery").text
+
+
 class TestTrash:
     @pytest.fixture
     def deleted(self, browser, red):

@@ -8,7 +8,18 @@ from apiflask import APIBlueprint
 from werkzeug.exceptions import UnprocessableEntity
 
 from web.access import audit, requires
-from web.api.schemas import Change, ChangeForm, Removed, RemoveForm, RestoreForm, Trash, TrashQuery, Undone
+from web.api.schemas import (
+    Change,
+    ChangeForm,
+    LabelReplacement,
+    Removed,
+    RemoveForm,
+    ReplacedLabel,
+    RestoreForm,
+    Trash,
+    TrashQuery,
+    Undone,
+)
 from web.api.uploads import tidy_label
 from web.backend import client, image_id
 from workers.client import NotFound, Role
@@ -66,6 +77,22 @@ def change_images(asked: dict[str, Any]) -> Any:
     label = tidy_label(asked["label"]) if asked["action"] == "label" else None
     done = change(asked["action"], asked["ids"], label)
     return {"job": done.job, "changed": list(done.ids), "missing": list(done.missing)}
+
+
+@blueprint.post("/labels/replace")
+@requires(Role.EDITOR)
+@blueprint.input(LabelReplacement, arg_name="asked")
+@blueprint.output(ReplacedLabel, description="Searches see the change")
+@blueprint.doc(tags=["Gallery"])
+def replace_label(asked: dict[str, Any]) -> Any:
+    """Rename, merge or remove a label
+
+    Every image with the label gets another one, which merges the two where it is in use, or none. The `job` undoes it.
+    """
+    by = tidy_label(asked["by"])
+    audit.changes("replace label", label=asked["label"], by=by)
+    status = client().replace_label(asked["label"], by)
+    return {"job": status.job, "changed": status.total}
 
 
 @blueprint.post("/changes/<job_id>/undo")

@@ -218,6 +218,16 @@ class Change(Answer):
     missing = List(String(), metadata=_note("ids of images that are not in the gallery", []))
 
 
+class LabelReplacement(Schema):
+    label = String(required=True, validate=LABEL_LENGTH, metadata=_note("the label as it is now", "mugg"))
+    by = String(required=True, allow_none=True, validate=A_LABEL, metadata=_note("its new name; null: none", "mug"))
+
+
+class ReplacedLabel(Answer):
+    job = String(metadata=_note("what undoes it"))
+    changed = Integer(metadata=_note("images that had the label", 12))
+
+
 class Undone(Answer):
     restored = Integer(metadata=_note("images that are as they were", 2))
 

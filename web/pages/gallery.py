@@ -55,6 +55,27 @@ def edit() -> ResponseReturnValue:
     return redirect(came_from(request))
 
 
+@blueprint.post("/labels")
+@requires(Role.EDITOR)
+def edit_label() -> ResponseReturnValue:
+    """Renames a label, merges it with another, or takes it away from all of its photos."""
+    label, action = request.form.get("label", ""), request.form.get("action")
+    by = typed_label(request.form.get("by", "")) if action == "rename" else None
+    if action not in ("rename", "remove"):
+        raise UnprocessableEntity("the form names no action")
+    if action == "rename" and by is None:
+        flash("Type the new name of the label.")
+        return redirect(came_from(request))
+    audit.changes("replace label", label=label, by=by)
+    try:
+        status = client().replace_label(label, by)
+        told = f"{_photos(status.total)} labelled {by} now." if by else f"{_photos(status.total)} without a label now."
+        flash(told, f"undo:{status.job}")
+    except NotFound as error:
+        flash(f"{error.message[0].upper()}{error.message[1:]}.")
+    return redirect(url_for("gallery.page", label=by))
+
+
 @blueprint.post("/undo")
 @requires(Role.EDITOR)
 def undo() -> ResponseReturnValue:

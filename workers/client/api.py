@@ -44,6 +44,7 @@ from workers.queue.locks import SharedLocks
 from workers.settings import Settings
 
 EVERYTHING = Selection()
+_LISTED = 500  # images in one answer
 _FOLLOWED_S = 5.0  # workers follow a switch in a quarter of a second; one that hangs is not waited for
 
 
@@ -200,6 +201,22 @@ class Client:
     def label(self, ids: Sequence[str], label: str | None) -> JobStatus:
         """Gives images a label, and waits until searches show it. Raises NotFound before anything is changed."""
         return self.wait(self.changes.relabel(dict.fromkeys(ids, label)))
+
+    def replace_label(self, label: str, by: str | None) -> JobStatus:
+        """Gives every image with a label another one, perhaps one that is in use, or none.
+
+        One job, which `undo` takes back; waits until searches show it. Raises NotFound when no image has the label.
+        """
+        ids: list[str] = []
+        after: str | None = None
+        while True:
+            page = self.page(Selection(label=label), after, limit=_LISTED)
+            ids += [image.id for image in page.images]
+            if (after := page.next) is None:
+                break
+        if not ids:
+            raise NotFound(f"no image has the label {label}", hint="GET /api/v1/labels lists the labels in use")
+        return self.label(ids, by)
 
     def delete(self, ids: Sequence[str]) -> JobStatus:
         """Moves images to the trash, and waits until no search finds them. Raises NotFound before anything is changed.
