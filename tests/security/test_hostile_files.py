@@ -364,7 +364,7 @@ def test_an_archive_with_files_that_no_backup_has(archive: Path, tmp_path: Path,
     assert "is no file of a backup" in refused(archive, tmp_path).message
 
 
-@pytest.mark.parametrize("file", ["backup.json", "gallery.json", "models/active.json", "models/tiny/model.json"])
+@pytest.mark.parametrize("file", ["backup.json", "models/active.json", "models/tiny/model.json"])
 @pytest.mark.parametrize("name", HOSTILE_JSON)
 def test_an_archive_whose_json_is_none(archive: Path, tmp_path: Path, file: str, name: str) -> None:
     (archive / file).write_bytes(HOSTILE_JSON[name])
