@@ -25,6 +25,7 @@ from workers.queue.liveness import count_living_workers, living_workers, record_
 from workers.tasks import duplicates, tuning
 from workers.tasks.browse import make_view, page_of
 from workers.tasks.context import Context
+from workers.tasks.housekeeping import reconcile_again
 from workers.tasks.publish import advance
 from workers.tasks.reconcile import Outcome, reconcile
 from workers.tasks.search import search
@@ -186,7 +187,13 @@ def _work(context: Context, chunk: Chunk) -> None:
         elif chunk.items[0].startswith("prefix:"):
             comparison = compare(context.serving, chunk, lambda: context.jobs.renew(chunk))
             if chunk.params.get("repair") or "collection" in chunk.params:
-                context.jobs.append(chunk.job, comparison.ids)
+                ids = comparison.ids
+                if chunk.job.startswith("reconcile-") and any(
+                    job.startswith("index-") for job in context.jobs.running()
+                ):
+                    ids = []  # what an index job stores is its own to count
+                    reconcile_again(context.redis)
+                context.jobs.append(chunk.job, ids)
             context.jobs.collect(chunk.job, comparison.findings)
             outcome = Outcome(comparison.counts)
         else:

@@ -165,3 +165,12 @@ def test_a_photo_that_was_to_stay_in_place_and_did_not_is_told(system: Context, 
         assert counts == {"lost": 1}
         assert finding.reason == f"{file} has changed since it was indexed in place"
     assert f"{file} has changed" in DamageNotes(system.redis).summary()
+
+
+def test_a_reconciliation_leaves_what_an_index_job_stores_to_that_job(system: Context) -> None:
+    system.redis.set("lookalike:reconciled", "w")
+    index = system.jobs.create("index")
+    id = system.serving.gallery.add(photo(77), path="77.png", label=None).id
+    assert run(system, system.jobs.create("reconcile", {"repair": True, "quick": True}), PREFIXES).added == 0
+    assert not system.redis.exists("lookalike:reconciled"), "it is made again when nothing else runs"
+    assert run(system, index, [id]).added == 1
