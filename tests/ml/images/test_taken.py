@@ -21,7 +21,12 @@ def photo(format: str, taken: str | None) -> bytes:
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP"])
 @pytest.mark.parametrize(
     "taken, seconds",
-    [("2026:11:24 08:16:05", 1_795_508_165.0), ("1969:12:31 23:59:59", -1.0), ("0000:00:00 00:00:00", None), ("", None)],
+    [
+        ("2026:11:24 08:16:05", 1_795_508_165.0),
+        ("1969:12:31 23:59:59", -1.0),
+        ("0000:00:00 00:00:00", None),
+        ("", None),
+    ],
 )
 def test_it_is_what_the_cameras_clock_showed(format: str, taken: str, seconds: float | None) -> None:
     assert probe(photo(format, taken)).taken_at == seconds
