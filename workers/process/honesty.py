@@ -8,7 +8,7 @@ from ml.records import Damaged
 from ml.tuning.calibration import Calibration
 
 _OTHERS = "other photos than yours: 41 kinds of groceries"
-# Of benchmarks/answers.py on grocery/train: of the default model as it is, and tuned to those photos.
+# Fitted on grocery/train, as benchmarks/answers.py does: of the default model as it is, and tuned to those photos.
 _PLAIN = Calibration((18.25, 10.47, 15.72, -16.67), (14.67, 15.86, 19.35, -13.83), 41, _OTHERS, {})
 _TUNED = Calibration((10.35, 5.75, 5.35, -7.95), (9.37, 7.29, 11.75, -7.24), 41, _OTHERS, {})
 
