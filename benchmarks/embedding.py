@@ -119,7 +119,7 @@ def measure(photos: list[bytes], scratch: Path, size: Size, *, with_compile: boo
             "ours, one at a time": (size.alone, lambda: [ours.embed_arrays(pixels[[i]]) for i in range(size.alone)]),
             **{
                 name: (len(pixels[:64]), step)
-                for name, step in forward_peers(model, pixels[:64], scratch, with_compile=with_compile).items()
+                for name, step in forward_peers(model, ours, pixels[:64], scratch, with_compile=with_compile).items()
             },
         },
         "end to end": {
@@ -171,7 +171,9 @@ def race(contestants: dict[str, tuple[int, Step]], rounds: int) -> dict[str, dic
     }
 
 
-def forward_peers(model: EmbeddingModel, pixels: np.ndarray, scratch: Path, *, with_compile: bool) -> dict[str, Step]:
+def forward_peers(
+    model: EmbeddingModel, ours: embedder.Embedder, pixels: np.ndarray, scratch: Path, *, with_compile: bool
+) -> dict[str, Step]:
     tensors = torch.from_numpy(pixels).split(32)
     eager, last = model, pretrained()[0].to(memory_format=torch.channels_last)
 
@@ -199,7 +201,8 @@ def forward_peers(model: EmbeddingModel, pixels: np.ndarray, scratch: Path, *, w
         peers[f"OpenVINO {precision}, batches of 32"] = lambda request=request: [  # type: ignore[misc]
             request.infer({0: batch.numpy()}) for batch in tensors
         ]
-    in_f32 = OpenVinoNetwork(core.read_model(ir), "f32", "")
+    mirror = ours.bundle.preprocessing.mirror
+    in_f32 = OpenVinoNetwork(core.read_model(ir), ours.bundle.load_head(), "f32", "", mirror=mirror)
     peers["ours in f32"] = lambda: in_f32(pixels)
     with contextlib.suppress(ImportError):
         peers["ONNX Runtime, batches of 32"] = onnx_runtime(model, tensors, scratch)

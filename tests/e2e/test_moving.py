@@ -77,6 +77,10 @@ def test_a_restored_gallery_is_the_same_to_the_last_byte_and_a_later_backup_foll
     run(elsewhere, "delete", image_id(next(demo_photos.rglob("*.jpg")).read_bytes()))
     run(elsewhere, "backup", again)
     left, _ = contents(again)
+    assert sorted(name.split("/")[0] for name in set(files) - set(left)) == ["metadata"]  # it lies in the trash
+    run(elsewhere, "trash", "empty")
+    run(elsewhere, "backup", again)
+    left, _ = contents(again)
     assert sorted(name.split("/")[0] for name in set(files) - set(left)) == ["metadata", "originals", "thumbnails"]
     assert left.items() <= files.items()
 
@@ -98,7 +102,10 @@ def test_an_empty_gallery_does_not_empty_a_backup(
     [
         (("backup", "/proc/nowhere"), "error: cannot write to /proc/nowhere"),
         (("migrate", "--to-storage", "/proc/nowhere"), "error: cannot write to /proc/nowhere"),
-        (("migrate", "--to-qdrant", "http://127.0.0.1:9"), "error: no Qdrant server answers at http://127.0.0.1:9"),
+        (
+            ("migrate", "--to-qdrant", "http://127.0.0.1:9"),
+            "error: the vector store does not answer at http://127.0.0.1:9",
+        ),
         (("restore", "/proc/nowhere"), "error: there is no complete backup at file:///proc/nowhere"),
     ],
 )

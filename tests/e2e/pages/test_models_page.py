@@ -15,7 +15,7 @@ def test_a_model_is_trained_published_and_taken_back(portal, open_browser):
     browser = open_browser()
     before = portal.client.active()
     browser.get(f"{portal.address}/models")
-    assert browser.find_element(By.CSS_SELECTOR, ".train p").text.startswith("From ")
+    assert browser.find_element(By.CSS_SELECTOR, "[aria-labelledby=train-title] p").text.startswith("From ")
     assert not browser.find_element(By.ID, "trials").is_displayed()
     browser.find_element(By.CSS_SELECTOR, ".way:has([value=sweep])").click()
     assert browser.find_element(By.ID, "trials").is_displayed()
