@@ -2,8 +2,8 @@
 
 Half of the classes are taken away from the gallery, so that half of the queries have no answer there, and a logistic
 regression learns when a hit is right (Platt, 1999). Of the first hit it sees the similarity, how far the thirtieth lies
-behind it, and how far the next five do; of a later hit the similarity, the same gap, and how far it lies behind the
-first. How good that is, is measured on classes that it was not fitted on. NumPy alone.
+behind it, and how far the next five do; of a later hit the similarity and the same gap: what the first hit is like
+tells nothing of it, since the query itself may be in the gallery. How good that is, is measured on classes that it was not fitted on. NumPy alone.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,7 +31,7 @@ class TooFewClasses(LookalikeError):
 
 @dataclass(frozen=True)
 class Calibration:
-    """Weights of the three facts and, last, a constant: of the first hit, and of later ones.
+    """Weights of the facts and, last, a constant: of the first hit (three facts), and of later ones (two, or the similarity alone).
 
     Args:
         first: of the first hit.
@@ -62,7 +62,7 @@ class Calibration:
         if len(others) < FEWEST_HITS:
             return None
         first, later = _facts(others[None])
-        rest = _probability(later[0], self.later)
+        rest = _probability(later[0][:, : len(self.later) - 1], self.later)
         return [1.0] * copies + [float(_probability(first, self.first)[0]), *map(float, rest)]
 
     def to_json(self) -> dict[str, Any]:
@@ -73,8 +73,8 @@ class Calibration:
     def from_json(cls, facts: Mapping[str, Any]) -> "Calibration":
         """The inverse of `to_json`. Raises ValueError, KeyError or TypeError for anything else."""
         first, later = (tuple(float(weight) for weight in facts[name]) for name in ("first", "later"))
-        if len(first) != 4 or len(later) != 4 or not np.isfinite([*first, *later]).all():
-            raise ValueError("a calibration has four finite weights for each kind of hit")
+        if len(first) != 4 or len(later) not in (2, 3) or not np.isfinite([*first, *later]).all():
+            raise ValueError("a calibration has four finite weights of the first hit, and two or three of later ones")
         figures = {str(name): float(value) for name, value in facts["figures"].items()}
         return cls(first, later, int(facts["classes"]), str(facts["source"]), figures)
 
@@ -159,12 +159,12 @@ def wilson(hits: int, total: int, z: float = 1.96) -> tuple[float, float]:
 
 
 def _facts(similarities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Sorted similarities [n, h] to the facts of first hits [n, 3] and of later ones [n, h - 1, 3]."""
+    """Sorted similarities [n, h] to the facts of first hits [n, 3] and of later ones [n, h - 1, 2]."""
     last = similarities[:, min(HITS, similarities.shape[1]) - 1, None]
     best, rest = similarities[:, :1], similarities[:, 1:]
     lead = best - similarities[:, 1:6].mean(1, keepdims=True)
     first = np.concatenate([best, best - last, lead], axis=1)
-    return first, np.stack([rest, rest - last, best - rest], axis=2)
+    return first, np.stack([rest, rest - last], axis=2)
 
 
 def _draw(
@@ -183,27 +183,27 @@ def _draw(
         is_right = labels[gallery][order] == labels[:, None]
         firsts.append(first)
         rights.append(is_right[:, 0])
-        laters.append(later[:, : _RANKS - 1].reshape(-1, 3))
+        laters.append(later[:, : _RANKS - 1].reshape(-1, later.shape[2]))
         later_rights.append(is_right[:, 1:_RANKS].ravel())
     return np.concatenate(firsts), np.concatenate(rights), np.concatenate(laters), np.concatenate(later_rights)
 
 
 def _logistic(facts: np.ndarray, is_right: np.ndarray) -> tuple[float, ...]:
-    """Logistic regression with a ridge on standardised facts, by Newton's steps: three weights and a constant."""
+    """Logistic regression with a ridge on standardised facts, by Newton's steps: their weights and a constant."""
     mean, scale = facts.mean(0), facts.std(0) + 1e-9
     rows = np.c_[(facts - mean) / scale, np.ones(len(facts))]
-    ridge = np.array([_RIDGE, _RIDGE, _RIDGE, 1e-3])
-    weights = np.zeros(4)
+    ridge = np.array([_RIDGE] * facts.shape[1] + [1e-3])
+    weights = np.zeros(len(ridge))
     for _ in range(30):
         said = 1 / (1 + np.exp(-np.clip(rows @ weights, -30, 30)))
         gradient = rows.T @ (said - is_right) + ridge * weights
         curvature = (rows * (said * (1 - said))[:, None]).T @ rows + np.diag(ridge)
         weights -= np.linalg.solve(curvature, gradient)
-    plain = weights[:3] / scale
-    return (*map(float, plain), float(weights[3] - plain @ mean))
+    plain = weights[:-1] / scale
+    return (*map(float, plain), float(weights[-1] - plain @ mean))
 
 
 def _probability(facts: np.ndarray, weights: Sequence[float]) -> np.ndarray:
-    """[n, 3] to [n]."""
-    said: np.ndarray = 1 / (1 + np.exp(-np.clip(facts @ np.array(weights[:3]) + weights[3], -30, 30)))
+    """[n, facts] to [n]."""
+    said: np.ndarray = 1 / (1 + np.exp(-np.clip(facts @ np.array(weights[:-1]) + weights[-1], -30, 30)))
     return said

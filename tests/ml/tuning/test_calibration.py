@@ -5,6 +5,7 @@ import pytest
 
 from ml.model.head import unit_length
 from ml.tuning.calibration import Calibration, TooFewClasses, fit, reliability, verdict, wilson
+from workers.process.honesty import _PLAIN
 
 
 def classes(count: int, each: int = 12, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -76,3 +77,10 @@ def test_figures_are_those_of_the_definitions() -> None:
     assert figures["brier"] == pytest.approx((0.01 + 0.01 + 0.81 + 0.81) / 4)
     assert wilson(8, 10) == pytest.approx((0.490, 0.943), abs=1e-3)  # Brown, Cai & DasGupta, 2001
     assert [verdict(value) for value in (0.6, 0.59, 0.25, 0.24)] == ["same", "similar", "similar", "unlikely"]
+
+
+def test_a_stranger_stays_unlikely_beside_the_query_itself_and_its_like():
+    """A small gallery that holds the query: what lies far behind the first hits is no match because they are good."""
+    said = _PLAIN.probabilities([1.0, 0.85, 0.83, 0.81, 0.79, 0.77, 0.48, 0.45, *np.linspace(0.4, 0.1, 22)])
+    assert [verdict(each) for each in said[:2]] == ["same", "same"]
+    assert all(verdict(each) == "unlikely" for each in said[6:])
