@@ -62,8 +62,14 @@ def test_epochs_and_phases_are_in_the_record(jobs: Jobs, job: str) -> None:
 
 def test_trials_are_in_the_record_with_the_best_so_far(jobs: Jobs, job: str, tmp_path: Any) -> None:
     trials = {str(n): SimpleNamespace(state=state) for n, state in enumerate(("done", "failed", "running"))}
-    ranked = [SimpleNamespace(done=1, settings={"lr": 1e-3}, map_at_r=0.8), SimpleNamespace(done=0)]
-    record: Any = SimpleNamespace(trials=trials, configurations=lambda: ranked, directory=tmp_path / "grocery")
+    best = SimpleNamespace(done=1, settings={"lr": 1e-3}, map_at_r=0.8, is_complete=True)
+    ranked = [best, SimpleNamespace(done=0, is_complete=False)]
+    record: Any = SimpleNamespace(
+        trials=trials,
+        configurations=lambda: ranked,
+        directory=tmp_path / "grocery",
+        is_measurement=lambda trial: False,
+    )
     plan: Any = SimpleNamespace(trials=4, repeats=2)
     JobReport(jobs, job).trials(record, plan)
     status = jobs.status(job)
