@@ -31,7 +31,8 @@ class TooFewClasses(LookalikeError):
 
 @dataclass(frozen=True)
 class Calibration:
-    """Weights of the facts and, last, a constant: of the first hit (three facts), and of later ones (two, or the similarity alone).
+    """Weights of the facts and, last, a constant: of the first hit (three facts), and of
+        later ones (two, or the similarity alone).
 
     Args:
         first: of the first hit.
