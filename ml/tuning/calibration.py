@@ -3,7 +3,8 @@
 Half of the classes are taken away from the gallery, so that half of the queries have no answer there, and a logistic
 regression learns when a hit is right (Platt, 1999). Of the first hit it sees the similarity, how far the thirtieth lies
 behind it, and how far the next five do; of a later hit the similarity and the same gap: what the first hit is like
-tells nothing of it, since the query itself may be in the gallery. How good that is, is measured on classes that it was not fitted on. NumPy alone.
+tells nothing of it, since the query itself may be in the gallery.
+How good that is, is measured on classes that it was not fitted on. NumPy alone.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,7 +33,7 @@ class TooFewClasses(LookalikeError):
 @dataclass(frozen=True)
 class Calibration:
     """Weights of the facts and, last, a constant: of the first hit (three facts), and of
-        later ones (two, or the similarity alone).
+    later ones (two, or the similarity alone).
 
     Args:
         first: of the first hit.
