@@ -1,5 +1,6 @@
 """/images: the gallery. Originals are stored before the answer is given; they become searchable by a job."""
 
+from collections.abc import Callable
 from io import BytesIO
 from typing import Any
 
@@ -112,14 +113,7 @@ def get_thumbnail(id: str) -> Any:
 
     Re-encoded as JPEG, upright, without metadata.
     """
-    id = image_id(id)
-    if id in request.if_none_match:
-        response = Response(status=304)
-    else:
-        response = Response(client().thumbnail(id), mimetype="image/jpeg")
-    response.set_etag(id)
-    response.headers["Cache-Control"] = FOR_EVER
-    return response
+    return _jpeg(image_id(id), client().thumbnail)
 
 
 @blueprint.get("/images/<id>/view")
@@ -131,11 +125,12 @@ def get_view(id: str) -> Any:
 
     Re-encoded as JPEG, upright, in sRGB, without metadata. A worker makes it when it is first asked for.
     """
-    id = image_id(id)
-    if id in request.if_none_match:
-        response = Response(status=304)
-    else:
-        response = Response(client().view(id), mimetype="image/jpeg")
+    return _jpeg(image_id(id), client().view)
+
+
+def _jpeg(id: str, copy_of: Callable[[str], bytes]) -> Response:
+    """A copy of an image, or 304 for a browser that has it: it never changes."""
+    response = Response(status=304) if id in request.if_none_match else Response(copy_of(id), mimetype="image/jpeg")
     response.set_etag(id)
     response.headers["Cache-Control"] = FOR_EVER
     return response
