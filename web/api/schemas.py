@@ -150,7 +150,9 @@ class Upload(Answer):
     images = List(Nested(Uploaded))
 
 
-class Image(Answer):
+class Known(Answer):
+    """What is known of every image that was ever added, in the trash too."""
+
     id = String(metadata=_note("the first 32 hex digits of the SHA-256 of its bytes", ID_EXAMPLE))
     name = String(metadata=_note("the last part of its path", "03.jpg"))
     path = String(metadata=_note("where it came from, as text to show", "mugs/sunrise-mug/03.jpg"))
@@ -160,6 +162,9 @@ class Image(Answer):
     format = String(metadata=_note("by content, not by name", "JPEG"))
     bytes = Integer(metadata=_note("size of the original", 183_204))
     added_at = Float(metadata=_note("seconds since 1970, UTC", 1_795_500_000.0))
+
+
+class Image(Known):
     is_in_place = Boolean(metadata=_note("the original is not copied, it stays where its owner keeps it", False))
     taken_at = Float(
         allow_none=True,
@@ -236,16 +241,8 @@ class TrashQuery(Schema):
     limit = Integer(load_default=500, validate=Range(1, 5_000), metadata=_note("the latest so many", 500))
 
 
-class TrashedImage(Answer):
-    id = String(metadata=_note("the image's id", ID_EXAMPLE))
-    name = String(metadata=_note("the last part of its path", "03.jpg"))
-    path = String(metadata=_note("where it came from, as text to show", "mugs/sunrise-mug/03.jpg"))
+class TrashedImage(Known):
     label = String(allow_none=True, metadata=_note("the label that it comes back with", "sunrise-mug"))
-    width = Integer(metadata=_note("in pixels", 1024))
-    height = Integer(metadata=_note("in pixels", 768))
-    format = String(metadata=_note("by content, not by name", "JPEG"))
-    bytes = Integer(metadata=_note("size of the original", 183_204))
-    added_at = Float(metadata=_note("seconds since 1970, UTC", 1_795_500_000.0))
     deleted_at = Float(metadata=_note("seconds since 1970, UTC", 1_795_500_000.0))
     expires_at = Float(metadata=_note("when it is removed for good", 1_798_092_000.0))
 
