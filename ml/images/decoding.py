@@ -116,6 +116,8 @@ def _opened(data: bytes, header: Header, min_side: int | None) -> Image.Image:
 def _finished(image: Image.Image, data: bytes, header: Header, min_side: int | None) -> Image.Image:
     if isinstance(header, tiff.TiffHeader):
         image = tiff.load(image, data, header)
+    elif isinstance(header, png.PngHeader):
+        image = png.load(image, data, header)
     image.load()
     rgb = pixels.to_rgb(image, _samples(image, header), min_side)
     rgb.info = {}
@@ -126,7 +128,8 @@ def _samples(image: Image.Image, header: Header) -> Samples:
     profile = getattr(header, "profile", b"") or image.info.get("icc_profile") or b""
     match header:
         case png.PngHeader():
-            return Samples(profile=profile, gamma=header.gamma)
+            white = None if header.depths else 65535
+            return Samples(white=white, depths=header.depths, profile=profile, gamma=header.gamma)
         case tiff.TiffHeader():
             return Samples(
                 white=header.white,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from ml.images import colour
+from ml.images import colour, deep_colour
 
 _BAND_PIXELS = 2_000_000
 _WHITE = (255, 255, 255)
@@ -97,7 +97,7 @@ def _wide_step(image: Image.Image, samples: Samples) -> Callable[[Image.Image], 
     elif samples.white is not None:
         low, high = 0.0, float(samples.white)
     elif low >= 0 and samples.depths:
-        low, high = 0.0, float(next(2**depth - 1 for depth in samples.depths if high < 2**depth))
+        low, high = 0.0, float(deep_colour.white_of(high, samples.depths))
     scale = 255.0 / (high - low) if high > low else 0.0
     key = image.info.get("transparency")
 

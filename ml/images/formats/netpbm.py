@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from ml.images import deep_colour
 from ml.images.accepted import damaged, truncated, unsupported
 from ml.images.header import Header
 
@@ -76,7 +77,10 @@ def open(data: bytes, header: NetpbmHeader) -> Image.Image:
         return _float(values)
     else:
         values = _binary(data, header, np.dtype(">u2" if header.most > 255 else "u1"))
-    return _scaled(values, header.most)
+    most = header.most
+    if most == 65535:
+        most = deep_colour.white_of(values.max(initial=0), deep_colour.DEPTHS)
+    return _scaled(values, most)
 
 
 def _shape(header: NetpbmHeader) -> tuple[int, ...]:

@@ -11,12 +11,14 @@ from dataclasses import dataclass
 
 from PIL import Image, PngImagePlugin
 
+from ml.images import deep_colour
 from ml.images.accepted import damaged, truncated, unsupported
 from ml.images.formats import ifd
 from ml.images.header import Header
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _KEPT = (b"IHDR", b"PLTE", b"tRNS", b"IDAT")
+_GRAY, _GRAY_ALPHA = 0, 4
 _DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}  # by colour type
 _END = struct.pack(">I", 0) + b"IEND" + struct.pack(">I", zlib.crc32(b"IEND"))
 _MOST_CHUNKS = 100_000  # 32 MB in pieces of 8 kB, as libpng writes them, are 4,096
@@ -29,6 +31,7 @@ class PngHeader(Header):
 
     Args:
         bits: of a sample.
+        colour: its colour type.
         kept: where the chunks that make the image begin and end.
         cut_at: where a chunk of pixels begins that the end of the file cuts short; 0 if none.
         profile: the ICC profile.
@@ -36,10 +39,16 @@ class PngHeader(Header):
     """
 
     bits: int = 8
+    colour: int = _GRAY
     kept: tuple[tuple[int, int], ...] = ()
     cut_at: int = 0
     profile: bytes = b""
     gamma: float = 0.0
+
+    @property
+    def depths(self) -> tuple[int, ...]:
+        """Bits that values in 16 bits may really have."""
+        return deep_colour.DEPTHS if self.bits == 16 and self.colour != _GRAY_ALPHA else ()
 
 
 def read(data: bytes) -> Header:
@@ -95,6 +104,7 @@ def read(data: bytes) -> Header:
         orientation=orientation,
         taken_at=taken_at,
         bits=bits,
+        colour=colour,
         kept=tuple(kept),
         cut_at=cut_at,
         profile=profile,
@@ -102,13 +112,18 @@ def read(data: bytes) -> Header:
     )
 
 
-def open(data: bytes, header: PngHeader) -> Image.Image:
+def open(data: bytes, header: PngHeader) -> PngImagePlugin.PngImageFile:
     """Pillow's image of the chunks that make it."""
     parts = [data[start:end] for start, end in header.kept]
     if header.cut_at:  # whether pixels are missing or the checksum alone, the decoder finds out
         rest = data[header.cut_at + 8 :]
         parts.append(struct.pack(">I", len(rest)) + b"IDAT" + rest + struct.pack(">I", zlib.crc32(b"IDAT" + rest)))
     return PngImagePlugin.PngImageFile(io.BytesIO(SIGNATURE + b"".join(parts) + _END))
+
+
+def load(image: Image.Image, data: bytes, header: PngHeader) -> Image.Image:
+    """The decoded image, bright where only some of 16 bits are in use."""
+    return deep_colour.load(image, lambda: open(data, header), header.depths)
 
 
 def _unpacked(chunk: bytes) -> bytes:

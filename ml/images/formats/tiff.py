@@ -6,13 +6,11 @@ table, less those that tests/ml/images/test_tiff_layouts.py, which compares with
 
 import io
 import struct
-import sys
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
 from PIL import Image, TiffImagePlugin
 
+from ml.images import deep_colour
 from ml.images.accepted import UnreadableImage, damaged, unsupported
 from ml.images.formats import ifd, raw
 from ml.images.header import Header
@@ -46,8 +44,6 @@ UNSIGNED, _SIGNED, _FLOAT = 1, 2, 3
 _PLANAR = 2
 _REDUCED = 1  # bit of NewSubfileType: a smaller copy of another image of the file
 _EXTRA = ((), (2,))  # what may stand beside the colours in planes of their own that are not compressed
-_MOST_UPPER = 2 ** (14 - 8)  # the upper bytes of values in 14 bits are less
-_BAND_PIXELS = 1_000_000
 _ICC = 34675
 _ICC_MOST = 4 * 2**20
 
@@ -113,49 +109,13 @@ def open(data: bytes, header: TiffHeader) -> TiffImagePlugin.TiffImageFile:
 
 
 def load(image: Image.Image, data: bytes, header: TiffHeader) -> Image.Image:
-    """The decoded image. Of colours in 16 bits Pillow keeps the upper 8, which are empty where only 12 are in use."""
+    """The decoded image, bright where only some of 16 bits are in use."""
+    if not header.is_planar:
+        return deep_colour.load(image, lambda: open(data, header), header.depths)
     image.load()
-    bands = len(image.getbands())
-    if not header.depths or bands < 3 or _highest(image) >= _MOST_UPPER:
-        return image
-    if header.is_planar:  # Pillow would give the upper 8 again
+    if deep_colour.is_dark(image, header.depths):  # Pillow would give the upper 8 bits again
         raise unsupported("a TIFF in separate planes of 16 bits that are not all in use")
-    lower = open(data, header)
-    # With the bytes of each sample exchanged, what is kept are the lower 8.
-    lower.tile = [each._replace(args=_exchanged(each.args)) for each in lower.tile]
-    lower.load()
-    step = max(1, _BAND_PIXELS // image.width)
-    boxes = [(0, top, image.width, min(image.height, top + step)) for top in range(0, image.height, step)]
-    highest = max(int(_joined(image, lower, box).max()) for box in boxes)
-    white = next(2**depth - 1 for depth in header.depths if highest < 2**depth)
-    for box in boxes:
-        levels = (_joined(image, lower, box) * (255 / white) + 0.5).astype(np.uint8)
-        size = (box[2] - box[0], box[3] - box[1])
-        lower.paste(Image.frombytes(image.mode, size, levels.tobytes()), box)
-    lower.info = image.info
-    return lower
-
-
-def _highest(image: Image.Image) -> int:
-    """The highest level of any band."""
-    return max((at % 256 for at, count in enumerate(image.histogram()) if count), default=0)
-
-
-def _exchanged(arguments: tuple[Any, ...] | str | None) -> tuple[Any, ...]:
-    """A decoder's, with the raw mode of the other byte order: RGB;16L and RGB;16B; with N, the machine's own."""
-    layout, *rest = (arguments,) if isinstance(arguments, str) else arguments or ("",)
-    own, other = ("L", "B") if sys.byteorder == "little" else ("B", "L")
-    name, order = layout[:-1], layout[-1:].replace("N", own)
-    if name[-3:] != ";16":
-        raise damaged()
-    return (name + {own: other, other: own}[order], *rest)
-
-
-def _joined(upper: Image.Image, lower: Image.Image, box: tuple[int, int, int, int]) -> np.ndarray:
-    """uint16 [rows, width, bands]."""
-    high, low = np.asarray(upper.crop(box)), np.asarray(lower.crop(box))
-    joined: np.ndarray = high.astype(np.uint16) << 8 | low
-    return joined
+    return image
 
 
 def _is_big(data: bytes) -> bool:

@@ -93,6 +93,13 @@ def test_values_of_a_ppm_are_scaled_to_its_largest(kind, most):
     assert np.abs(image - 255 * expected / most).max() <= 1
 
 
+@pytest.mark.parametrize(("kind", "channels"), [(b"P5", 1), (b"P6", 3)])
+def test_a_ppm_of_12_bits_in_16_is_as_bright_as_it_was_meant(kind, channels):
+    values = np.random.default_rng(0).integers(0, 4096, (9, 11, channels))
+    data = b"%b 11 9 65535\n" % kind + values.astype(">u2").tobytes()
+    assert np.abs(np.asarray(images.decode(data), np.float64) - 255 * values / 4095).max() <= 1
+
+
 def test_a_ppm_with_30_mb_of_comment_is_read_at_once():
     data = b"P5\n#" + b"x" * 30_000_000 + b"\n4 4\n255\n" + bytes(16)
     assert images.probe(data).width == 4

@@ -47,8 +47,10 @@ def packed(samples: np.ndarray, bits: int) -> bytes:
     return b"".join(rows)
 
 
-def written(colour: int, bits: int, *, interlaced: bool = False, before: bytes = b"", after: bytes = b"") -> bytes:
-    samples = samples_of(colour, bits)
+def written(
+    colour: int, bits: int, *, in_use: int = 0, interlaced: bool = False, before: bytes = b"", after: bytes = b""
+) -> bytes:
+    samples = samples_of(colour, in_use or bits)
     if interlaced:
         passes = [samples[y::dy, x::dx] for x, y, dx, dy in ADAM7]
         raw = b"".join(packed(part, bits) for part in passes if part.size)
@@ -79,6 +81,14 @@ def shown(data: bytes) -> np.ndarray:
 def test_every_layout_is_read_as_libpng_reads_it(colour, bits, interlaced):
     data = written(colour, bits, interlaced=interlaced)
     assert np.abs(np.asarray(images.decode(data)) - shown(data)).max() <= 2
+
+
+@pytest.mark.parametrize("interlaced", [False, True])
+@pytest.mark.parametrize("in_use", [10, 12])
+@pytest.mark.parametrize("colour", [GRAY, RGB, RGBA])
+def test_values_of_fewer_bits_in_16_are_as_bright_as_they_were_meant(colour, in_use, interlaced):
+    image = images.decode(written(colour, 16, in_use=in_use, interlaced=interlaced))
+    assert np.abs(np.asarray(image) - shown(written(colour, 16))).max() <= 2
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4, 8, 16])
