@@ -137,6 +137,21 @@ class Settings:
     trash_days: int = _setting(
         30, "LOOKALIKE_TRASH_DAYS", "days for which deleted images can be restored; then they are removed for good"
     )
+    watch: tuple[str, ...] = _setting(
+        (), "LOOKALIKE_WATCH", "comma-separated folders that `lookalike up` keeps the gallery in line with"
+    )
+    watch_removed: str = _setting(
+        "keep",
+        "LOOKALIKE_WATCH_REMOVED",
+        "what becomes of photos of these folders whose file is gone",
+        choices=("keep", "trash"),
+    )
+    watch_photos: str = _setting(
+        "copy",
+        "LOOKALIKE_WATCH_PHOTOS",
+        "whether photos of these folders are copied, or stay where they are",
+        choices=("copy", "in-place"),
+    )
     log_level: str = _setting(
         "info",
         "LOOKALIKE_LOG_LEVEL",
@@ -148,6 +163,8 @@ class Settings:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "home", expanded(self.home).resolve())
+        # A service runs in a folder of its own. `resolve` would lose the names that links carry.
+        object.__setattr__(self, "watch", tuple(str(expanded(folder).absolute()) for folder in self.watch))
 
     @property
     def storage_url(self) -> str:

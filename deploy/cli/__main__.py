@@ -25,6 +25,7 @@ COMMANDS = {
     "up": ("deploy.cli.system", "Run everything on this machine."),
     "demo": ("deploy.cli.demo", "Show the whole system at work on some photos."),
     "index": ("deploy.cli.index", "Add photos to the gallery and make them searchable."),
+    "watch": ("deploy.cli.watch", "Keep the gallery in line with folders."),
     "search": ("deploy.cli.gallery", "Find the photos that look like IMAGE."),
     "label": ("deploy.cli.gallery", "Give photos the label L."),
     "delete": ("deploy.cli.gallery", "Move photos to the trash."),

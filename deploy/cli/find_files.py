@@ -21,11 +21,13 @@ _TYPES = mimetypes.MimeTypes()  # without the tables of the machine: the same fi
 
 @dataclass(frozen=True)
 class Candidate:
-    """A file to try. `reason` is set where it is known already that it cannot be read; `label` is its folder's name."""
+    """A file to try. `reason` is set where it is known already that it cannot be read; `label` is its folder's name,
+    or with `by_person` one that somebody chose."""
 
     path: Path
     label: str | None
     reason: str = ""
+    by_person: bool = False
 
     @property
     def display_path(self) -> str:

@@ -13,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from deploy.cli.find_files import Candidate, Walk
+from deploy.cli.find_files import Candidate
 from ml.errors import LookalikeError
 from ml.images import UnreadableImage
 from workers.client import Client
@@ -35,17 +35,18 @@ class IndexingEnded(LookalikeError):
 
 def index(
     client: Client,
-    walk: Walk,
+    walk: Iterable[Candidate],
     *,
     label: str | None = None,
     label_from_parent: bool = True,
     in_place: bool = False,
     on_same: Callable[[str, str], None] = lambda path, kept: None,
     on_restored: Callable[[str], None] = lambda path: None,
+    on_added: Callable[[Candidate, Added], None] = lambda candidate, added: None,
     progress: Callable[[int, int | None], None],
     say: Callable[[str], None] = lambda line: None,
 ) -> JobStatus:
-    """Keeps every image of a walk and makes it searchable.
+    """Keeps every image of a walk, or of other files, and makes it searchable.
 
     Args:
         client: leads to the running system.
@@ -55,6 +56,7 @@ def index(
         in_place: leave the files where they are, and keep references to them.
         on_same: told of each file that holds a photo which goes by another file's path, and that path.
         on_restored: told of each photo that was in the trash and is restored, by its path.
+        on_added: told of each file that is kept, in their order.
         progress: called with (images finished, images known so far).
         say: told in a line what is waited for.
 
@@ -74,12 +76,13 @@ def index(
                 candidate.path,
                 path=candidate.display_path,
                 label=label or folder,
-                by_person=label is not None,
+                by_person=label is not None or (candidate.by_person and folder is not None),
                 in_place=in_place,
             )
         )
 
-    def note(added: Added) -> None:
+    def note(candidate: Candidate, added: Added) -> None:
+        on_added(candidate, added)
         if added.other_path:
             on_same(added.other_path, added.path)
         if added.is_restored:
@@ -106,7 +109,7 @@ def _fill(
     open_job: OpenJob,
     walk: Iterable[Candidate],
     keep: Callable[[Candidate], "Future[Added]"],
-    note: Callable[[Added], None],
+    note: Callable[[Candidate, Added], None],
     progress: Callable[[int, int | None], None],
 ) -> None:
     pending: collections.deque[tuple[Candidate, Future[Added]]] = collections.deque()
@@ -116,7 +119,7 @@ def _fill(
         candidate, added = pending.popleft()
         try:
             open_job.append(added.result().id)
-            note(added.result())
+            note(candidate, added.result())
         except UnreadableImage as error:
             open_job.fail(candidate.display_path, error.message)
 

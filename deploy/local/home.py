@@ -13,7 +13,7 @@ from ml.errors import LookalikeError
 
 PRIVATE_UMASK = 0o077
 _OURS = frozenset(
-    ["cache", "demo-photos", "logs", "qdrant", "run", "runs", "storage", "sweeps", "tensorboard", "valkey"]
+    ["cache", "demo-photos", "logs", "qdrant", "run", "runs", "storage", "sweeps", "tensorboard", "valkey", "watched"]
 )
 
 

@@ -124,7 +124,7 @@ class Stack:
         self._runners.clear()
 
     def runner(self, name: str) -> ServiceRunner:
-        """The runner of the service `queue`, `worker`, `worker 2` or `portal`."""
+        """The runner of the service `queue`, `worker`, `worker 2`, `portal` or `watcher`."""
         return next(runner for runner in self._runners if runner.service.name == name)
 
     def wait(self) -> None:
@@ -154,6 +154,9 @@ class Stack:
         if listener:
             self._say("starting the portal")
             waiting.append(self._keep(self._portal_service(listener)))
+        if self.settings.watch and listener:  # a command's own system for a while follows no folder
+            self._say(f"watching {', '.join(self.settings.watch)}")
+            waiting.append(self._keep(self._watcher()))
         for runner in waiting:
             runner.wait_until_ready()
         self._say(f"ready after {time.monotonic() - started:.1f} s")
@@ -210,6 +213,16 @@ class Stack:
     def _is_worker_alive(self, pid: int) -> bool:
         here = socket.gethostname()
         return any(worker.pid == pid and worker.host == here for worker in self._client.status().workers)
+
+    def _watcher(self) -> Service:
+        return Service(
+            name="watcher",
+            command=[sys.executable, "-m", "deploy.cli.watching"],
+            environment=service_environment(self.settings),
+            is_ready=lambda _pid: True,  # folders that are away are waited for
+            log_path=self.settings.home / "logs" / "watcher.log",
+            working_directory=self.settings.home / "run",
+        )
 
     def _portal_service(self, listener: socket.socket) -> Service:
         host, port = listener.getsockname()[:2]
