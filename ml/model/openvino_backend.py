@@ -34,12 +34,13 @@ log = logging.getLogger(__name__)
 MIN_MEAN_COSINE = 0.999
 
 # Convolutions at the start that stay in float32 whatever the precision: they see the image at full size with few
-# channels, cost little, and bf16 loses most there. Mean cosine of Lite0 with float32: 0.9980 without, 0.9992 with.
+# channels, and bf16 loses most there. With fewer than eight the vectors of some photos by Lite0 are further than 0.001
+# (cosine) from float32's: see docs/benchmarks.md. They make the network about a fifth slower.
 # What follows the last convolution stays in float32 too: the head enlarges small directions, and their rounding errors
 # with them.
-_PRECISE_CONVOLUTIONS = 2
+_PRECISE_CONVOLUTIONS = 8
 
-_LAYOUT = 3  # of the cache; another number makes older ones be ignored
+_LAYOUT = 4  # of the cache; another number makes older ones be ignored
 _IR = "network.xml"
 
 
@@ -189,9 +190,10 @@ def _keep_ends_precise(ir: Path) -> None:
     tree = ElementTree.parse(ir)  # noqa: S314  written by save_model a moment ago
     layers = tree.findall("layers/layer")
     convolutions = [i for i, layer in enumerate(layers) if layer.get("type") in ("Convolution", "GroupConvolution")]
-    if len(convolutions) <= 5 * _PRECISE_CONVOLUTIONS:  # no convolutional network
+    precise = min(_PRECISE_CONVOLUTIONS, len(convolutions) // 5)
+    if not precise:  # no convolutional network
         return
-    for layer in layers[: convolutions[_PRECISE_CONVOLUTIONS]] + layers[convolutions[-1] + 1 :]:
+    for layer in layers[: convolutions[precise]] + layers[convolutions[-1] + 1 :]:
         facts = layer.find("rt_info")
         if facts is None:
             facts = ElementTree.Element("rt_info")
