@@ -2,6 +2,7 @@
 
 LookalikeError            anything that a person can do something about; the command line prints it as one line
 ├── UnreadableImage       bytes that are no image we accept                       (ml.images)
+├── BadBox                numbers that name no part of an image                     (ml.images)
 ├── BadBundle             a model on disk that is damaged or incomplete             (here)
 │   └── OldBundle         one of an older format, to be converted                   (ml.model.bundle)
 ├── BadCheckpoint         weights that are not the pinned file, or more than tensors (ml.model.checkpoint_reader)

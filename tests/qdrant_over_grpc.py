@@ -26,6 +26,7 @@ from tests import qdrant_over_http
 from workers.messages import Selection
 from workers.store import Hit, Payload, Place, Point, Stored
 from workers.store.edge import EdgeStore
+from workers.store.examples import Examples
 
 # grpc's own server is strict about pings; the real one is not.
 _OPTIONS = [("grpc.http2.min_ping_interval_without_data_ms", 1000), ("grpc.http2.max_ping_strikes", 0)]
@@ -54,10 +55,19 @@ class _Points(qdrant.PointsServicer):
         return self._written(request, lambda: None)
 
     def Query(self, request: Any, context: Any) -> Any:
-        vector = np.asarray(request.query.nearest.dense.data, np.float32)
         with_vectors = request.with_vectors.enable
-        label = _label(request.filter)
-        hits = self._store.query(request.collection_name, vector, request.limit, label=label, with_vectors=with_vectors)
+        name, label, limit = request.collection_name, _label(request.filter), request.limit
+        if request.query.HasField("recommend"):
+            wanted = request.query.recommend
+            like, unlike = (
+                [np.asarray(each.dense.data, np.float32) for each in some]
+                for some in (wanted.positive, wanted.negative)
+            )
+            strategy = "best" if wanted.strategy == qdrant.RecommendStrategy.BestScore else "average"
+            hits = self._store.recommend(name, Examples(like, unlike, strategy), limit, label=label)
+        else:
+            vector = np.asarray(request.query.nearest.dense.data, np.float32)
+            hits = self._store.query(name, vector, limit, label=label, with_vectors=with_vectors)
         found = [qdrant.ScoredPoint(score=hit.similarity, **_shown(hit, with_vectors=with_vectors)) for hit in hits]
         return qdrant.QueryResponse(result=found)
 

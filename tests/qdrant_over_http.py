@@ -17,6 +17,7 @@ from werkzeug.serving import make_server
 from workers.messages import Selection
 from workers.store import Hit, Payload, Place, Point, Stored
 from workers.store.edge import EdgeStore
+from workers.store.examples import Examples
 
 
 def make_app(store: EdgeStore) -> Flask:
@@ -152,9 +153,14 @@ def make_app(store: EdgeStore) -> Flask:
     @app.post("/collections/<name>/points/query")
     def query(name: str) -> dict[str, Any]:
         body = request.get_json()
-        vector = np.asarray(body["query"]["nearest"], np.float32)
         with_vector = bool(body.get("with_vector"))
-        hits = store.query(name, vector, body["limit"], label=label_of(body), with_vectors=with_vector)
+        if wanted := body["query"].get("recommend"):
+            like, unlike = (np.asarray(wanted.get(each) or [], np.float32) for each in ("positive", "negative"))
+            examples = Examples(list(like), list(unlike), wanted["strategy"].partition("_")[0])
+            hits = store.recommend(name, examples, body["limit"], label=label_of(body))
+        else:
+            vector = np.asarray(body["query"]["nearest"], np.float32)
+            hits = store.query(name, vector, body["limit"], label=label_of(body), with_vectors=with_vector)
         return answer({"points": [record(hit, with_vector=with_vector) for hit in hits]})
 
     @app.post("/collections/<name>/points")

@@ -16,6 +16,7 @@ from web.access import resume
 from web.access.principals import current_principal
 from web.bodies import SMALL
 from workers.client import (
+    BadBox,
     Busy,
     Damaged,
     LookalikeError,
@@ -33,6 +34,7 @@ MIMETYPE = "application/problem+json"
 
 _TITLES: dict[type[LookalikeError], tuple[int, str]] = {
     UnreadableImage: (422, "Unreadable image"),
+    BadBox: (422, "Bad box"),
     NotFound: (404, "Not found"),
     UnknownModel: (404, "Not found"),
     Damaged: (410, "Damaged"),

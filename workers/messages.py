@@ -127,6 +127,10 @@ class Result(Message):
     verdict: str | None = None
 
 
+AVERAGE, BEST = "average", "best"
+STRATEGIES = (AVERAGE, BEST)  # how several examples count together: see workers.store.examples
+
+
 @dataclass(frozen=True)
 class SearchResult(Message):
     """The ranked answers of one search, and which model and collection gave them.

@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,35 +12,94 @@ if TYPE_CHECKING:
     from workers.messages import JobStatus, SearchResult
 
 
+_PHOTO = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+class _Box(click.ParamType):  # type: ignore[type-arg]
+    """Four numbers with commas between."""
+
+    name = "box"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> list[float]:
+        try:
+            numbers = [float(part) for part in value.split(",")]
+        except ValueError:
+            numbers = []
+        if len(numbers) != 4:
+            self.fail(f"must be left,top,width,height, got {value}", param, ctx)
+        return numbers
+
+
 @command("search", example="lookalike search photo.jpg -k 10 --label shoe")
-@click.argument("image", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("images", nargs=-1, required=True, type=_PHOTO, metavar="IMAGE...")
 @click.option("-k", default=6, show_default=True, type=click.IntRange(1, 1000), metavar="N", help="Number of results.")
 @click.option("--label", metavar="L", help="Among photos with this label alone.")
 @click.option("--rerank", is_flag=True, help="Re-rank by shared neighbours (k-reciprocal): slower, often better.")
-def search(console: Console, image: Path, k: int, label: str | None, rerank: bool) -> None:
-    """Find the photos that look like IMAGE.
+@click.option(
+    "--box",
+    type=_Box(),
+    metavar="LEFT,TOP,WIDTH,HEIGHT",
+    help="Search with this part of the first IMAGE: shares of the upright photo up to 1, or pixels.",
+)
+@click.option("--unlike", multiple=True, type=_PHOTO, metavar="IMAGE", help="A photo that is not meant; repeatable.")
+@click.option(
+    "--strategy",
+    default="average",
+    show_default=True,
+    type=click.Choice(["average", "best"]),
+    help="Of several: what all have in common, or what is like any one of them.",
+)
+def search(
+    console: Console,
+    images: tuple[Path, ...],
+    k: int,
+    label: str | None,
+    rerank: bool,
+    box: list[float] | None,
+    unlike: tuple[Path, ...],
+    strategy: str,
+) -> None:
+    """Find the photos that look like IMAGE, or like several of them.
 
-    Similarity is the cosine between -1 and 1; a photo that is in the gallery finds itself with 1. The photo
-    is not kept.
+    Similarity is the cosine between -1 and 1; a photo that is in the gallery finds itself with 1. With several
+    photos it is that to the most similar of them, and probabilities are not claimed. Photos are not kept.
     """
     from deploy.local.connection import connect
-    from ml import files
     from ml.images import UnreadableImage
     from workers import settings
     from workers.client import Client
 
-    try:
-        data = files.read_regular(image)
-    except OSError as error:
-        raise UnreadableImage(f"{image} cannot be read: {error.strerror}") from error
+    if rerank and (len(images) > 1 or unlike):
+        raise click.UsageError("--rerank works with one IMAGE")
+    first, *more = map(_bytes_of, images)
     with connect(settings.load(), say=console.step) as connected:
         console.step("searching")
         try:
-            answer = Client(connected).search(data, k=k, label=label, rerank=rerank)
+            answer = Client(connected).search(
+                first,
+                k=k,
+                label=label,
+                rerank=rerank,
+                box=box,
+                more=more,
+                unlike=[*map(_bytes_of, unlike)],
+                strategy=strategy,
+            )
         except UnreadableImage as error:
-            raise UnreadableImage(f"{image} {error.message}", hint=error.hint) from error
+            about = images[0] if not (more or unlike) else "one of the photos"
+            raise UnreadableImage(f"{about} {error.message}", hint=error.hint) from error
     console.result(answer.to_json())
     show_results(console, answer)
+
+
+def _bytes_of(image: Path) -> bytes:
+    from ml import files
+    from ml.images import UnreadableImage
+
+    try:
+        return files.read_regular(image)
+    except OSError as error:
+        raise UnreadableImage(f"{image} cannot be read: {error.strerror}") from error
 
 
 def show_results(console: Console, answer: "SearchResult") -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ml import images
-from ml.images import Limits
+from ml.images import Box, Limits
 from ml.preprocessing import Preprocessing
 
 
@@ -21,26 +21,35 @@ class Work:
         preprocessing: makes the pixels that a model sees.
         thumbnail_px: longer side of a thumbnail; None for no thumbnail.
         limits: what is refused.
+        box: the part of the image that is wanted; None for all of it.
     """
 
     preprocessing: Preprocessing
     thumbnail_px: int | None = None
     limits: Limits = field(default_factory=Limits)
+    box: Box | None = None
 
     @property
     def min_side(self) -> int:
         """Pixels along the short side that decoding has to leave."""
-        return max(self.preprocessing.min_side, self.thumbnail_px or 0)
+        wanted = max(self.preprocessing.min_side, self.thumbnail_px or 0)
+        return self.box.min_side(wanted) if self.box else wanted
 
     def to_json(self) -> dict[str, Any]:
         """A dict of plain JSON types."""
         limits = [self.limits.max_bytes, self.limits.max_pixels, self.limits.max_decode_s]
-        return {"preprocessing": self.preprocessing.to_json(), "thumbnail_px": self.thumbnail_px, "limits": limits}
+        return {
+            "preprocessing": self.preprocessing.to_json(),
+            "thumbnail_px": self.thumbnail_px,
+            "limits": limits,
+            "box": self.box.shares if self.box else None,
+        }
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "Work":
         """The inverse of `to_json`."""
-        return cls(Preprocessing.from_json(data["preprocessing"]), data["thumbnail_px"], Limits(*data["limits"]))
+        preprocessing, limits = Preprocessing.from_json(data["preprocessing"]), Limits(*data["limits"])
+        return cls(preprocessing, data["thumbnail_px"], limits, Box(*data["box"]) if data["box"] else None)
 
 
 @dataclass(frozen=True)
@@ -54,5 +63,6 @@ class Prepared:
 def carry_out(data: bytes, work: Work) -> Prepared:
     """Does the work in this process. Raises UnreadableImage."""
     image = images.decode(data, min_side=work.min_side, limits=work.limits)
+    image = work.box.cut(image) if work.box else image
     thumbnail = images.thumbnail(image, work.thumbnail_px) if work.thumbnail_px else b""
     return Prepared(work.preprocessing.apply(image), thumbnail)

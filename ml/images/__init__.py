@@ -8,11 +8,24 @@ out is upright RGB, 8 bits a channel, in sRGB, transparent parts over white. Emb
     reading.py      what a file's first bytes say, without decoding; formats/ holds a module for each format
     decoding.py     probe and decode, in this process
     pixels.py       from any mode to upright RGB; colour.py: embedded profiles
+    box.py          a part of an image
     thumbnails.py   small copies to show
 """
 
 from ml.images.accepted import FORMATS, FORMATS_SHOWN, ImageInfo, Limits, UnreadableImage
+from ml.images.box import BadBox, Box
 from ml.images.decoding import decode, probe
 from ml.images.thumbnails import thumbnail
 
-__all__ = ["FORMATS", "FORMATS_SHOWN", "ImageInfo", "Limits", "UnreadableImage", "decode", "probe", "thumbnail"]
+__all__ = [
+    "FORMATS",
+    "FORMATS_SHOWN",
+    "BadBox",
+    "Box",
+    "ImageInfo",
+    "Limits",
+    "UnreadableImage",
+    "decode",
+    "probe",
+    "thumbnail",
+]

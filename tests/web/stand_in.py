@@ -124,10 +124,15 @@ class StandInClient:
         k: int = 6,
         label: str | None = None,
         rerank: bool = False,
+        box: Sequence[float] | None = None,
+        more: Sequence[bytes | str] = (),
+        unlike: Sequence[bytes | str] = (),
+        strategy: str = "average",
         timeout_s: float = 30.0,
     ) -> SearchResult:
         self._answering()
-        self.asked.append({"image": image, "id": id, "k": k, "label": label, "rerank": rerank})
+        asked = {"image": image, "id": id, "k": k, "label": label, "rerank": rerank, "box": box, "more": more}
+        self.asked.append(asked | {"unlike": unlike, "strategy": strategy})
         if id is not None:
             image = self.gallery.original(id)
         query = _vector(image if image is not None else b"")

@@ -71,7 +71,7 @@ def test_search_takes_a_photo_or_an_image(document):
     content = document["paths"]["/api/v1/search"]["post"]["requestBody"]["content"]
     assert set(content) == {"multipart/form-data", "application/json"}
     by_image = document["components"]["schemas"]["SearchById"]
-    assert set(by_image["properties"]) == {"id", "k", "label", "rerank"}
+    assert set(by_image["properties"]) == {"id", "k", "label", "rerank", "box", "more", "unlike", "strategy"}
     assert by_image["properties"]["k"]["example"] == 6
 
 

@@ -151,3 +151,41 @@ def test_only_the_label_that_was_asked_for_is_shown(browser, workers_side, red, 
     unlabelled = keep(workers_side, (20, 200, 20), "grass.jpg", None)
     answer = browser.post(URL, json={"id": unlabelled, "label": "blue"})
     assert [result["id"] for result in answer.json["results"]] == [blue]
+
+
+PART = [0.25, 0.1, 0.5, 0.6]
+
+
+@pytest.mark.parametrize("as_form", [True, False], ids=["form", "json"])
+def test_a_part_of_a_photo_is_searched_with(browser, workers_side, red, as_form):
+    if as_form:
+        answer = browser.post(URL, data=form(photo(), box="0.25,0.1,0.5,0.6"))
+    else:
+        answer = browser.post(URL, json={"id": red, "box": PART})
+    assert answer.status_code == 200
+    assert workers_side.asked[-1]["box"] == PART
+
+
+@pytest.mark.parametrize("box", ["1,2,3", "a,b,c,d", "0,0,inf,1", "0.1;0.1;0.5;0.5"])
+def test_a_box_that_is_none_is_named(browser, red, box):
+    answer = browser.post(URL, data=form(photo(), box=box))
+    assert answer.status_code == 422
+    assert [error["field"] for error in answer.json["errors"]] == ["box"]
+
+
+def test_several_photos_and_images_make_one_query(browser, workers_side, red, blue):
+    data = form(photo(), more_id=[red], unlike_id=blue, strategy="best")
+    data["more"] = [(io.BytesIO(photo((1, 2, 3))), "second.jpg")]
+    assert browser.post(URL, data=data).status_code == 200
+    asked = workers_side.asked[-1]
+    assert (asked["more"], asked["unlike"], asked["strategy"]) == ([photo((1, 2, 3)), red], [blue], "best")
+    assert browser.post(URL, json={"id": red, "more": [blue], "unlike": [blue]}).status_code == 200
+    asked = workers_side.asked[-1]
+    assert (asked["id"], asked["more"], asked["unlike"], asked["strategy"]) == (red, [blue], [blue], "average")
+
+
+def test_a_query_is_of_so_many_photos_at_most_and_reranked_only_alone(browser, red):
+    answer = browser.post(URL, json={"id": red, "more": 8 * [red], "unlike": 8 * [red]})
+    assert (answer.status_code, answer.json["detail"]) == (422, "a search takes at most 16 photos")
+    answer = browser.post(URL, json={"id": red, "more": [red], "rerank": True})
+    assert (answer.status_code, answer.json["detail"]) == (422, "re-ranking works with one photo: leave rerank out")

@@ -30,6 +30,7 @@ from workers import settings as settings_of
 from workers.messages import GalleryImage, Selection
 from workers.store import Payload, Place, Point, Store, StoreBusy, StoreFailed, open_store
 from workers.store.edge import EdgeStore
+from workers.store.examples import Examples
 from workers.store.server import Layout, ServerStore
 from workers.store.shard import Shard
 
@@ -190,6 +191,43 @@ class TestStore:
         np.testing.assert_allclose(hits[0].vector, written[7].vector, atol=1e-6)
         expected = np.sort(unit_vectors(50) @ written[7].vector)[::-1][:10]
         np.testing.assert_allclose([hit.similarity for hit in hits], expected, atol=1e-5)
+
+    @pytest.mark.parametrize("unlike", [0, 2])
+    def test_several_examples_rank_by_their_mean_away_from_what_is_not_meant(
+        self, store: Store, collection: str, unlike: int
+    ) -> None:
+        written = points(50)
+        store.upsert(collection, written)
+        vectors = unit_vectors(50)
+        examples = Examples(vectors[:3], vectors[3 : 3 + unlike])
+        wanted = vectors[:3].mean(axis=0) * (2 if unlike else 1) - (vectors[3:5].mean(axis=0) if unlike else 0)
+        expected = np.argsort(-(vectors @ wanted))[:10]
+        hits = store.recommend(collection, examples, 10)
+        assert [hit.id for hit in hits] == [written[i].id for i in expected]
+        np.testing.assert_allclose(
+            [hit.similarity for hit in hits], (vectors @ vectors[:3].T).max(axis=1)[expected], atol=1e-5
+        )
+
+    def test_the_best_of_several_examples_counts_and_what_is_nearer_to_one_that_is_not_meant_comes_last(
+        self, store: Store, collection: str
+    ) -> None:
+        written = points(50)
+        store.upsert(collection, written)
+        vectors = unit_vectors(50)
+        like, unlike = (vectors @ vectors[some].T for some in (slice(0, 2), slice(2, 4)))
+        hits = store.recommend(collection, Examples(vectors[:2], vectors[2:4], "best"), 50)
+        is_meant = like.max(axis=1) > unlike.max(axis=1)
+        meant = [i for i in np.argsort(-like.max(axis=1)) if is_meant[i]]
+        first = hits[: len(meant)]
+        assert {hit.id for hit in first} == {written[i].id for i in meant}
+        np.testing.assert_allclose([hit.similarity for hit in first], like.max(axis=1)[meant], atol=1e-5)
+        assert hits[-1].id in (written[2].id, written[3].id)
+
+    def test_several_examples_filter_by_label(self, store: Store, collection: str) -> None:
+        store.upsert(collection, points(30))
+        for strategy in ("average", "best"):
+            hits = store.recommend(collection, Examples(unit_vectors(2), strategy=strategy), 30, label="Lime")
+            assert [hit.payload.label for hit in hits] == 10 * ["Lime"]
 
     def test_it_filters_by_label(self, store: Store, collection: str) -> None:
         store.upsert(collection, points(30))

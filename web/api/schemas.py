@@ -3,14 +3,17 @@
 Answers mirror the messages of `workers.messages`; tests/web/test_openapi.py holds the two together.
 """
 
+import math
 from typing import Any
 
 from apiflask import Schema
 from apiflask.fields import URL, Boolean, Dict, Field, File, Float, Integer, List, Nested, String
 from apiflask.validators import Length, OneOf, Range, Regexp
-from marshmallow import ValidationError
+from marshmallow import ValidationError, validates_schema
 
 from web.api.uploads import LONGEST_LABEL, is_plain_text
+from workers.client import MOST_EXAMPLES
+from workers.messages import AVERAGE, STRATEGIES
 
 _File: Any = File  # its package has no types
 
@@ -79,14 +82,77 @@ class SearchOptions(Schema):
     k = Integer(load_default=6, validate=Range(1, MAX_K), metadata=_note("how many results", 6))
     label = String(load_default=None, allow_none=True, validate=LABEL_LENGTH, metadata=_note("only this label", "mug"))
     rerank = Boolean(load_default=False, metadata=_note("k-reciprocal re-ranking: slower, often better order"))
+    strategy = String(
+        load_default=AVERAGE,
+        validate=OneOf(STRATEGIES),
+        metadata=_note("of several photos: average: what all have in common; best: what is like any of them", AVERAGE),
+    )
+
+
+_EXAMPLE_COUNT = Length(max=MOST_EXAMPLES - 1)
+_BOX = (
+    "search with a part of the photo alone: left, top, width and height, in shares of the upright photo when none is "
+)
+_BOX += "above 1, else in pixels"
+_NOT_ITSELF = "; the photos of the query are left out of the answer then, and it claims no probabilities"
+
+
+class BoxText(String):
+    """Four numbers with commas between, as a form sends them."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
+        text = super()._deserialize(value, attr, data, **kwargs)
+        try:
+            numbers = [float(part) for part in text.split(",")] if text else []
+        except ValueError:
+            numbers = [math.nan]
+        if text and (len(numbers) != 4 or not all(map(math.isfinite, numbers))):
+            raise ValidationError("Must be four numbers: left, top, width, height.")
+        return numbers or None
 
 
 class SearchByImage(SearchOptions):
-    image = _File(required=True, metadata=_note("the query photo; it is searched with and not kept"))
+    image = _File(load_default=None, metadata=_note("the query photo; it is searched with and not kept"))
+    id = String(
+        load_default=None,
+        metadata=_note("id of an image of the gallery to search with, in place of a photo", ID_EXAMPLE),
+    )
+    box = BoxText(load_default=None, metadata=_note(_BOX, "0.25,0.1,0.5,0.6"))
+    more = List(
+        _File(), load_default=(), validate=_EXAMPLE_COUNT, metadata=_note(f"further photos to look for{_NOT_ITSELF}")
+    )
+    more_id = List(
+        String(), load_default=(), validate=_EXAMPLE_COUNT, metadata=_note("further images to look for, by their ids")
+    )
+    unlike = List(_File(), load_default=(), validate=_EXAMPLE_COUNT, metadata=_note("photos that are not looked for"))
+    unlike_id = List(
+        String(), load_default=(), validate=_EXAMPLE_COUNT, metadata=_note("images that are not looked for")
+    )
+
+    @validates_schema(skip_on_field_errors=True)
+    def _is_about_one(self, data: dict[str, Any], **_: Any) -> None:
+        if (data["image"] is None) == (data["id"] is None):
+            raise ValidationError("Send one of image and id: what to search with.", "image")
 
 
 class SearchById(SearchOptions):
     id = String(required=True, metadata=_note("id of an image of the gallery to search with", ID_EXAMPLE))
+    box = List(
+        Float(),
+        load_default=None,
+        allow_none=True,
+        validate=Length(equal=4),
+        metadata=_note(_BOX, [0.25, 0.1, 0.5, 0.6]),
+    )
+    more = List(
+        String(),
+        load_default=(),
+        validate=_EXAMPLE_COUNT,
+        metadata=_note(f"ids of further images to look for{_NOT_ITSELF}", []),
+    )
+    unlike = List(
+        String(), load_default=(), validate=_EXAMPLE_COUNT, metadata=_note("ids of images that are not looked for", [])
+    )
 
 
 class Result(Answer):

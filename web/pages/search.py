@@ -9,7 +9,7 @@ from flask.typing import ResponseReturnValue
 
 from web.access import requires
 from web.api.schemas import MAX_K
-from web.api.search import with_image
+from web.api.search import answer as search
 from web.api.uploads import tidy_label
 from web.backend import client, image_id
 from web.bodies import accepts_images
@@ -69,7 +69,7 @@ def page_with_image() -> ResponseReturnValue:
 
     def answer() -> dict[str, Any]:
         started = time.perf_counter()
-        result = with_image(photo, k=options.k, label=options.label, rerank=options.rerank)
+        result = search(image=photo, k=options.k, label=options.label, rerank=options.rerank)
         return _facts(result, started, query_name=photo.filename)
 
     return _answered(options, answer)

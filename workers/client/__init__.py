@@ -5,18 +5,21 @@ shows, and logging and request ids like the workers', are here too.
 """
 
 from ml.errors import LookalikeError
-from ml.images import UnreadableImage
+from ml.images import BadBox, UnreadableImage
 from ml.model.registry import UnknownModel
 from ml.records import Damaged
 from ml.storage import StorageFailed
 from workers.client.api import Client, observe_request
+from workers.client.searching import MOST_EXAMPLES
 from workers.errors import Busy, NotFound, Overloaded, Refused, Unavailable
 from workers.logs import configure as configure_logging
 from workers.logs import request as logged_as
 from workers.tokens import ApiToken, Role
 
 __all__ = [
+    "MOST_EXAMPLES",
     "ApiToken",
+    "BadBox",
     "Busy",
     "Client",
     "Damaged",

@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from ml.errors import LookalikeError
-from ml.images import UnreadableImage
 from ml.model.registry import Active, ModelRecord, Registry, is_no_better
 from workers.client.changes import Changes
 from workers.client.connection import QueueConnection, advice
 from workers.client.index_job import OpenJob
 from workers.client.rpc import RpcClient
+from workers.client.searching import Searches
 from workers.client.sessions import Sessions
 from workers.client.status import suggestions, system_status
 from workers.client.throttle import Throttle
@@ -23,6 +23,7 @@ from workers.client.training import Trainings
 from workers.errors import Busy, NotFound, Refused, Unavailable
 from workers.gallery import Added, Gallery
 from workers.messages import (
+    AVERAGE,
     TRAINING_REQUESTS,
     Failure,
     Finding,
@@ -36,7 +37,6 @@ from workers.messages import (
     SystemStatus,
 )
 from workers.metrics import HTTP_SECONDS, exposition
-from workers.queue import query_photos
 from workers.queue.damage import DamageNotes
 from workers.queue.jobs import DRIVEN, PREFIXES
 from workers.queue.liveness import living_workers
@@ -70,6 +70,7 @@ class Client:
         self.jobs = self.connection.jobs
         self.changes = Changes(self.connection, self.gallery)
         self._rpc = RpcClient(self.connection)
+        self._searches = Searches(self.connection, self._rpc)
         self.trainings = Trainings(settings, self.jobs)
         self.sessions = Sessions(self.connection)
         self.failures = Throttle.on_redis(settings.redis_url)
@@ -84,26 +85,47 @@ class Client:
         k: int = 6,
         label: str | None = None,
         rerank: bool = False,
+        box: Sequence[float] | None = None,
+        more: Sequence[bytes | str] = (),
+        unlike: Sequence[bytes | str] = (),
+        strategy: str = AVERAGE,
         timeout_s: float = 30.0,
     ) -> SearchResult:
-        """The k images most like a photo, or like an image of the gallery.
+        """The k images most like a photo, or like an image of the gallery, or like several of them.
+
+        Args:
+            image: a photo's bytes; or
+            id: of an image of the gallery.
+            k: number of answers.
+            label: only images with this label.
+            rerank: reorder by k-reciprocal encoding; of one photo alone.
+            box: the part of it to search with: left, top, width and height, in shares of the upright image when none is
+                above 1, else in pixels.
+            more: further photos or ids that are looked for, too. With these or `unlike`, the images of the query are
+                left out of the answer, and it claims no probabilities.
+            unlike: photos or ids that are not looked for.
+            strategy: "average" for what all have in common, "best" for what is like any one of them.
+            timeout_s: how long to wait.
 
         Raises:
-            UnreadableImage: the photo is none that we accept.
-            NotFound: the image is not in the gallery.
+            UnreadableImage: a photo is none that we accept.
+            BadBox: the box is no part of the image.
+            NotFound: an image is not in the gallery.
+            Refused: too many photos, or several that are to be re-ranked.
             Unavailable: no worker answers.
             Overloaded: too many searches are waiting.
         """
-        if image is not None and len(image) > self.settings.max_upload_mb * 2**20:
-            raise UnreadableImage(f"is larger than {self.settings.max_upload_mb} MB")
-        request = {"photo": None, "id": id, "k": k, "label": label, "rerank": rerank}
-        if image is None:
-            return SearchResult.from_json(self._rpc.call("search", request, timeout_s))
-        with (
-            self.connection.errors_reported(),
-            query_photos.uploaded(self.connection.redis, image, timeout_s) as photo,
-        ):
-            return SearchResult.from_json(self._rpc.call("search", request | {"photo": photo}, timeout_s))
+        return self._searches.search(
+            id or "" if image is None else image,
+            k=k,
+            label=label,
+            rerank=rerank,
+            box=box,
+            more=more,
+            unlike=unlike,
+            strategy=strategy,
+            timeout_s=timeout_s,
+        )
 
     def labels(self) -> list[LabelCount]:
         """Labels of the active collection, most frequent first."""

@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 from ml.errors import LookalikeError
-from ml.images import UnreadableImage
+from ml.images import BadBox, UnreadableImage
 from ml.records import Damaged
 from ml.storage import StorageFailed
 from workers import logs
@@ -21,7 +21,7 @@ _PATIENCE_S = 10.0  # a worker may be starting; then its absence is reported
 _LOST_S = 5.0  # a request that no queue holds any more by then was lost with its worker
 
 _ERRORS: dict[str, type[LookalikeError]] = {
-    cls.__name__: cls for cls in (UnreadableImage, NotFound, Damaged, StorageFailed, Unavailable, Overloaded)
+    cls.__name__: cls for cls in (UnreadableImage, BadBox, NotFound, Damaged, StorageFailed, Unavailable, Overloaded)
 }
 
 

@@ -7,7 +7,7 @@ a search shows and filters by, copied from the gallery's metadata.
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 from typing import Any, Protocol
 
@@ -17,6 +17,7 @@ from ml.errors import LookalikeError
 from ml.records import DamageLog
 from workers.messages import GalleryImage, Selection
 from workers.settings import Settings
+from workers.store.examples import Examples
 
 AWAY = "the vector store does not answer"
 
@@ -125,6 +126,11 @@ def page_behind(after: Place | None, limit: int, fetch: Callable[[int | None, in
     return ordered[:limit]
 
 
+def compared(hits: Sequence[Hit], examples: Examples) -> list[Hit]:
+    """The hits with their similarity to the examples in place of an engine's own score. They carry their vectors."""
+    return [replace(hit, similarity=examples.similarity(hit.vector)) for hit in hits if hit.vector is not None]
+
+
 def microseconds(at_s: float) -> int:
     """Seconds as whole microseconds."""
     return int(at_s * 1e6)
@@ -157,6 +163,9 @@ class Store(Protocol):
         self, collection: str, vector: np.ndarray, limit: int, *, label: str | None = None, with_vectors: bool = False
     ) -> list[Hit]:
         """The nearest points by cosine, best first, among those with the label if one is given."""
+
+    def recommend(self, collection: str, examples: Examples, limit: int, *, label: str | None = None) -> list[Hit]:
+        """The points that suit several examples, best first. `similarity` is that to the most similar of `like`."""
 
     def fetch(self, collection: str, ids: Sequence[str], *, with_vectors: bool = False) -> dict[str, Stored]:
         """id -> point, for those that exist."""

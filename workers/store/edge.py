@@ -22,7 +22,7 @@ import qdrant_edge as edge
 
 from ml.names import CollectionName
 from ml.records import Damaged, DamageLog, Unlogged
-from workers.messages import Selection
+from workers.messages import AVERAGE, Selection
 from workers.store import (
     COLLECTIONS,
     EVERYTHING,
@@ -34,10 +34,12 @@ from workers.store import (
     StoreBusy,
     Stored,
     StoreFailed,
+    compared,
     page_behind,
     page_sizes,
 )
 from workers.store.conditions import conditions
+from workers.store.examples import Examples
 from workers.store.optimize import optimise
 from workers.store.shard import DamagedCollection, Shard, hex_id
 
@@ -116,12 +118,19 @@ class EdgeStore(Store):
     def query(
         self, collection: str, vector: np.ndarray, limit: int, *, label: str | None = None, with_vectors: bool = False
     ) -> list[Hit]:
+        return self._ranked(collection, edge.Query.Nearest(vector.tolist()), limit, label, with_vectors=with_vectors)
+
+    def recommend(self, collection: str, examples: Examples, limit: int, *, label: str | None = None) -> list[Hit]:
+        if examples.strategy == AVERAGE:
+            query = edge.Query.Nearest(examples.average.tolist())
+        else:
+            like, unlike = ([vector.tolist() for vector in each] for each in (examples.like, examples.unlike))
+            query = edge.Query.RecommendBestScore(edge.RecommendQuery(like, unlike))
+        return compared(self._ranked(collection, query, limit, label, with_vectors=True), examples)
+
+    def _ranked(self, collection: str, query: Any, limit: int, label: str | None, *, with_vectors: bool) -> list[Hit]:
         request = edge.QueryRequest(
-            limit=limit,
-            query=edge.Query.Nearest(vector.tolist()),
-            filter=_label_filter(label),
-            with_payload=True,
-            with_vector=with_vectors,
+            limit=limit, query=query, filter=_label_filter(label), with_payload=True, with_vector=with_vectors
         )
         found = self._shard(collection).engine.query(request)
         return [Hit(hex_id(p.id), p.score, Payload.from_json(p.payload), _vector(p.vector)) for p in found]

@@ -20,7 +20,7 @@ from qdrant_client import QdrantClient, models
 from qdrant_client.http.exceptions import ApiException, UnexpectedResponse
 
 from ml.names import CollectionName
-from workers.messages import Selection
+from workers.messages import AVERAGE, Selection
 from workers.settings import Settings
 from workers.store import (
     AWAY,
@@ -32,10 +32,12 @@ from workers.store import (
     Store,
     Stored,
     StoreFailed,
+    compared,
     page_behind,
     page_sizes,
 )
 from workers.store.conditions import KEYWORDS, NUMBERS, WORDS, conditions
+from workers.store.examples import Examples
 from workers.store.reachability import Reachability
 
 _BATCH = 256  # points per request: 512-d float32 with payload is about 0.6 MB
@@ -188,10 +190,23 @@ class ServerStore(Store):
     def query(
         self, collection: str, vector: np.ndarray, limit: int, *, label: str | None = None, with_vectors: bool = False
     ) -> list[Hit]:
+        return self._ranked(collection, vector.tolist(), limit, label, with_vectors=with_vectors)
+
+    def recommend(self, collection: str, examples: Examples, limit: int, *, label: str | None = None) -> list[Hit]:
+        strategy = models.RecommendStrategy
+        wanted = models.RecommendInput(
+            positive=[vector.tolist() for vector in examples.like],
+            negative=[vector.tolist() for vector in examples.unlike],
+            strategy=strategy.AVERAGE_VECTOR if examples.strategy == AVERAGE else strategy.BEST_SCORE,
+        )
+        query = models.RecommendQuery(recommend=wanted)
+        return compared(self._ranked(collection, query, limit, label, with_vectors=True), examples)
+
+    def _ranked(self, collection: str, query: Any, limit: int, label: str | None, *, with_vectors: bool) -> list[Hit]:
         found = self._do(
             self._client.query_points,
             collection,
-            query=vector.tolist(),
+            query=query,
             limit=limit,
             query_filter=_label_filter(label),
             search_params=self._layout.search_params(),

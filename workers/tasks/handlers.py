@@ -28,7 +28,7 @@ from workers.tasks.context import Context
 from workers.tasks.housekeeping import reconcile_again
 from workers.tasks.publish import advance
 from workers.tasks.reconcile import Outcome, reconcile
-from workers.tasks.search import search
+from workers.tasks.search import Example, search
 from workers.tasks.transfer import transfer
 from workers.tasks.verify import compare
 from workers.tasks.waiting import told, wait_or_fail
@@ -71,10 +71,8 @@ def register(context: Context) -> None:
         request_id = getattr(self.request, "request", None)
 
         def ranked() -> dict[str, Any] | None:
-            photo = request.pop("photo")
             with context.serving.batcher.searching():
-                image = None if photo is None else query_photos.fetch(context.redis, photo)
-                found = search(context.serving, image=image, **request)
+                found = search(context.serving, **_query(context, request))
             if isinstance(found, SearchResult):
                 return reported(found)
 
@@ -152,6 +150,18 @@ def register(context: Context) -> None:
         finally:
             with contextlib.suppress(LockNotOwnedError):  # a step that took so long may run twice
                 lock.release()
+
+
+def _query(context: Context, request: dict[str, Any]) -> dict[str, Any]:
+    """A request as `search` takes it, with the photos that it names."""
+
+    def example(photo: str | None, id: str | None, box: list[float] | None = None) -> Example:
+        return Example(None if photo is None else query_photos.fetch(context.redis, photo), id, box)
+
+    first = ("photo", "id", "box")
+    options = {name: value for name, value in request.items() if name not in (*first, "more", "unlike")}
+    like = [example(*map(request.get, first)), *(example(**each) for each in request.get("more", ()))]
+    return {"like": like, "unlike": [example(**each) for each in request.get("unlike", ())], **options}
 
 
 def _reply(context: Context, reply_to: str, compute: Callable[[], Any]) -> None:

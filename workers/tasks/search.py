@@ -1,62 +1,89 @@
-"""One search: a photo, or an image of the gallery, to ranked answers."""
+"""One search: photos and images of the gallery, to ranked answers."""
 
 import time
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from ml.decoders import Prepared, Work
+from ml.decoders import Prepared, Unfinished, Work
+from ml.images import Box, probe
 from ml.tuning.calibration import HITS, verdict
 from workers.errors import NotFound
-from workers.messages import Result, SearchResult
+from workers.messages import AVERAGE, Result, SearchResult
 from workers.process.serving import Serving, ServingModel
 from workers.process.slow_searches import Later
 from workers.store import Hit
+from workers.store.examples import Examples
 
 _RERANKED = 100  # neighbours that re-ranking looks at
 
 
+@dataclass(frozen=True)
+class Example:
+    """One image of a query: a photo's bytes, or the id of an image of the gallery.
+
+    `box` is the part that is meant: left, top, width and height as ml.images.Box reads them; None for all of it.
+    """
+
+    image: bytes | None = None
+    id: str | None = None
+    box: Sequence[float] | None = None
+
+
 def search(
     serving: Serving,
+    like: Sequence[Example],
     *,
-    image: bytes | None,
-    id: str | None,
+    unlike: Sequence[Example] = (),
     k: int,
     label: str | None,
     rerank: bool,
+    strategy: str = AVERAGE,
 ) -> SearchResult | Later:
     """Finds the k images most like the query.
 
     Args:
         serving: models, store and limits of this worker.
-        image: a photo's bytes; or
-        id: of an image of the gallery, whose stored vector is the query.
+        like: what to find more of, at least one. The vector of a whole image of the gallery is the stored one.
+        unlike: what not to find. With any of these, or with several of `like`, the images of the query are left out.
         k: number of answers.
         label: only images with this label.
-        rerank: reorder the nearest hundred by k-reciprocal encoding.
+        rerank: reorder the nearest hundred by k-reciprocal encoding; of a single example alone.
+        strategy: how several examples count together; see workers.store.examples.
 
     Returns:
-        What was found; or the rest of the search, if the photo takes long to decode.
+        What was found; or the rest of the search, if a photo takes long to decode.
 
     Raises:
-        UnreadableImage: the photo is none that we accept.
-        NotFound: the image is not in the gallery.
+        UnreadableImage: a photo is none that we accept.
+        BadBox: a box is no part of its image.
+        NotFound: an image is not in the gallery.
     """
     # The query's vector, the collection and the calibration all come from this one object: no switch falls in between.
-    query = _Query(serving, serving.active(), k, label, rerank, time.perf_counter())
-    if image is None:
-        return query.by_id(id or "")
-    prepared = serving.decoders.decode_quickly(image, Work(query.live.embedder.preprocessing, limits=serving.limits))
-    if isinstance(prepared, Prepared):
-        return query.by_pixels(prepared.pixels)
-    rest = prepared.finish
+    query = _Query(serving, serving.active(), k, label, rerank, strategy, time.perf_counter())
+    decoded = [query.decoded(example) for example in (*like, *unlike)]
+
+    def found() -> SearchResult:
+        return query.found([_finished(each) for each in decoded], len(like))
+
+    if not any(isinstance(each, Unfinished) for each in decoded):
+        return found()
 
     def finish() -> SearchResult:
-        pixels = rest().pixels
+        for n, each in enumerate(decoded):
+            decoded[n] = _finished(each)
         with serving.batcher.searching():
-            return query.by_pixels(pixels)
+            return found()
 
-    return Later(finish, len(image))
+    return Later(finish, sum(len(example.image or b"") for example in (*like, *unlike)))
+
+
+_Known = np.ndarray | Prepared  # a vector that is stored, or pixels that are to become one
+
+
+def _finished(each: _Known | Unfinished) -> _Known:
+    return each.finish() if isinstance(each, Unfinished) else each
 
 
 @dataclass
@@ -68,20 +95,41 @@ class _Query:
     k: int
     label: str | None
     rerank: bool
+    strategy: str
     clock: float
     timings: dict[str, float] = field(default_factory=dict)
+    shown: set[str] = field(default_factory=set)  # images that are part of the query
 
-    def by_pixels(self, pixels: np.ndarray) -> SearchResult:
-        self._lap("decode")
-        vector = self.serving.batcher.embed(self.live.embedder, pixels[None], urgent=True)[0]
-        self._lap("embed")
-        return self._nearest(vector)
+    def decoded(self, example: Example) -> _Known | Unfinished:
+        """An image's stored vector, or what decoding has made of it so far."""
+        if example.id is not None:
+            self.shown.add(example.id)
+        image = example.image
+        if example.id is not None and example.box is None:
+            stored = self.serving.store.fetch(self.live.collection, [example.id], with_vectors=True).get(example.id)
+            if stored is None or stored.vector is None:
+                raise NotFound(f"there is no photo {example.id} in the gallery", hint="it may have been deleted")
+            return stored.vector
+        if image is None:
+            image = self.serving.gallery.original(example.id or "")
+        work = Work(self.live.embedder.preprocessing, limits=self.serving.limits)
+        if example.box is not None:
+            info = probe(image, self.serving.limits)
+            work = replace(work, box=Box.of(example.box, (info.width, info.height)))
+        return self.serving.decoders.decode_quickly(image, work)
 
-    def by_id(self, id: str) -> SearchResult:
-        stored = self.serving.store.fetch(self.live.collection, [id], with_vectors=True).get(id)
-        if stored is None or stored.vector is None:
-            raise NotFound(f"there is no photo {id} in the gallery", hint="it may have been deleted")
-        return self._nearest(stored.vector)
+    def found(self, examples: Sequence[_Known], like: int) -> SearchResult:
+        """The answer to examples, of which the first so many are what is looked for."""
+        pixels = [each.pixels for each in examples if isinstance(each, Prepared)]
+        embedded: Iterator[np.ndarray] = iter(())
+        if pixels:
+            self._lap("decode")
+            embedded = iter(self.serving.batcher.embed(self.live.embedder, np.stack(pixels), urgent=True))
+            self._lap("embed")
+        vectors = [next(embedded) if isinstance(each, Prepared) else each for each in examples]
+        if len(vectors) == 1:
+            return self._nearest(vectors[0])
+        return self._recommended(Examples(vectors[:like], vectors[like:], self.strategy))
 
     def _nearest(self, vector: np.ndarray) -> SearchResult:
         # With one label alone, hits say nothing of what else there is.
@@ -89,13 +137,23 @@ class _Query:
         limit = max(self.k, _RERANKED if self.rerank else 0, HITS + 1 if calibration else 0)
         hits = self.serving.store.query(self.live.collection, vector, limit, label=self.label, with_vectors=self.rerank)
         said = calibration.probabilities([hit.similarity for hit in hits]) if calibration else None
-        likely = {} if said is None else {hit.id: value for hit, value in zip(hits, said, strict=True)}
+        likely = None if said is None else {hit.id: value for hit, value in zip(hits, said, strict=True)}
         if self.rerank and len(hits) > 1:
             hits = _reranked(vector, hits)
+        return self._answer(hits, likely, self._told(said))
+
+    def _recommended(self, examples: Examples) -> SearchResult:
+        limit = self.k + len(self.shown)
+        hits = self.serving.store.recommend(self.live.collection, examples, limit, label=self.label)
+        hits = [hit for hit in hits if hit.id not in self.shown]
+        return self._answer(hits, None, "they are fitted on searches with one photo")
+
+    def _answer(self, hits: Sequence[Hit], likely: Mapping[str, float] | None, told: str) -> SearchResult:
+        """`likely`: how likely each hit is right, by its id; None: nothing is claimed, and `told` says why."""
         self._lap("search")
-        results = tuple(_result(rank, hit, likely.get(hit.id)) for rank, hit in enumerate(hits[: self.k], 1))
-        matches = None if said is None else sum(result.verdict == "same" for result in results)
-        return SearchResult(self.live.model, self.live.collection, results, self.timings, matches, self._told(said))
+        results = tuple(_result(rank, hit, (likely or {}).get(hit.id)) for rank, hit in enumerate(hits[: self.k], 1))
+        matches = None if likely is None else sum(result.verdict == "same" for result in results)
+        return SearchResult(self.live.model, self.live.collection, results, self.timings, matches, told)
 
     def _told(self, said: list[float] | None) -> str:
         """What probabilities were fitted on, or why there are none."""
