@@ -1,12 +1,16 @@
-"""timm's backbones: which there are, what preprocessing each was trained with, and where its weights come from."""
+"""timm's backbones: which there are, what preprocessing each was trained with, and how each is built for a size.
 
-from collections.abc import Mapping
-from pathlib import Path
+Vision transformers are built for one number of patches. They are built for the size that is asked for, and weights of
+another size get their position embeddings resampled (`load_weights`). Where weights come from: `ml.model.weights`.
+"""
+
+import functools
+import sys
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import timm
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ml.errors import LookalikeError
@@ -16,6 +20,10 @@ from ml.preprocessing import Preprocessing
 DEFAULT_BACKBONE = "efficientnet_lite0"
 LITE0 = efficientnet_lite0.NAME  # timm's name of the same
 
+_FITS = {"center": "crop", "squash": "squash", "border": "pad"}  # timm's words for ways to fit an image
+_INTERPOLATIONS = ("bilinear", "bicubic", "lanczos")
+_WRONG_SIZE = (AssertionError, RuntimeError, ValueError)  # what timm's networks raise for another size than theirs
+
 
 def default_preprocessing(name: str) -> Preprocessing:
     """What timm says a backbone was trained with.
@@ -23,87 +31,108 @@ def default_preprocessing(name: str) -> Preprocessing:
     Raises:
         LookalikeError: timm knows no such backbone.
     """
+    return preprocessing_of(_config(name))
+
+
+def preprocessing_of(config: Any) -> Preprocessing:
+    """What a configuration of timm (PretrainedCfg) says: size, crop, interpolation, mean and std."""
+    size = int(config.input_size[-1])
+    return Preprocessing(
+        size_px=size,
+        resize_px=max(size, round(size / config.crop_pct)),
+        fit=_FITS.get(config.crop_mode, "crop"),
+        interpolation=config.interpolation if config.interpolation in _INTERPOLATIONS else "bicubic",
+        mean=tuple(config.mean[:3]),
+        std=tuple(config.std[:3]),
+        mirror=False,
+    )
+
+
+def _config(name: str) -> Any:
     config = timm.get_pretrained_cfg(name) if timm.is_model(name) else None
     if config is None:
         similar = timm.list_models(f"*{name.split('.')[0]}*")[:3]
         hint = f"for example {', '.join(similar)}" if similar else "names are those of timm.list_models()"
         raise LookalikeError(f"there is no backbone {name!r}", hint=hint)
-    size = int(config.input_size[-1])
-    return Preprocessing(
-        size_px=size,
-        resize_px=max(size, round(size / config.crop_pct)),
-        fit="crop",
-        interpolation=config.interpolation if config.interpolation in ("bilinear", "bicubic") else "bicubic",
-        mean=config.mean[:3],  # type: ignore[arg-type]
-        std=config.std[:3],  # type: ignore[arg-type]
-        mirror=False,
-    )
+    return config
 
 
-def create(name: str, size_px: int) -> nn.Module:
+def create(name: str, size_px: int, *, any_size: bool = False) -> nn.Module:
     """A backbone with random weights: normalised float [n, 3, size_px, size_px] to pooled features [n, feature_dim].
+
+    Args:
+        name: of timm.
+        size_px: side of the images; those of a vision transformer must be a multiple of its patches.
+        any_size: it also takes images of other sizes, if it can: position embeddings are resampled as they come.
+
+    Raises:
+        LookalikeError: timm knows no such backbone, or it cannot be built for this size.
+    """
+    config = _config(name)
+    usual_px = int(config.input_size[-1])
+    if not config.fixed_input_size or (size_px == usual_px and not any_size):
+        return timm.create_model(name, pretrained=False, num_classes=0)
+    choices: list[dict[str, Any]] = [{"img_size": size_px}, {}] if size_px == usual_px else [{"img_size": size_px}]
+    if any_size:
+        choices.insert(0, {"img_size": size_px, "dynamic_img_size": True})
+    reason: Exception | None = None
+    for options in choices:
+        try:
+            return timm.create_model(name, pretrained=False, num_classes=0, **options)
+        except (TypeError, *_WRONG_SIZE) as error:  # TypeError: a network without this option
+            reason = error
+    raise LookalikeError(
+        f"{name} takes images of {usual_px} px alone, got {size_px}", hint=f"set its sizes to {usual_px}"
+    ) from reason
+
+
+@functools.cache
+def patch_px(name: str) -> int:
+    """What the side of a backbone's images must be a multiple of: the side of a vision transformer's patches, else 1.
 
     Raises:
         LookalikeError: timm knows no such backbone.
     """
-    usual_px = default_preprocessing(name).size_px  # raises for unknown names
-    config: Any = timm.get_pretrained_cfg(name)
-    size: dict[str, Any] = {"img_size": size_px} if config.fixed_input_size and size_px != usual_px else {}
-    return timm.create_model(name, pretrained=False, num_classes=0, **size)
+    if not _config(name).fixed_input_size:
+        return 1
+    with torch.device("meta"):
+        backbone = timm.create_model(name, pretrained=False, num_classes=0)
+    side: Any = getattr(getattr(backbone, "patch_embed", None), "patch_size", 1)
+    return int(side[0] if isinstance(side, tuple) else side)
 
 
-def pretrained_weights(backbone: str, weights: Path | None = None) -> tuple[str, dict[str, Tensor]]:
-    """timm's name of a backbone, and weights for it under timm's names.
-
-    Args:
-        backbone: "efficientnet_lite0", any name of timm, or "NAME@FILE".
-        weights: a file to read; the same as "NAME@FILE".
-
-    Raises:
-        LookalikeError: no such backbone, or its weights cannot be had.
-    """
-    name, _, file = backbone.partition("@")
-    weights = weights or (Path(file) if file else None)
-    if name in (DEFAULT_BACKBONE, LITE0) and weights is None:
-        return LITE0, {key: torch.from_numpy(value) for key, value in efficientnet_lite0.pretrained_weights().items()}
-    return name, _downloaded(name) if weights is None else _read_weights(weights)
+def fitting_px(name: str, size_px: int) -> int:
+    """The multiple of a backbone's patches that is nearest to a size, and at least one patch."""
+    patch = patch_px(name)
+    return max(1, round(size_px / patch)) * patch
 
 
-def _read_weights(path: Path) -> dict[str, Tensor]:
+def takes(backbone: nn.Module, size_px: int) -> bool:
+    """Whether a backbone takes images of this size."""
+    some = next(backbone.parameters())
+    was_training = backbone.training
     try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise LookalikeError(f"there is no weights file {path}") from error
-    except Exception as error:
-        raise LookalikeError(
-            f"{path} holds no plain weights: {str(error).splitlines()[0]}", hint="convert it to safetensors"
-        ) from error
-    for key in ("state_dict", "model"):
-        if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
-            state = state[key]
-    return {key.removeprefix("module."): value for key, value in state.items() if isinstance(value, Tensor)}
-
-
-def _downloaded(name: str) -> dict[str, Tensor]:
-    default_preprocessing(name)  # raises for unknown names
-    try:
-        return timm.create_model(name, pretrained=True, num_classes=0).state_dict()
-    except Exception as error:
-        raise LookalikeError(
-            f"the weights of {name} cannot be downloaded: {str(error).splitlines()[0]}",
-            hint=f"give a local file: {name}@weights.safetensors, or use {DEFAULT_BACKBONE}, which needs no download",
-        ) from error
+        with torch.no_grad():
+            backbone.eval()(torch.zeros(1, 3, size_px, size_px, dtype=some.dtype, device=some.device))
+    except _WRONG_SIZE:
+        return False
+    finally:
+        backbone.train(was_training)
+    return True
 
 
 def load_weights(backbone: nn.Module, state: Mapping[str, Tensor], name: str) -> None:
     """Fills a backbone; what is left over in `state`, a classifier say, is not used.
 
+    Weights under the names of those who trained them (CLIP, open_clip, DINOv2 and others that timm knows), and those of
+    another size of image, are converted by timm.
+
     Raises:
         LookalikeError: a tensor is missing or has another shape.
     """
     expected = backbone.state_dict()
+    if not _fit(expected, state):
+        state = _converted(backbone, state, name)
     fitting = {key: state[key] for key in expected if key in state}
     absent = [key for key in expected if key not in state and not key.endswith("num_batches_tracked")]
     if absent:
@@ -112,3 +141,21 @@ def load_weights(backbone: nn.Module, state: Mapping[str, Tensor], name: str) ->
         backbone.load_state_dict(fitting, strict=False)
     except RuntimeError as error:
         raise LookalikeError(f"the weights do not fit {name}: {str(error).splitlines()[-1].strip()}") from error
+
+
+def _fit(expected: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> bool:
+    names = [key for key in expected if not key.endswith("num_batches_tracked")]
+    return all(key in state and state[key].shape == expected[key].shape for key in names)
+
+
+def _converted(backbone: nn.Module, state: Mapping[str, Tensor], name: str) -> Mapping[str, Tensor]:
+    """The weights as timm names and sizes them, where it knows how."""
+    module = sys.modules[type(backbone).__module__]
+    convert: Callable[..., Mapping[str, Tensor]] | None = getattr(module, "checkpoint_filter_fn", None)
+    if convert is None:
+        return state
+    try:
+        return convert(dict(state), backbone)
+    except (AttributeError, LookupError, TypeError, *_WRONG_SIZE) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise LookalikeError(f"the weights do not fit {name}: {reason}") from error

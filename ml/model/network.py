@@ -5,6 +5,7 @@ layer normalisation without parameters, an optional linear map, unit length. Nor
 network, so that a compiled copy of it needs nothing else. `ml.model.head` is the same head without torch.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,11 @@ from torch.nn import functional
 
 from ml.errors import BadBundle
 from ml.model import backbone as backbones
-from ml.model import efficientnet_lite0
 from ml.model.backbone import DEFAULT_BACKBONE
-from ml.model.bundle import WEIGHTS, Bundle
+from ml.model.bundle import MODEL_JSON, WEIGHTS, Bundle
 from ml.model.head import Head, LinearMap
 from ml.model.upgrade import load_bundle
+from ml.model.weights import pretrained_weights
 from ml.preprocessing import Preprocessing
 
 
@@ -31,6 +32,7 @@ class EmbeddingModel(nn.Module):
         dim: length of the vectors; None leaves out the linear map, and the backbone's features are the vectors.
         layer_norm: normalise the pooled features, without parameters.
         bias: of the linear map. NormSoftmax has none; a head in closed form needs one to centre the features.
+        any_size: the backbone also takes images of other sizes, if it can.
     """
 
     def __init__(
@@ -41,12 +43,13 @@ class EmbeddingModel(nn.Module):
         dim: int | None = None,
         layer_norm: bool = False,
         bias: bool = False,
+        any_size: bool = False,
     ) -> None:
         super().__init__()
         self.backbone_name = backbone_name
         self.preprocessing = preprocessing
         self.layer_norm = layer_norm
-        self.backbone = backbones.create(backbone_name, preprocessing.size_px)
+        self.backbone = backbones.create(backbone_name, preprocessing.size_px, any_size=any_size)
         facts: Any = self.backbone
         self.feature_dim = int(getattr(facts, "head_hidden_size", None) or facts.num_features)
         self.projection: nn.Linear | None = None if dim is None else nn.Linear(self.feature_dim, dim, bias=bias)
@@ -125,45 +128,59 @@ def pretrained(
     dim: int | None = None,
     layer_norm: bool = False,
     preprocessing: Preprocessing | None = None,
+    size_px: int | None = None,
+    any_size: bool = False,
 ) -> tuple[EmbeddingModel, Preprocessing]:
     """A model with pretrained weights, in evaluation mode.
 
     Args:
-        backbone: "efficientnet_lite0", whose ImageNet weights are installed with Lookalike; any name of timm, whose
-            weights are downloaded; "NAME@FILE", a name of timm with weights from a file; or the folder of a bundle.
-        weights: a safetensors file, or a .pth file that holds weights alone; the same as "NAME@FILE".
+        backbone: as `ml.model.weights` says: "efficientnet_lite0", whose ImageNet weights are installed with
+            Lookalike; any name of timm, whose weights are downloaded; "NAME@FILE", "hf-hub:OWNER/NAME",
+            "NAME@random"; or the folder of a bundle.
+        weights: a file to read; the same as "NAME@FILE".
         dim: add a fresh linear map to this many dimensions.
         layer_norm: normalise the pooled features.
         preprocessing: use this one instead of the one that the backbone was trained with.
+        size_px: side of the images instead of the usual one; a vision transformer takes the nearest multiple of its
+            patches, and its position embeddings are resampled. What is cut off around the middle keeps its share.
+        any_size: the backbone also takes images of other sizes, if it can.
 
     Raises:
         LookalikeError: no such backbone, or its weights cannot be had or do not fit.
         BadBundle: the folder is no intact bundle.
     """
-    if Path(backbone).is_dir():
-        model = from_bundle(load_bundle(Path(backbone)))
+    if (Path(backbone) / MODEL_JSON).is_file():
+        model = from_bundle(load_bundle(Path(backbone)), size_px=size_px, any_size=any_size)
         model.tuning = nn.ModuleList()  # fitted on the vectors of the network as it was
         return model, model.preprocessing
-    name, state = backbones.pretrained_weights(backbone, weights)
-    if preprocessing is None and name == backbones.LITE0:
-        preprocessing = efficientnet_lite0.PREPROCESSING
-    preprocessing = preprocessing or backbones.default_preprocessing(name)
-    model = EmbeddingModel(name, preprocessing, dim=dim, layer_norm=layer_norm)
-    backbones.load_weights(model.backbone, state, name)
+    found = pretrained_weights(backbone, weights)
+    preprocessing = _sized(preprocessing or found.preprocessing, found.name, size_px)
+    model = EmbeddingModel(found.name, preprocessing, dim=dim, layer_norm=layer_norm, any_size=any_size)
+    if found.state is not None:
+        backbones.load_weights(model.backbone, found.state, found.name)
     return model.eval(), preprocessing
 
 
-def from_bundle(bundle: Bundle) -> EmbeddingModel:
+def from_bundle(bundle: Bundle, *, size_px: int | None = None, any_size: bool = False) -> EmbeddingModel:
     """The network of a bundle, in evaluation mode.
+
+    Args:
+        bundle: a checked one.
+        size_px: side of the images instead of the bundle's; see `pretrained`.
+        any_size: the backbone also takes images of other sizes, if it can.
 
     Raises:
         BadBundle: the weights do not fit the backbone and head that the bundle names.
     """
     head = bundle.load_head()
     try:
-        model = EmbeddingModel(bundle.backbone, bundle.preprocessing)
-        weights = bundle.tensors(WEIGHTS)
-        model.backbone.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})
+        preprocessing = _sized(bundle.preprocessing, bundle.backbone, size_px)
+        model = EmbeddingModel(bundle.backbone, preprocessing, any_size=any_size)
+        weights = {name: torch.from_numpy(array) for name, array in bundle.tensors(WEIGHTS).items()}
+        if preprocessing.size_px == bundle.preprocessing.size_px:
+            model.backbone.load_state_dict(weights)
+        else:
+            backbones.load_weights(model.backbone, weights, bundle.backbone)
     except RuntimeError as error:  # of many lines, one for each tensor
         reason = " ".join(str(error).split())[:200]
         raise BadBundle(f"the weights of model {bundle.name} do not fit {bundle.backbone}: {reason}") from error
@@ -171,6 +188,13 @@ def from_bundle(bundle: Bundle) -> EmbeddingModel:
         raise BadBundle(f"the head of model {bundle.name} does not take its {model.feature_dim} features")
     model.set_head(head)
     return model.eval()
+
+
+def _sized(preprocessing: Preprocessing, backbone: str, size_px: int | None) -> Preprocessing:
+    if size_px is None or size_px == preprocessing.size_px:
+        return preprocessing
+    size = backbones.fitting_px(backbone, size_px)
+    return replace(preprocessing, size_px=size, resize_px=round(size * preprocessing.resize_px / preprocessing.size_px))
 
 
 def _in_torch(linear_map: LinearMap) -> nn.Linear:

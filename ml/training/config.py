@@ -11,6 +11,8 @@ from ml.model.backbone import DEFAULT_BACKBONE
 from ml.training import losses
 
 HEADS = ("closed_form", "linear", "none")
+OWN = "own"
+FITS = ("squash", "crop", "pad", OWN)
 
 
 @dataclass(frozen=True)
@@ -19,17 +21,24 @@ class TrainConfig:
 
     Args:
         preset: fast or accurate; `preset_config` gives each one's settings.
-        backbone: efficientnet_lite0, a name of timm, NAME@FILE, or the folder of a bundle to go on from.
+        backbone: efficientnet_lite0, a name of timm, NAME@FILE, NAME@random, hf-hub:OWNER/NAME, or the folder of a
+            bundle to go on from.
         loss: one of `ml.training.losses.NAMES`.
         dim: length of the vectors.
         head: closed_form (whitening within classes, fitted after training), linear (trained with the network) or none.
         epochs: passes over the images; 0 leaves the network as it is.
         head_epochs: of these, the first that train head and loss alone.
         train_px: side of the images in training.
-        test_px: side of the images that the finished model takes; larger than train_px does better (FixRes).
+        test_px: side of the images that the finished model takes; larger than train_px does better (FixRes). Vision
+            transformers take the nearest multiple of their patches, as in training.
+        fit: how the finished model fits an image to its square: squash, crop, pad, or own for what the backbone was
+            trained with, its share of the middle included.
         margin: share of width and height that the finished model cuts off around the middle.
         mirror: the finished model averages each image with its mirror image.
         lr: highest learning rate of the network.
+        layer_decay: factor of the learning rate from each layer to the one before it, as vision transformers like it
+            (0.65 to 0.9); 1 trains all alike.
+        frozen_layers: of the network, the first that keep their weights; the stem or patch embedding is the first.
         loss_lr: highest learning rate of class weights and a linear head.
         weight_decay: of the network.
         warmup: share of the steps in which the rates rise.
@@ -57,9 +66,12 @@ class TrainConfig:
     head_epochs: int = 0
     train_px: int = 128
     test_px: int = 224
+    fit: str = "squash"
     margin: float = 0.0
     mirror: bool = True
     lr: float = 1e-4
+    layer_decay: float = 1.0
+    frozen_layers: int = 0
     loss_lr: float = 1e-2
     weight_decay: float = 1e-2
     warmup: float = 0.25
@@ -86,8 +98,11 @@ class TrainConfig:
             "head_epochs": (self.head_epochs >= 0, "be >= 0"),
             "train_px": (32 <= self.train_px <= 1024, "be in 32..1024"),
             "test_px": (32 <= self.test_px <= 1024, "be in 32..1024"),
+            "fit": (self.fit in FITS, f"be one of {', '.join(FITS)}"),
             "margin": (0 <= self.margin < 0.9, "be >= 0 and < 0.9"),
             "lr": (self.lr > 0, "be > 0"),
+            "layer_decay": (0 < self.layer_decay <= 1, "be > 0 and <= 1"),
+            "frozen_layers": (self.frozen_layers >= 0, "be >= 0"),
             "loss_lr": (self.loss_lr > 0, "be > 0"),
             "weight_decay": (self.weight_decay >= 0, "be >= 0"),
             "warmup": (0 <= self.warmup <= 1, "be in 0..1"),

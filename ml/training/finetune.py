@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from ml.data import sampling
 from ml.data.augment import Augmentation
 from ml.model.network import EmbeddingModel
-from ml.training import checkpoints
+from ml.training import checkpoints, layers
 from ml.training.checkpoints import Checkpoint, TrainingFailed
 from ml.training.process_group import ProcessGroup, SingleProcess, gathered
 
@@ -43,6 +43,7 @@ class Schedule:
         clip_norm: largest norm of the gradient.
         head_epochs: of `epochs`, the first that train the linear map and the loss alone.
         seed: of batches and augmentation.
+        layer_decay: factor of the learning rate from each layer of the network to the one before it; 1 for all alike.
     """
 
     epochs: int
@@ -56,6 +57,7 @@ class Schedule:
     clip_norm: float
     head_epochs: int
     seed: int
+    layer_decay: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -302,11 +304,13 @@ def _shared(process_group: ProcessGroup, figures: tuple[float, float]) -> tuple[
 
 
 def _optimizer(network: FeatureNetwork, loss: nn.Module, schedule: Schedule) -> torch.optim.Optimizer:
-    groups = [
-        {"params": [p for p in network.backbone.parameters() if p.requires_grad], "peak": schedule.learning_rate},
-        {"params": [*network.projection.parameters(), *loss.parameters()], "peak": schedule.loss_learning_rate},
+    """The network's layers first, the last one, which learns fastest, before the others."""
+    groups: list[dict[str, Any]] = [
+        {"params": parameters, "peak": schedule.learning_rate * factor, "weight_decay": schedule.weight_decay}
+        for factor, parameters in layers.by_rate(network.backbone, schedule.layer_decay)
     ]
-    groups[0]["weight_decay"], groups[1]["weight_decay"] = schedule.weight_decay, 0.0
+    new = [*network.projection.parameters(), *loss.parameters()]
+    groups.append({"params": new, "peak": schedule.loss_learning_rate, "weight_decay": 0.0})
     return torch.optim.AdamW([group for group in groups if group["params"]], lr=schedule.learning_rate)
 
 

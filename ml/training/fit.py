@@ -23,12 +23,13 @@ from ml.errors import LookalikeError
 from ml.evaluation.metrics import evaluate_retrieval
 from ml.evaluation.pairs import count_pairs
 from ml.evaluation.uncertainty import intervals
+from ml.model import backbone as backbones
 from ml.model.network import EmbeddingModel, pretrained
 from ml.preprocessing import Preprocessing
-from ml.training import finetune, frozen_backbone, losses
+from ml.training import finetune, frozen_backbone, layers, losses
 from ml.training.checkpoints import Checkpoint
 from ml.training.closed_form_head import closed_form_head
-from ml.training.config import TrainConfig
+from ml.training.config import OWN, TrainConfig
 from ml.training.features import Cache, Reader, project
 from ml.training.finetune import EpochReport, FeatureNetwork, Schedule
 from ml.training.process_group import ProcessGroup
@@ -90,6 +91,7 @@ def fit(
     )
     model.to(device)
     frozen_backbone.prepare(model.backbone)
+    layers.freeze(model.backbone, config.frozen_layers)
     reader = Reader(model, device, on_progress, cache, f"{config.backbone} {finetune.precision(device)[0]}")
     before = _before(reader, seen, held_out, is_all_read=not config.epochs)
     history: list[EpochReport] = []
@@ -135,16 +137,25 @@ def fit(
 
 
 def _untrained(config: TrainConfig) -> tuple[EmbeddingModel, Preprocessing]:
-    model, backbone_preprocessing = pretrained(config.backbone, layer_norm=True)
-    preprocessing = replace(
-        backbone_preprocessing,
-        size_px=config.test_px,
-        resize_px=round(config.test_px / (1 - config.margin)),
-        fit="squash",
-        mirror=config.mirror,
-    )
+    model, own = pretrained(config.backbone, layer_norm=True, size_px=config.test_px, any_size=bool(config.epochs))
+    size = own.size_px
+    if size != config.test_px:
+        log.info("test_px %d: %s takes multiples of its patches", size, model.backbone_name)
+    preprocessing = replace(own, mirror=config.mirror)
+    if config.fit != OWN:
+        preprocessing = replace(preprocessing, resize_px=round(size / (1 - config.margin)), fit=config.fit)
     model.projection, model.layer_norm, model.preprocessing = None, True, preprocessing
     return model, preprocessing
+
+
+def _train_px(config: TrainConfig, model: EmbeddingModel) -> int:
+    """Side of the images in training: what is asked for, or what the backbone takes instead."""
+    size = backbones.fitting_px(model.backbone_name, config.train_px)
+    if not backbones.takes(model.backbone, size):
+        size = model.preprocessing.size_px
+    if size != config.train_px:
+        log.info("train_px %d: what %s takes", size, model.backbone_name)
+    return size
 
 
 def _before(reader: Reader, seen: Pixels, held_out: np.ndarray, *, is_all_read: bool) -> dict[str, float]:
@@ -179,15 +190,15 @@ def _finetune(
     on_epoch: Callable[[EpochReport], None] | None,
 ) -> list[EpochReport]:
     trained, held = positions
-    size = round(config.train_px * _CACHE_MARGIN)
-    larger = cache.pixels(data, _whole(reader.model.preprocessing, size), on_progress)
+    size = _train_px(config, reader.model)
+    larger = cache.pixels(data, _whole(reader.model.preprocessing, round(size * _CACHE_MARGIN)), on_progress)
     if len(larger.dataset) != len(seen.dataset):
         raise LookalikeError("an image changed while the run was reading it", hint="start the run again")
     array = larger.array[trained]
     classes = int(labels.max()) + 1
     means = None
     if config.init_from_means and config.loss == "normsoftmax":
-        features = reader.features(array, "reading features", vary=_plain(config.train_px))
+        features = reader.features(array, "reading features", vary=_plain(size))
         means = _class_means(network, features, _long(labels), classes, reader.device)
     dim = config.dim if isinstance(network.projection, nn.Linear) else reader.model.feature_dim
     loss = losses.make(config.loss, classes, dim, temperature=config.temperature, class_means=means).to(reader.device)
@@ -207,8 +218,9 @@ def _finetune(
         labels,
         Schedule(
             epochs=config.epochs,
-            size_px=config.train_px,
+            size_px=size,
             learning_rate=config.lr,
+            layer_decay=config.layer_decay,
             loss_learning_rate=config.loss_lr,
             weight_decay=config.weight_decay,
             warmup=config.warmup,
