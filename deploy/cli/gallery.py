@@ -59,10 +59,10 @@ def search(
     unlike: tuple[Path, ...],
     strategy: str,
 ) -> None:
-    """Find the photos that look like IMAGE, or like several of them.
+    """Find the photos that look like IMAGE.
 
-    Similarity is the cosine between -1 and 1; a photo that is in the gallery finds itself with 1. With several
-    photos it is that to the most similar of them, and probabilities are not claimed. Photos are not kept.
+    Similarity is the cosine between -1 and 1; a photo that is in the gallery finds itself with 1. Of
+    several IMAGEs it is that to the most similar of them, and probabilities are not claimed. Photos are not kept.
     """
     from deploy.local.connection import connect
     from ml.images import UnreadableImage
