@@ -225,13 +225,18 @@ class JobStatus(Message):
 
 @dataclass(frozen=True)
 class Pair(Message):
-    """Two images that are nearly the same. `similarity` is the cosine of their vectors."""
+    """Two images of one photo. `similarity` is the cosine of their vectors.
+
+    `tier` and `score` are of ml.images.copies.Likeness.
+    """
 
     id: str
     other_id: str
     path: str
     other_path: str
     similarity: float
+    tier: str = "near-copy"
+    score: float = 0.0
 
 
 @dataclass(frozen=True)

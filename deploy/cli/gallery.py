@@ -1,4 +1,4 @@
-"""`lookalike search`, `label` and `delete`: asking the gallery, and changing it."""
+"""`lookalike search`, `label`, `delete` and `duplicates`: asking the gallery, and changing it."""
 
 import os
 from pathlib import Path
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from deploy.cli.console import Console, bar, command, table
+from ml.images.copies import COPY_FROM
 
 if TYPE_CHECKING:
     from workers.messages import JobStatus, SearchResult
@@ -159,19 +160,24 @@ def delete(console: Console, ids: tuple[str, ...]) -> None:
     console.show(f"moved {status.total - status.failed} to the trash")
 
 
-@command("duplicates", example="lookalike duplicates --threshold 0.98")
+@command("duplicates", example="lookalike duplicates --tier same-image")
+@click.option(
+    "--tier",
+    type=click.Choice(["same-image", "near-copy"]),
+    help="Only photos that were saved anew or resized; or only those that were cropped, turned, written over, …",
+)
 @click.option(
     "--threshold",
-    default=0.97,
+    default=COPY_FROM,
     show_default=True,
     type=click.FloatRange(0.5, 1.0),
     metavar="T",
-    help="Similarity from which two photos count as nearly the same.",
+    help="How well two photos must agree where they overlap. Lower also takes shots of one scene for copies.",
 )
-def duplicates(console: Console, threshold: float) -> None:
-    """List photos that are nearly the same.
+def duplicates(console: Console, tier: str | None, threshold: float) -> None:
+    """List copies of one photo.
 
-    Each photo's twenty nearest are looked at. Photos with exactly the same bytes are in the gallery only once.
+    Each photo's twenty nearest are laid over it. Photos with exactly the same bytes are in the gallery only once.
     """
     from deploy.local.connection import connect
     from workers import settings
@@ -179,15 +185,15 @@ def duplicates(console: Console, threshold: float) -> None:
 
     with connect(settings.load(), say=console.step) as connected:
         client = Client(connected)
-        job = client.duplicates(threshold)
+        job = client.duplicates.start(threshold)
         with console.progress("comparing") as progress:
             for status in client.follow(job):
                 progress(status.done, status.total)
-        pairs = client.pairs(job)
+        pairs = [pair for pair in client.duplicates.pairs(job) if tier in (None, pair.tier)]
     console.result({"job": job, "threshold": threshold, "pairs": [pair.to_json() for pair in pairs]})
     for pair in pairs:
-        console.show(f"{pair.similarity:.3f}  {_near(pair.path)}  {_near(pair.other_path)}")
-    console.show(f"{len(pairs)} pairs of photos are nearly the same" if pairs else "no two photos are nearly the same")
+        console.show(f"{pair.tier:10}  {pair.score:.3f}  {_near(pair.path)}  {_near(pair.other_path)}")
+    console.show(f"{len(pairs)} pairs of copies" if pairs else "no copies were found")
 
 
 def _change(console: Console, ids: tuple[str, ...], *, label_name: str | None) -> "JobStatus":

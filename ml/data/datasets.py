@@ -19,9 +19,11 @@ from ml.data import tables
 from ml.data.photo_files import photo_files
 from ml.errors import BadDataset as BadDataset  # it is raised here
 from ml.images import UnreadableImage
+from ml.images.copies import Appearance, compare
 
 Progress = Callable[[str, int, int], None]  # (what is being done, done, total)
 
+_MOST_COMPARED = 1000  # a hundredth of a second each
 _SPLIT_FOLDERS = {"train", "test", "val", "valid", "validation", "query", "gallery"}
 
 
@@ -293,25 +295,38 @@ def same_files(first: Dataset, second: Dataset) -> list[tuple[Path, Path]]:
     return [(path, by_content[sha]) for path, sha in zip(first.paths, first.sha256, strict=True) if sha in by_content]
 
 
-def near_duplicates(first: np.ndarray, second: np.ndarray, *, similarity: float = 0.98) -> list[tuple[int, int]]:
-    """Images of the first that the second holds in another encoding, size or slight crop.
+def near_duplicates(
+    first: np.ndarray, first_paths: Sequence[Path], second: np.ndarray, second_paths: Sequence[Path]
+) -> list[tuple[int, int]]:
+    """Images of the first that are copies of ones of the second: see ml.images.copies. Files that are gone are none.
 
     Args:
         first: float32 [n, d], rows of unit length.
+        first_paths: n files.
         second: float32 [m, d], of the same model.
-        similarity: from which on two images are taken for one. Copies that were scaled or saved anew have 0.98 and
-            more in the default model; two photos of one product seldom do.
+        second_paths: m files.
 
     Returns:
-        Positions (of the first, of its nearest in the second).
+        Positions (of the first, of its nearest in the second), among the thousand nearest.
     """
-    pairs = []
+    similarity, nearest = np.empty(len(first)), np.empty(len(first), np.int64)
     for start in range(0, len(first), 1024):
         close = first[start : start + 1024] @ second.T
-        nearest = close.argmax(1)
-        for row in np.flatnonzero(close[np.arange(len(close)), nearest] >= similarity):
-            pairs.append((start + int(row), int(nearest[row])))
-    return pairs
+        nearest[start : start + 1024] = close.argmax(1)
+        similarity[start : start + 1024] = close.max(1)
+
+    def appearance(path: Path) -> Appearance | None:
+        try:
+            return Appearance(images.decode(files.read_regular(path), min_side=256))
+        except (OSError, UnreadableImage):
+            return None
+
+    pairs = []
+    for row in np.argsort(-similarity, kind="stable")[:_MOST_COMPARED]:
+        one, other = appearance(first_paths[row]), appearance(second_paths[nearest[row]])
+        if one is not None and other is not None and compare(one, other) is not None:
+            pairs.append((int(row), int(nearest[row])))
+    return sorted(pairs)
 
 
 def _folder(root: Path) -> tuple[list[tuple[Path, str]], list[LeftOut]]:

@@ -151,7 +151,7 @@ def _near_copies(measured: Evaluation, fitted: "fit.Fitted", known_copies: set[P
     """A remark on test images that look like copies of training images, apart from those known to be."""
     if fitted.vectors is None:
         return []
-    pairs = datasets.near_duplicates(measured.embeddings.numpy(), fitted.vectors)
+    pairs = datasets.near_duplicates(measured.embeddings.numpy(), measured.dataset.paths, fitted.vectors, fitted.paths)
     paths = [(measured.dataset.paths[test], fitted.paths[trained]) for test, trained in pairs]
     near_copies = [(test, trained) for test, trained in paths if test not in known_copies]
     if not near_copies:

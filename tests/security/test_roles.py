@@ -58,8 +58,10 @@ EXPECTED = {
         *("api.search.search", "api.images.list_images", "api.images.get_image", "api.images.get_thumbnail"),
         *("api.images.get_original", "api.system.list_labels", "api.system.get_health", "openapi.spec"),
         *("gallery.trash", "api.images.get_view", "api.changes.list_trash", "api.system.list_folders"),
+        "api.duplicates.list_duplicates",
     },
     Role.EDITOR: {
+        "api.duplicates.find_duplicates",
         *("adding.page", "adding.add", "gallery.edit", "system.job", "api.system.get_job"),
         *("api.images.add_images", "api.images.update_image", "api.images.delete_image"),
         *("gallery.edit_label", "gallery.undo", "gallery.edit_trash", "api.changes.change_images"),

@@ -6,6 +6,7 @@ The portal is tested against it for what the portal itself does; tests/e2e runs 
 import contextlib
 import dataclasses
 import io
+import itertools
 import secrets
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,6 +19,7 @@ from PIL import Image
 from prometheus_client import generate_latest
 
 from ml.images import decode, thumbnail
+from ml.images.copies import Appearance, compare
 from ml.model.registry import Active, ModelRecord, UnknownModel
 from workers.client import Refused, Unavailable
 from workers.client.api import EVERYTHING
@@ -31,6 +33,7 @@ from workers.messages import (
     JobStatus,
     LabelCount,
     Page,
+    Pair,
     Result,
     SearchResult,
     Selection,
@@ -84,6 +87,32 @@ class StandInRedis(dict[str, str]):
         self.pop(key, None)
 
 
+class StandInDuplicates:
+    """workers.client.duplicates.Duplicates, which finds at once."""
+
+    def __init__(self, client: "StandInClient") -> None:
+        self._client = client
+        self._job: str | None = None
+        self._from = 1.0
+
+    def start(self, score_from: float) -> str:
+        self._from = score_from
+        self._job = self._client._note("duplicates", 256, 0, [])
+        return self._job
+
+    def latest(self) -> JobStatus | None:
+        return self._job and self._client.job(self._job)
+
+    def pairs(self, job: str) -> list[Pair]:
+        images = sorted((self._client.image(id) for id in self._client._indexed), key=lambda image: image.id)
+        looks = {each.id: Appearance(decode(self._client.thumbnail(each.id))) for each in images}
+        found = []
+        for one, other in itertools.combinations(images, 2):
+            if (copy := compare(looks[one.id], looks[other.id], score_from=self._from)) is not None:
+                found.append(Pair(one.id, other.id, one.path, other.path, 0.9, copy.tier, copy.score))
+        return found
+
+
 class StandInClient:
     """The methods of workers.client.Client that the portal calls. Its embedding of an image is its mean colour."""
 
@@ -115,6 +144,7 @@ class StandInClient:
         )
         self.changes = Changes(connection, self.gallery)
         self._indexed: set[str] = set()
+        self.duplicates = StandInDuplicates(self)
 
     def search(
         self,

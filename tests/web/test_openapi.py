@@ -26,6 +26,8 @@ ANSWERS = (
         "Removed",
         "Folders",
         "FolderCount",
+        "Duplicates",
+        "Pair",
     ),
 )
 
@@ -100,6 +102,7 @@ def test_a_generated_client_has_functions_that_read_well(document, tmp_path):
         *("search", "list_images", "add_images", "get_image", "update_image", "delete_image"),
         *("get_thumbnail", "get_original", "get_view", "list_labels", "list_folders", "get_job", "get_health"),
         *("change_images", "replace_label", "undo_change", "list_trash", "restore_images", "empty_trash"),
+        *("find_duplicates", "list_duplicates"),
     }
     program = (
         "from lookalike_client.api.search import search; from lookalike_client.models import SearchById, SearchResult;"
@@ -117,6 +120,7 @@ def test_a_generated_client_has_functions_that_read_well(document, tmp_path):
         (schemas.TrashedImage, messages.TrashedImage),
         (schemas.Job, messages.JobStatus),
         (schemas.Failure, messages.Failure),
+        (schemas.Pair, messages.Pair),
         (schemas.LabelCount, messages.LabelCount),
         (schemas.Worker, messages.WorkerStatus),
         (schemas.Health, messages.SystemStatus),

@@ -4,6 +4,7 @@ schemas.py     what goes in and out
 search.py      POST /search
 images.py      the gallery: add, list, show, label, delete
 changes.py     many images at once, undo, the trash
+duplicates.py  copies of photos
 system.py      labels, jobs, health
 document.py    what the OpenAPI document says beyond what APIFlask finds out by itself
 """
@@ -11,7 +12,7 @@ document.py    what the OpenAPI document says beyond what APIFlask finds out by 
 from apiflask import APIBlueprint, APIFlask
 
 from web.access import csrf
-from web.api import changes, document, images, search, system
+from web.api import changes, document, duplicates, images, search, system
 from web.bodies import check_json
 
 PREFIX = "/api/v1"
@@ -21,7 +22,7 @@ def init_app(app: APIFlask) -> None:
     """Registers the routes and the document at /api/v1/openapi.json."""
     v1 = APIBlueprint("api", __name__, url_prefix=PREFIX)
     v1.before_request(check_json)
-    for part in (search.blueprint, images.blueprint, changes.blueprint, system.blueprint):
+    for part in (search.blueprint, images.blueprint, changes.blueprint, duplicates.blueprint, system.blueprint):
         csrf.exempt(part)  # Programs have no form token; web.access.cross_site guards these routes.
         v1.register_blueprint(part)
     app.register_blueprint(v1)

@@ -12,7 +12,7 @@ from apiflask.validators import Length, OneOf, Range, Regexp
 from marshmallow import ValidationError, validates_schema
 
 from web.api.uploads import LONGEST_LABEL, is_plain_text
-from workers.client import MOST_EXAMPLES
+from workers.client import COPY_FROM, MOST_EXAMPLES, NEAR_COPY, SAME_IMAGE
 from workers.messages import AVERAGE, STRATEGIES
 
 _File: Any = File  # its package has no types
@@ -23,6 +23,7 @@ MAX_K = 200
 PAGE_START = r"^[0-9]{1,16}-[0-9a-f]{32}\Z"  # the `next` of a page
 ID_EXAMPLE = "9f86d081884c7d659a2feaa0c55ad015"
 
+TIERS = (SAME_IMAGE, NEAR_COPY)
 OUTCOMES = ("added", "unchanged", "restored", "refused", "pending")
 STATES = ("running", "done", "failed", "stopped")
 KINDS = (
@@ -376,6 +377,38 @@ class Job(Answer):
     ended_at = Float(allow_none=True, metadata=_note("seconds since 1970, null while it runs"))
     failures = List(Nested(Failure), metadata=_note("the first 1,000"))
     detail = Dict(keys=String(), metadata=_note("what this kind of job has to tell besides"))
+
+
+class DuplicatesForm(Schema):
+    score_from = Float(
+        load_default=COPY_FROM,
+        validate=Range(0.5, 1),
+        metadata=_note("how well photos must agree; lower also takes shots of one scene for copies", 0.955),
+    )
+
+
+class DuplicatesQuery(Schema):
+    tier = String(load_default=None, validate=OneOf(TIERS), metadata=_note("only these", "same-image"))
+
+
+class Pair(Answer):
+    id = String(metadata=_note("of the one image", ID_EXAMPLE))
+    other_id = String(metadata=_note("of the other"))
+    path = String(metadata=_note("where the one came from, as text to show", "mugs/03.jpg"))
+    other_path = String(metadata=_note("where the other came from", "mugs/03-small.jpg"))
+    similarity = Float(metadata=_note("cosine of their vectors", 0.97))
+    tier = String(
+        validate=OneOf(TIERS),
+        metadata=_note("same-image: saved anew or resized; near-copy: cropped, turned, written over, …", "same-image"),
+    )
+    score = Float(metadata=_note("how well they agree where they overlap, at most 1", 0.991))
+
+
+class Duplicates(Answer):
+    job = String(allow_none=True, metadata=_note("what looked for them last; null: nothing has for a week"))
+    state = String(allow_none=True, validate=OneOf(STATES), metadata=_note("of that job", "done"))
+    done = Integer(metadata=_note("how much of the gallery it has looked at, in 256ths", 256))
+    pairs = List(Nested(Pair), metadata=_note("the same image first, then by score"))
 
 
 class Worker(Answer):

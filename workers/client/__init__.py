@@ -6,6 +6,7 @@ shows, and logging and request ids like the workers', are here too.
 
 from ml.errors import LookalikeError
 from ml.images import BadBox, UnreadableImage
+from ml.images.copies import COPY_FROM, NEAR_COPY, SAME_IMAGE
 from ml.model.registry import UnknownModel
 from ml.records import Damaged
 from ml.storage import StorageFailed
@@ -17,7 +18,10 @@ from workers.logs import request as logged_as
 from workers.tokens import ApiToken, Role
 
 __all__ = [
+    "COPY_FROM",
     "MOST_EXAMPLES",
+    "NEAR_COPY",
+    "SAME_IMAGE",
     "ApiToken",
     "BadBox",
     "Busy",

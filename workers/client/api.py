@@ -13,6 +13,7 @@ from ml.errors import LookalikeError
 from ml.model.registry import Active, ModelRecord, Registry, is_no_better
 from workers.client.changes import Changes
 from workers.client.connection import QueueConnection, advice
+from workers.client.duplicates import Duplicates
 from workers.client.index_job import OpenJob
 from workers.client.rpc import RpcClient
 from workers.client.searching import Searches
@@ -31,7 +32,6 @@ from workers.messages import (
     JobStatus,
     LabelCount,
     Page,
-    Pair,
     SearchResult,
     Selection,
     SystemStatus,
@@ -69,6 +69,7 @@ class Client:
         self.registry = Registry(settings.models_url, damage)
         self.jobs = self.connection.jobs
         self.changes = Changes(self.connection, self.gallery)
+        self.duplicates = Duplicates(self.connection)
         self._rpc = RpcClient(self.connection)
         self._searches = Searches(self.connection, self._rpc)
         self.trainings = Trainings(settings, self.jobs)
@@ -267,20 +268,11 @@ class Client:
         params, size = {"repair": repair, "quick": quick}, 16 if quick else 1
         return self.connection.start_job("verify", params, PREFIXES, is_counted=False, chunk_size=size)
 
-    def duplicates(self, threshold: float) -> str:
-        """Starts a job that looks for images that are nearly the same. `pairs` gives what it found."""
-        return self.connection.start_job("duplicates", {"threshold": threshold}, PREFIXES, chunk_size=8)
-
     def findings(self, job: str) -> list[Finding]:
         """What a job of `verify` named, in order of kinds and paths."""
         with self.connection.errors_reported():
             findings = [Finding.from_json(finding) for finding in self.jobs.collected(job)]
         return sorted(findings, key=lambda finding: (finding.kind, finding.path, finding.key))
-
-    def pairs(self, job: str) -> list[Pair]:
-        """What a job of `duplicates` found, the most alike first."""
-        pairs = [Pair.from_json(pair) for pair in self.jobs.collected(job)]
-        return sorted(pairs, key=lambda pair: (-pair.similarity, pair.path, pair.other_path))
 
     # Models
 

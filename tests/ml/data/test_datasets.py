@@ -5,6 +5,8 @@ import os
 import numpy as np
 import pytest
 
+from deploy.demo_photos import make
+from ml import images
 from ml.data import datasets
 from ml.data.datasets import BadDataset
 from tests.ml.conftest import write_image
@@ -187,9 +189,11 @@ def test_the_same_files_in_two_sets_are_found(tmp_path):
     assert [(a.name, b.name) for a, b in datasets.same_files(second, first)] == [("copy.jpg", "1.jpg")]
 
 
-def test_near_duplicates_are_found_by_embedding():
+def test_near_duplicates_are_near_by_embedding_and_copies_by_their_pixels(tmp_path):
     vectors = np.eye(4, dtype=np.float32)
-    almost = vectors[[2]] + 0.01
-    almost /= np.linalg.norm(almost)
-    assert datasets.near_duplicates(almost, vectors) == [(0, 2)]
-    assert datasets.near_duplicates(np.full((1, 4), 0.5, np.float32), vectors) == []
+    paths = make(tmp_path / "photos", products=4, views=1)
+    copy = tmp_path / "copy.jpg"
+    images.decode(paths[2].read_bytes()).save(copy, quality=60)
+    asked = vectors[[2, 1, 3]]
+    asked_paths = [copy, copy, tmp_path / "gone.jpg"]
+    assert datasets.near_duplicates(asked, asked_paths, vectors, paths) == [(0, 2)]

@@ -1,0 +1,78 @@
+"""Tells copies of a photo from other photos, by their pixels: saved anew, resized, cropped, turned, written over.
+
+Vectors find candidates, but two photos of one scene are as near as two copies, so candidates are laid over each other:
+see `ml.images.overlay`. Of what overlaps, small blocks are correlated. Those of a copy agree one by one, save where
+something was put over them; those of another photo of the same things do not. Constants: benchmarks/copies.py.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from PIL import Image
+
+from ml.images.overlay import Placed, Shape, overlays
+
+SAME_IMAGE = "same-image"
+NEAR_COPY = "near-copy"
+COPY_FROM = 0.955  # the score of a copy
+
+_BLOCK_PX = 12
+_FEWEST_BLOCKS = 8
+_FLAT = 3.0  # grey levels: blocks that vary less say nothing
+_PARTS = 8  # of each side, whose mean colours are compared
+_SAME_COLOUR = 12.0  # levels of 255, by which no part may differ
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """How two images are copies: `tier` is same-image (saved anew, resized) or near-copy; `score` is at most 1."""
+
+    tier: str
+    score: float
+
+
+@dataclass(frozen=True)
+class Appearance:
+    """What is compared of an image. A thumbnail of 256 pixels shows enough."""
+
+    image: Image.Image
+
+    @cached_property
+    def shape(self) -> Shape:
+        """Its shades, in sizes to be laid over others."""
+        return Shape(self.image.convert("L"))
+
+    @cached_property
+    def colours(self) -> np.ndarray:
+        """float32 [8, 8, 3], means over the parts of a grid."""
+        small = self.image.convert("RGB").resize((_PARTS, _PARTS), Image.Resampling.BOX)
+        return np.asarray(small, np.float32)
+
+
+def compare(first: Appearance, second: Appearance, *, score_from: float = COPY_FROM) -> Likeness | None:
+    """How two images are copies of one photo; None when they are not.
+
+    Args:
+        first: the one.
+        second: the other.
+        score_from: what the one must score when it is laid over the other.
+    """
+    scored = ((_score(placed), placed) for placed in overlays(first.shape, second.shape))
+    for score, placed in scored:
+        if score >= score_from:
+            tier = SAME_IMAGE if _is_same_image(first, second, placed) else NEAR_COPY
+            return Likeness(tier, round(min(score, 1.0), 4))
+    return None
+
+
+def _score(placed: Placed) -> float:
+    """The median correlation of blocks: up to half of the photo may be covered."""
+    blocks = placed.blocks(_BLOCK_PX, _FLAT)
+    return float(np.median(blocks)) if len(blocks) >= _FEWEST_BLOCKS else 0.0
+
+
+def _is_same_image(first: Appearance, second: Appearance, placed: Placed) -> bool:
+    """Whether nothing was cropped, turned, covered or coloured."""
+    is_same_coloured = bool(np.abs(first.colours - second.colours).max() <= _SAME_COLOUR)
+    return placed.is_in_place and is_same_coloured
