@@ -2,16 +2,19 @@
 
     python benchmarks/load.py --slow 200 --idle 200 --users 32 --seconds 60 --json
     python benchmarks/load.py --users 200 --seconds 120 --json
+    python benchmarks/load.py --by photo --users 32 --seconds 30 --json
 
-Users search by id, one request after the other. The same users run first without the slow clients, for comparison. Told
-are the statuses, throughput, p50 and p99 of searches, the slowest answer of /health/live, the memory slope of each
-process, and how long after the load a search is as quick as before it.
+Users search by id, or with photos, one request after the other. The same users run first without the slow clients, for
+comparison. Told are the statuses, throughput, p50 and p99 of searches, what a search costs each process in time of the
+processor (which hardly depends on what else the machine does), the slowest answer of /health/live, the memory slope of
+each process, and how long after the load a search is as quick as before it.
 """
 
 import argparse
 import collections
 import contextlib
 import json
+import os
 import re
 import socket
 import statistics
@@ -19,7 +22,9 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import requests
@@ -39,8 +44,8 @@ DRIPS = (HEAD, HEAD + b"Content-Type: application/json\r\nContent-Length: 50000\
 class Load:
     """Threads against one portal, until `stop` is set."""
 
-    def __init__(self, address: str, ids: list[str]) -> None:
-        self.address, self.ids = address, ids
+    def __init__(self, address: str, ids: list[str], photos: Sequence[bytes] = ()) -> None:
+        self.address, self.ids, self.photos = address, ids, photos
         self.stop = threading.Event()
         self.seconds: list[float] = []
         self.statuses: collections.Counter[str] = collections.Counter()
@@ -50,8 +55,12 @@ class Load:
         """One search; returns its seconds."""
         began = time.perf_counter()
         try:
-            query = {"id": self.ids[number % len(self.ids)], "k": 6}
-            answer = session.post(f"{self.address}/api/v1/search", json=query, timeout=40)
+            if self.photos:
+                photo = ("photo.jpg", self.photos[number % len(self.photos)])
+                query: dict[str, Any] = {"files": {"image": photo}, "data": {"k": "6"}}
+            else:
+                query = {"json": {"id": self.ids[number % len(self.ids)], "k": 6}}
+            answer = session.post(f"{self.address}/api/v1/search", timeout=40, **query)
             status = str(answer.status_code)
             if answer.status_code == 503:
                 status += " with Retry-After" if "Retry-After" in answer.headers else " without Retry-After"
@@ -103,9 +112,8 @@ class Load:
                 connection.close()
 
 
-def run(address: str, ids: list[str], users: int, slow: int, idle: int, seconds: float, pids: dict[str, int]) -> dict:
+def run(load: Load, users: int, slow: int, idle: int, seconds: float, pids: dict[str, int]) -> dict[str, Any]:
     """One load; its figures."""
-    load = Load(address, ids)
     threads = [threading.Thread(target=load.user, args=(n,)) for n in range(users)]
     threads.append(threading.Thread(target=load.probe))
     if slow:
@@ -113,6 +121,7 @@ def run(address: str, ids: list[str], users: int, slow: int, idle: int, seconds:
     if idle:
         threads.append(threading.Thread(target=load.hold, args=(idle, (b"",), False)))
     began = time.monotonic()
+    spent_s = {name: processor_s(pid) for name, pid in pids.items()}
     memory: dict[str, list[tuple[float, float]]] = {name: [] for name in pids}
     for thread in threads:
         thread.start()
@@ -124,10 +133,14 @@ def run(address: str, ids: list[str], users: int, slow: int, idle: int, seconds:
     load.stop.set()
     for thread in threads:
         thread.join()
+    spent_s = {name: processor_s(pid) - spent_s[name] for name, pid in pids.items()}
     ordered = sorted(load.seconds) or [float("nan")]
     return {
         "statuses": dict(load.statuses),
         "searches_per_s": round(len(load.seconds) / seconds, 1),
+        "processor_ms_per_search": {
+            name: round(1000 * spent / max(1, len(load.seconds)), 2) for name, spent in spent_s.items()
+        },
         "p50_ms": round(1000 * ordered[len(ordered) // 2], 1),
         "p99_ms": round(1000 * ordered[int(0.99 * (len(ordered) - 1))], 1),
         "slowest_health_s": round(load.slowest_health_s, 3),
@@ -143,14 +156,25 @@ def rss_mb(pid: int) -> float | None:
     return None
 
 
+def processor_s(pid: int) -> float:
+    """Processor time of a process and those that it started, the portal's and the decoders, where /proc tells it."""
+    spent = 0.0
+    with contextlib.suppress(OSError):
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        spent = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            spent += sum(processor_s(int(child)) for child in (task / "children").read_text().split())
+    return spent
+
+
 def slope(points: list[tuple[float, float]]) -> float | None:
     """Of a straight line through the points."""
     return round(statistics.linear_regression(*zip(*points, strict=True)).slope, 2) if len(points) > 2 else None
 
 
-def recovery_s(address: str, ids: list[str], usual_s: float) -> float:
+def recovery_s(load: Load, usual_s: float) -> float:
     """Seconds after a load until a search takes no more than twice what it usually does."""
-    load, began = Load(address, ids), time.monotonic()
+    began = time.monotonic()
     with requests.Session() as session:
         while load.search(session, 0) > 2 * usual_s and time.monotonic() - began < 60:
             pass
@@ -163,6 +187,7 @@ def main() -> None:
     parser.add_argument("--slow", type=int, default=0, help="connections that send a byte a second")
     parser.add_argument("--idle", type=int, default=0, help="connections that send nothing")
     parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--by", choices=("id", "photo"), default="id", help="what users search with")
     parser.add_argument("--json", action="store_true", help="one object on stdout")
     options = parser.parse_args()
     if max(options.users, options.slow, options.idle) > MOST or options.seconds > LONGEST_S:
@@ -176,17 +201,25 @@ def main() -> None:
             client = Client(stack.settings)
             index(client, Walk([photos]), progress=lambda _done, _total: None)
             ids = [image.id for image in client.images(limit=48)[0]]
-            alone = Load(stack.address, ids)
+            sent = [path.read_bytes() for path in sorted(photos.rglob("*.jpg"))[:64]] if options.by == "photo" else []
+            alone = Load(stack.address, ids, sent)
             with requests.Session() as session:
                 usual_s = statistics.median(alone.search(session, n) for n in range(30))
             names = ("portal", "worker", "queue")
             pids = {name: pid for name in names if (pid := stack.runner(name).pid)}
-            quiet = run(stack.address, ids, options.users, 0, 0, options.seconds, pids)
-            report = {"users": options.users, "slow": options.slow, "idle": options.idle, "users_alone": quiet}
+            quiet = run(Load(stack.address, ids, sent), options.users, 0, 0, options.seconds, pids)
+            report = {
+                "by": options.by,
+                "users": options.users,
+                "slow": options.slow,
+                "idle": options.idle,
+                "users_alone": quiet,
+            }
             if options.slow or options.idle:
-                both = run(stack.address, ids, options.users, options.slow, options.idle, options.seconds, pids)
+                load = Load(stack.address, ids, sent)
+                both = run(load, options.users, options.slow, options.idle, options.seconds, pids)
                 report |= {"with_slow_clients": both, "p99_ratio": round(both["p99_ms"] / quiet["p99_ms"], 2)}
-            report["recovered_after_s"] = recovery_s(stack.address, ids, usual_s)
+            report["recovered_after_s"] = recovery_s(alone, usual_s)
     sys.stdout.write(json.dumps(report) + "\n" if options.json else json.dumps(report, indent=2) + "\n")
 
 

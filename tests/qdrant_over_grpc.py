@@ -24,7 +24,7 @@ from werkzeug.serving import make_server
 
 from tests import qdrant_over_http
 from workers.messages import Selection
-from workers.store import Hit, Payload, Place, Point, Stored
+from workers.store import Hit, Payload, Place, Point, Query, Stored
 from workers.store.edge import EdgeStore
 from workers.store.examples import Examples
 
@@ -54,22 +54,10 @@ class _Points(qdrant.PointsServicer):
     def CreateFieldIndex(self, request: Any, context: Any) -> Any:
         return self._written(request, lambda: None)
 
-    def Query(self, request: Any, context: Any) -> Any:
-        with_vectors = request.with_vectors.enable
-        name, label, limit = request.collection_name, _label(request.filter), request.limit
-        if request.query.HasField("recommend"):
-            wanted = request.query.recommend
-            like, unlike = (
-                [np.asarray(each.dense.data, np.float32) for each in some]
-                for some in (wanted.positive, wanted.negative)
-            )
-            strategy = "best" if wanted.strategy == qdrant.RecommendStrategy.BestScore else "average"
-            hits = self._store.recommend(name, Examples(like, unlike, strategy), limit, label=label)
-        else:
-            vector = np.asarray(request.query.nearest.dense.data, np.float32)
-            hits = self._store.query(name, vector, limit, label=label, with_vectors=with_vectors)
-        found = [qdrant.ScoredPoint(score=hit.similarity, **_shown(hit, with_vectors=with_vectors)) for hit in hits]
-        return qdrant.QueryResponse(result=found)
+    def QueryBatch(self, request: Any, context: Any) -> Any:
+        queries = [_query(each) for each in request.query_points]
+        answers = zip(queries, self._store.query_batch(request.collection_name, queries), strict=True)
+        return qdrant.QueryBatchResponse(result=[qdrant.BatchResult(result=_scored(*each)) for each in answers])
 
     def Get(self, request: Any, context: Any) -> Any:
         with_vectors = request.with_vectors.enable
@@ -230,6 +218,24 @@ def _payload(carrier: Any) -> Payload:
     return Payload.from_json(
         {name: getattr(value, str(value.WhichOneof("kind"))) for name, value in carrier.payload.items()}
     )
+
+
+def _query(request: Any) -> Query:
+    target: Any
+    if request.query.HasField("recommend"):
+        wanted = request.query.recommend
+        like, unlike = (
+            [np.asarray(each.dense.data, np.float32) for each in some] for some in (wanted.positive, wanted.negative)
+        )
+        target = Examples(like, unlike, "best" if wanted.strategy == qdrant.RecommendStrategy.BestScore else "average")
+    else:
+        target = np.asarray(request.query.nearest.dense.data, np.float32)
+    return Query(target, request.limit, _label(request.filter), request.with_vectors.enable)
+
+
+def _scored(query: Query, hits: list[Hit]) -> list[Any]:
+    with_vectors = query.with_vectors
+    return [qdrant.ScoredPoint(score=hit.similarity, **_shown(hit, with_vectors=with_vectors)) for hit in hits]
 
 
 def _shown(point: Hit | Stored, *, with_vectors: bool) -> dict[str, Any]:

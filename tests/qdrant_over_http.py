@@ -15,7 +15,7 @@ from flask.typing import ResponseReturnValue
 from werkzeug.serving import make_server
 
 from workers.messages import Selection
-from workers.store import Hit, Payload, Place, Point, Stored
+from workers.store import Hit, Payload, Place, Point, Query, Stored
 from workers.store.edge import EdgeStore
 from workers.store.examples import Examples
 
@@ -150,18 +150,20 @@ def make_app(store: EdgeStore) -> Flask:
         store.delete(name, [_hex(id) for id in request.get_json()["points"]])
         return answer({"operation_id": 0, "status": "completed"})
 
-    @app.post("/collections/<name>/points/query")
-    def query(name: str) -> dict[str, Any]:
-        body = request.get_json()
-        with_vector = bool(body.get("with_vector"))
+    def query_of(body: dict[str, Any]) -> Query:
+        target: Any
         if wanted := body["query"].get("recommend"):
             like, unlike = (np.asarray(wanted.get(each) or [], np.float32) for each in ("positive", "negative"))
-            examples = Examples(list(like), list(unlike), wanted["strategy"].partition("_")[0])
-            hits = store.recommend(name, examples, body["limit"], label=label_of(body))
+            target = Examples(list(like), list(unlike), wanted["strategy"].partition("_")[0])
         else:
-            vector = np.asarray(body["query"]["nearest"], np.float32)
-            hits = store.query(name, vector, body["limit"], label=label_of(body), with_vectors=with_vector)
-        return answer({"points": [record(hit, with_vector=with_vector) for hit in hits]})
+            target = np.asarray(body["query"]["nearest"], np.float32)
+        return Query(target, body["limit"], label_of(body), bool(body.get("with_vector")))
+
+    @app.post("/collections/<name>/points/query/batch")
+    def query(name: str) -> dict[str, Any]:
+        queries = [query_of(each) for each in request.get_json()["searches"]]
+        found = zip(queries, store.query_batch(name, queries), strict=True)
+        return answer([{"points": [record(hit, with_vector=q.with_vectors) for hit in hits]} for q, hits in found])
 
     @app.post("/collections/<name>/points")
     def retrieve(name: str) -> dict[str, Any]:

@@ -10,8 +10,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from workers.queue.app import QUEUES
 from workers.queue.liveness import canary_age_s, living_workers
+from workers.queue.questions import queue_lengths
 
 REGISTRY = CollectorRegistry()
 
@@ -59,8 +59,8 @@ class SystemCollector(Collector):
         age = GaugeMetricFamily(
             "lookalike_queue_age_seconds", "Time since a canary last went through the queue", labels=["queue"]
         )
-        for queue in QUEUES:
-            length.add_metric([queue], self._redis.llen(queue))
+        for queue, waiting in queue_lengths(self._redis).items():
+            length.add_metric([queue], waiting)
             silent_s = canary_age_s(self._redis, queue)
             if silent_s is not None:
                 age.add_metric([queue], silent_s)

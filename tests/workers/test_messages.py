@@ -3,6 +3,9 @@
 import dataclasses
 import json
 
+import pytest
+
+from ml.names import CollectionName, ModelName
 from workers.messages import PHASES, Failure, JobStatus, Result, SearchResult
 from workers.tasks import publish
 
@@ -31,3 +34,14 @@ def test_every_step_of_a_publish_is_told_in_words() -> None:
     assert status.doing == "checking it"
     assert dataclasses.replace(status, state="failed").doing == "failed"
     assert dataclasses.replace(status, detail={"phase": "reading features"}).doing == "reading features"
+
+
+def test_checked_names_travel_as_text() -> None:
+    answer = SearchResult(ModelName("m"), CollectionName("c"), ())
+    assert SearchResult.from_json(json.loads(json.dumps(answer.to_json()))) == answer
+    assert type(answer.to_json()["model"]) is str
+
+
+def test_what_is_no_message_is_refused() -> None:
+    with pytest.raises(ValueError, match="reason"):
+        Failure.from_json({"path": "a"})

@@ -102,20 +102,14 @@ class BoxText(String):
     """Four numbers with commas between, as a form sends them."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
+        text = super()._deserialize(value, attr, data, **kwargs)
         try:
-            return numbers_of_box(super()._deserialize(value, attr, data, **kwargs))
-        except ValueError as error:
-            raise ValidationError("Must be four numbers: left, top, width, height.") from error
-
-
-def numbers_of_box(text: str) -> list[float] | None:
-    """Left, top, width and height with commas between; None of no text. Raises ValueError."""
-    if not text:
-        return None
-    left, top, width, height = map(float, text.split(","))
-    if not all(map(math.isfinite, (left, top, width, height))):
-        raise ValueError(text)
-    return [left, top, width, height]
+            numbers = [float(part) for part in text.split(",")] if text else []
+        except ValueError:
+            numbers = [math.nan]
+        if text and (len(numbers) != 4 or not all(map(math.isfinite, numbers))):
+            raise ValidationError("Must be four numbers: left, top, width, height.")
+        return numbers or None
 
 
 class SearchByImage(SearchOptions):

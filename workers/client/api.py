@@ -71,7 +71,7 @@ class Client:
         self.changes = Changes(self.connection, self.gallery)
         self.duplicates = Duplicates(self.connection)
         self._rpc = RpcClient(self.connection)
-        self._searches = Searches(self.connection, self._rpc)
+        self._searches = Searches(self._rpc, settings.max_upload_mb)
         self.trainings = Trainings(settings, self.jobs)
         self.sessions = Sessions(self.connection)
         self.failures = Throttle.on_redis(settings.redis_url)

@@ -1,15 +1,12 @@
 """Asking for what looks like photos and images of the gallery."""
 
-import contextlib
 from collections.abc import Sequence
 from typing import Any
 
 from ml.images import UnreadableImage
-from workers.client.connection import QueueConnection
 from workers.client.rpc import RpcClient
 from workers.errors import Refused
-from workers.messages import AVERAGE, SearchResult
-from workers.queue import query_photos
+from workers.messages import SearchResult
 
 MOST_EXAMPLES = 16
 
@@ -17,10 +14,9 @@ MOST_EXAMPLES = 16
 class Searches:
     """The client's searches. Safe to use from many threads."""
 
-    def __init__(self, connection: QueueConnection, rpc: RpcClient) -> None:
-        self._connection = connection
+    def __init__(self, rpc: RpcClient, max_mb: int) -> None:
         self._rpc = rpc
-        self._max_mb = connection.settings.max_upload_mb
+        self._max_mb = max_mb
 
     def search(
         self,
@@ -40,21 +36,14 @@ class Searches:
             raise Refused("re-ranking works with one photo", hint="leave it out, or search with one photo")
         if 1 + len(more) + len(unlike) > MOST_EXAMPLES:
             raise Refused(f"a search takes at most {MOST_EXAMPLES} photos", hint="leave some out")
-        with self._connection.errors_reported(), contextlib.ExitStack() as kept:
 
-            def example(given: bytes | str) -> dict[str, Any]:
-                if isinstance(given, str):
-                    return {"photo": None, "id": given}
-                photo = query_photos.uploaded(self._connection.redis, self._checked(given), timeout_s)
-                return {"photo": kept.enter_context(photo), "id": None}
+        def example(given: bytes | str) -> dict[str, Any]:
+            return {"id": given} if isinstance(given, str) else {"image": self._checked(given)}
 
-            request = example(first) | {"k": k, "label": label, "rerank": rerank}
-            # What is not used is not said: a worker of an earlier version knows nothing of it.
-            said = {"box": box and list(box), "more": [*map(example, more)], "unlike": [*map(example, unlike)]}
-            request |= {name: value for name, value in said.items() if value}
-            if strategy != AVERAGE:
-                request["strategy"] = strategy
-            return SearchResult.from_json(self._rpc.call("search", request, timeout_s))
+        like = [example(first) | {"box": box and list(box)}, *map(example, more)]
+        request: dict[str, Any] = {"like": like, "unlike": [*map(example, unlike)]}
+        request |= {"k": k, "label": label, "rerank": rerank, "strategy": strategy}
+        return SearchResult.from_json(self._rpc.search(request, timeout_s))
 
     def _checked(self, photo: bytes) -> bytes:
         if len(photo) > self._max_mb * 2**20:

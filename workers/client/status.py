@@ -10,10 +10,11 @@ from ml.model.registry import Registry
 from ml.tuning.gallery_head import FEWEST_PHOTOS
 from workers.client.connection import QueueConnection, advice
 from workers.messages import SystemStatus, WorkerStatus
-from workers.queue.app import LONGEST_SEARCH_QUEUE, QUEUES
+from workers.queue.app import LONGEST_SEARCH_QUEUE
 from workers.queue.damage import DamageNotes
 from workers.queue.jobs import Jobs
 from workers.queue.liveness import canary_age_s, living_workers, server_time, waiting_reasons
+from workers.queue.questions import queue_lengths
 from workers.settings import Settings
 from workers.supervision import Supervision
 
@@ -32,7 +33,7 @@ def system_status(connection: QueueConnection, registry: Registry) -> SystemStat
     problems = _of_this_machine(settings)
     try:
         workers = tuple(living_workers(connection.probe))
-        queues = {queue: int(connection.probe.llen(queue)) for queue in QUEUES}
+        queues = queue_lengths(connection.probe)
         problems += _of_queue(connection.probe, workers, queues, settings)
     except redis.RedisError as error:
         workers, queues = (), {}

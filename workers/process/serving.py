@@ -66,6 +66,8 @@ class Serving:
         self.decode_step = 2 * cores.available()  # images decoded side by side before they are embedded
         self.decoders = Decoders(settings.decode_memory_mb * 2**20)
         self.decoders.warm_up()
+        # For the photos of searches that wait together: each waits for a child that decodes.
+        self.query_decoders = ThreadPoolExecutor(4 * cores.available(), "decode-query")
         self.preparers = ThreadPoolExecutor(cores.available(), "prepare", initializer=_yield_to_searches)
         self.slow_searches = SlowSearches()
         self._embedders: dict[str, Embedder] = {}
@@ -146,6 +148,7 @@ class Serving:
         self._closed.set()
         self._poller.join()
         self.slow_searches.close()
+        self.query_decoders.shutdown(cancel_futures=True)
         self.decoders.close()
         self.preparers.shutdown()
         self.batcher.close()

@@ -87,6 +87,19 @@ class Hit:
     vector: np.ndarray | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class Query:
+    """What is looked for: the points nearest to a vector by cosine, or those that suit several examples.
+
+    With a `label` only among those that have it. The similarity to examples is that to the most similar of `like`.
+    """
+
+    target: np.ndarray | Examples
+    limit: int
+    label: str | None = None
+    with_vectors: bool = False
+
+
 @dataclass(frozen=True)
 class Stored:
     """A point that was fetched or listed. `vector` is None unless asked for."""
@@ -126,9 +139,12 @@ def page_behind(after: Place | None, limit: int, fetch: Callable[[int | None, in
     return ordered[:limit]
 
 
-def compared(hits: Sequence[Hit], examples: Examples) -> list[Hit]:
-    """The hits with their similarity to the examples in place of an engine's own score. They carry their vectors."""
-    return [replace(hit, similarity=examples.similarity(hit.vector)) for hit in hits if hit.vector is not None]
+def compared(hits: Sequence[Hit], query: Query) -> list[Hit]:
+    """The hits of a query; of one with examples, whose hits carry their vectors, with their similarity to these."""
+    if not isinstance(query.target, Examples):
+        return list(hits)
+    target = query.target
+    return [replace(hit, similarity=target.similarity(hit.vector)) for hit in hits if hit.vector is not None]
 
 
 def microseconds(at_s: float) -> int:
@@ -159,13 +175,20 @@ class Store(Protocol):
 
     def delete(self, collection: str, ids: Sequence[str]) -> None: ...
 
+    def query_batch(self, collection: str, queries: Sequence[Query]) -> list[list[Hit]]:
+        """For each query what it is that it looks for, best first."""
+
     def query(
         self, collection: str, vector: np.ndarray, limit: int, *, label: str | None = None, with_vectors: bool = False
     ) -> list[Hit]:
         """The nearest points by cosine, best first, among those with the label if one is given."""
+        (hits,) = self.query_batch(collection, [Query(vector, limit, label, with_vectors)])
+        return hits
 
     def recommend(self, collection: str, examples: Examples, limit: int, *, label: str | None = None) -> list[Hit]:
         """The points that suit several examples, best first. `similarity` is that to the most similar of `like`."""
+        (hits,) = self.query_batch(collection, [Query(examples, limit, label)])
+        return hits
 
     def fetch(self, collection: str, ids: Sequence[str], *, with_vectors: bool = False) -> dict[str, Stored]:
         """id -> point, for those that exist."""

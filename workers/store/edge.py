@@ -30,6 +30,7 @@ from workers.store import (
     Payload,
     Place,
     Point,
+    Query,
     Store,
     StoreBusy,
     Stored,
@@ -115,25 +116,19 @@ class EdgeStore(Store):
         operation = edge.UpdateOperation.delete_points([uuid.UUID(id) for id in ids])
         self._shard(collection).update([operation], ids)
 
-    def query(
-        self, collection: str, vector: np.ndarray, limit: int, *, label: str | None = None, with_vectors: bool = False
-    ) -> list[Hit]:
-        return self._ranked(collection, edge.Query.Nearest(vector.tolist()), limit, label, with_vectors=with_vectors)
-
-    def recommend(self, collection: str, examples: Examples, limit: int, *, label: str | None = None) -> list[Hit]:
-        if examples.strategy == AVERAGE:
-            query = edge.Query.Nearest(examples.average.tolist())
-        else:
-            like, unlike = ([vector.tolist() for vector in each] for each in (examples.like, examples.unlike))
-            query = edge.Query.RecommendBestScore(edge.RecommendQuery(like, unlike))
-        return compared(self._ranked(collection, query, limit, label, with_vectors=True), examples)
-
-    def _ranked(self, collection: str, query: Any, limit: int, label: str | None, *, with_vectors: bool) -> list[Hit]:
-        request = edge.QueryRequest(
-            limit=limit, query=query, filter=_label_filter(label), with_payload=True, with_vector=with_vectors
-        )
-        found = self._shard(collection).engine.query(request)
-        return [Hit(hex_id(p.id), p.score, Payload.from_json(p.payload), _vector(p.vector)) for p in found]
+    def query_batch(self, collection: str, queries: Sequence[Query]) -> list[list[Hit]]:
+        requests = [
+            edge.QueryRequest(
+                limit=query.limit,
+                query=_target(query.target),
+                filter=_label_filter(query.label),
+                with_payload=True,
+                with_vector=query.with_vectors or isinstance(query.target, Examples),
+            )
+            for query in queries
+        ]
+        found = self._shard(collection).engine.query_batch(edge.QueryBatchRequest(requests))
+        return [compared([_hit(point) for point in points], q) for q, points in zip(queries, found, strict=True)]
 
     def fetch(self, collection: str, ids: Sequence[str], *, with_vectors: bool = False) -> dict[str, Stored]:
         records = self._shard(collection).engine.retrieve([uuid.UUID(id) for id in ids], True, with_vectors)
@@ -278,6 +273,19 @@ def _filter(selection: Selection) -> Any:
         else:
             made.append(edge.FieldCondition(each.key, range=edge.RangeFloat(gte=each.at_least, lt=each.below)))
     return edge.Filter(must=made) if made else None
+
+
+def _target(target: np.ndarray | Examples) -> Any:
+    if not isinstance(target, Examples):
+        return edge.Query.Nearest(target.tolist())
+    if target.strategy == AVERAGE:
+        return edge.Query.Nearest(target.average.tolist())
+    like, unlike = ([vector.tolist() for vector in each] for each in (target.like, target.unlike))
+    return edge.Query.RecommendBestScore(edge.RecommendQuery(like, unlike))
+
+
+def _hit(point: Any) -> Hit:
+    return Hit(hex_id(point.id), point.score, Payload.from_json(point.payload), _vector(point.vector))
 
 
 def _vector(vector: Any) -> np.ndarray | None:

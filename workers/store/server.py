@@ -29,6 +29,7 @@ from workers.store import (
     Payload,
     Place,
     Point,
+    Query,
     Store,
     Stored,
     StoreFailed,
@@ -187,33 +188,20 @@ class ServerStore(Store):
         selector = models.PointIdsList(points=[_uuid(id) for id in ids])
         self._do(self._client.delete, collection, points_selector=selector, wait=True)
 
-    def query(
-        self, collection: str, vector: np.ndarray, limit: int, *, label: str | None = None, with_vectors: bool = False
-    ) -> list[Hit]:
-        return self._ranked(collection, vector.tolist(), limit, label, with_vectors=with_vectors)
-
-    def recommend(self, collection: str, examples: Examples, limit: int, *, label: str | None = None) -> list[Hit]:
-        strategy = models.RecommendStrategy
-        wanted = models.RecommendInput(
-            positive=[vector.tolist() for vector in examples.like],
-            negative=[vector.tolist() for vector in examples.unlike],
-            strategy=strategy.AVERAGE_VECTOR if examples.strategy == AVERAGE else strategy.BEST_SCORE,
-        )
-        query = models.RecommendQuery(recommend=wanted)
-        return compared(self._ranked(collection, query, limit, label, with_vectors=True), examples)
-
-    def _ranked(self, collection: str, query: Any, limit: int, label: str | None, *, with_vectors: bool) -> list[Hit]:
-        found = self._do(
-            self._client.query_points,
-            collection,
-            query=query,
-            limit=limit,
-            query_filter=_label_filter(label),
-            search_params=self._layout.search_params(),
-            with_payload=True,
-            with_vectors=with_vectors,
-        ).points
-        return [Hit(_hex(p.id), p.score, Payload.from_json(p.payload), _vector(p.vector)) for p in found]
+    def query_batch(self, collection: str, queries: Sequence[Query]) -> list[list[Hit]]:
+        requests = [
+            models.QueryRequest(
+                query=_target(query.target),
+                limit=query.limit,
+                filter=_label_filter(query.label),
+                params=self._layout.search_params(),
+                with_payload=True,
+                with_vector=query.with_vectors or isinstance(query.target, Examples),
+            )
+            for query in queries
+        ]
+        answers = self._do(self._client.query_batch_points, collection, requests)
+        return [compared(list(map(_hit, answer.points)), q) for q, answer in zip(queries, answers, strict=True)]
 
     def fetch(self, collection: str, ids: Sequence[str], *, with_vectors: bool = False) -> dict[str, Stored]:
         keys = [_uuid(id) for id in ids]
@@ -375,6 +363,22 @@ def _told(error: Exception) -> str:
     if isinstance(error, UnexpectedResponse):
         return f"{error.status_code} {error.reason_phrase}"
     return str(error)
+
+
+def _target(target: np.ndarray | Examples) -> Any:
+    if not isinstance(target, Examples):
+        return target.tolist()
+    strategy = models.RecommendStrategy
+    wanted = models.RecommendInput(
+        positive=[vector.tolist() for vector in target.like],
+        negative=[vector.tolist() for vector in target.unlike],
+        strategy=strategy.AVERAGE_VECTOR if target.strategy == AVERAGE else strategy.BEST_SCORE,
+    )
+    return models.RecommendQuery(recommend=wanted)
+
+
+def _hit(point: models.ScoredPoint) -> Hit:
+    return Hit(_hex(point.id), point.score, Payload.from_json(point.payload or {}), _vector(point.vector))
 
 
 def _label_filter(label: str | None) -> models.Filter | None:

@@ -8,27 +8,27 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from celery import Task
 from celery.worker import state
+from redis.client import NEVER_DECODE
 from redis.exceptions import LockNotOwnedError
 
 from ml.errors import LookalikeError
 from ml.storage import StorageFailed
-from workers import logs
 from workers.errors import JobEnded, NotFound
-from workers.messages import Failure, SearchResult
+from workers.messages import Failure
 from workers.metrics import FAILURES, IMAGES, TASK_SECONDS
-from workers.queue import query_photos, replies
+from workers.queue import replies
 from workers.queue.app import CHUNKS_PER_WORKER, enqueue_due_chunks
 from workers.queue.jobs import COUNTERS, MAX_ATTEMPTS, Chunk
 from workers.queue.liveness import count_living_workers, living_workers, record_canary, server_time
+from workers.queue.questions import Question
 from workers.tasks import duplicates, tuning
+from workers.tasks.answer import Answering
 from workers.tasks.browse import make_view, page_of
 from workers.tasks.context import Context
 from workers.tasks.housekeeping import reconcile_again
 from workers.tasks.publish import advance
 from workers.tasks.reconcile import Outcome, reconcile
-from workers.tasks.search import Example, search
 from workers.tasks.transfer import transfer
 from workers.tasks.verify import compare
 from workers.tasks.waiting import told, wait_or_fail
@@ -44,9 +44,9 @@ def register(context: Context) -> None:
     """Makes this process able to run the tasks."""
     app = context.app
 
-    def task(name: str, *, bind: bool = False) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    def task(name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
         # Shared tasks would go to every other application, too.
-        decorator: Callable[[Callable[..., None]], Callable[..., None]] = app.task(name=name, bind=bind, shared=False)
+        decorator: Callable[[Callable[..., None]], Callable[..., None]] = app.task(name=name, shared=False)
         return decorator
 
     at_work: set[tuple[str, int]] = set()
@@ -60,39 +60,22 @@ def register(context: Context) -> None:
         TASK_SECONDS.labels("canary", "wait").observe(waited_s)
         record_canary(context.redis, queue, waited_s)
 
-    @task("search", bind=True)
-    def search_task(self: Task, request: dict[str, Any], reply_to: str, sent_at: float, timeout_s: float) -> None:
-        """Ranks the gallery for one photo or image."""
-        waited_s = max(0.0, server_time(context.redis) - sent_at)
-        if waited_s > timeout_s:
-            return
-        waited_ms = round(1000 * waited_s, 2)
+    answering = Answering(context)
 
-        request_id = getattr(self.request, "request", None)
+    @task("answer_searches")
+    def answer_searches() -> None:
+        """Ranks the gallery for all photos and images that wait for it."""
+        answering.attend()
 
-        def ranked() -> dict[str, Any] | None:
-            with context.serving.batcher.searching():
-                found = search(context.serving, **_query(context, request))
-            if isinstance(found, SearchResult):
-                return reported(found)
-
-            def rest() -> None:
-                with logs.request(request_id):
-                    _reply(context, reply_to, lambda: reported(found.finish()))
-
-            # Other searches need this thread. The message counts as done; who gets no reply asks again.
-            context.serving.slow_searches.submit(reply_to, found.size, timeout_s - waited_s, rest)
-            return None
-
-        def reported(found: SearchResult) -> dict[str, Any]:
-            result = found.to_json()
-            timings = {"wait": waited_ms, **result["timings_ms"]}
-            for stage, spent_ms in timings.items():
-                TASK_SECONDS.labels("search", stage).observe(spent_ms / 1000)
-            return result | {"timings_ms": timings}
-
-        with logs.request(request_id):
-            _reply(context, reply_to, ranked)
+    @task("search")
+    def search_task(request: dict[str, Any], reply_to: str, sent_at: float, timeout_s: float) -> None:
+        """The same for one that a portal of version 0.1 asks: while the system is upgraded workers come first."""
+        photo, id = request.pop("photo"), request.pop("id")
+        image = context.redis.execute_command("GET", photo, **{NEVER_DECODE: True}) if photo else None
+        if photo is None or image is not None:  # otherwise it waited longer than whoever sent it
+            waited_s = max(0.0, server_time(context.redis) - sent_at)
+            question = Question({"like": [{"image": image, "id": id}], **request}, reply_to, timeout_s)
+            answering.answer([(question, waited_s)])
 
     @task("browse")
     def browse_task(request: dict[str, Any], reply_to: str, sent_at: float, timeout_s: float) -> None:
@@ -152,23 +135,10 @@ def register(context: Context) -> None:
                 lock.release()
 
 
-def _query(context: Context, request: dict[str, Any]) -> dict[str, Any]:
-    """A request as `search` takes it, with the photos that it names."""
-
-    def example(photo: str | None, id: str | None, box: list[float] | None = None) -> Example:
-        return Example(None if photo is None else query_photos.fetch(context.redis, photo), id, box)
-
-    first = ("photo", "id", "box")
-    options = {name: value for name, value in request.items() if name not in (*first, "more", "unlike")}
-    like = [example(*map(request.get, first)), *(example(**each) for each in request.get("more", ()))]
-    return {"like": like, "unlike": [example(**each) for each in request.get("unlike", ())], **options}
-
-
 def _reply(context: Context, reply_to: str, compute: Callable[[], Any]) -> None:
-    """Replies with what was computed, or with what was wrong; not at all when that is None: somebody else will."""
+    """Replies with what was computed, or with what was wrong."""
     try:
-        if (result := compute()) is not None:
-            replies.send(context.redis, reply_to, result)
+        replies.send(context.redis, reply_to, compute())
     except LookalikeError as error:
         FAILURES.labels(type(error).__name__).inc()
         logger.info("request failed: %s", error.message)

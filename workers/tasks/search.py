@@ -1,22 +1,32 @@
-"""One search: photos and images of the gallery, to ranked answers."""
+"""Searches, several at a time: photos and images of the gallery, to ranked answers.
 
+Those that wait together share one forward pass and one query of the store. What goes wrong with one of them is its own.
+"""
+
+import dataclasses
+import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent import futures
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from ml.decoders import Prepared, Unfinished, Work
+from ml.errors import LookalikeError
 from ml.images import Box, probe
-from ml.tuning.calibration import HITS, verdict
 from workers.errors import NotFound
-from workers.messages import AVERAGE, Result, SearchResult
+from workers.messages import AVERAGE, SearchResult
 from workers.process.serving import Serving, ServingModel
 from workers.process.slow_searches import Later
-from workers.store import Hit
+from workers.store import Hit, Query
 from workers.store.examples import Examples
+from workers.tasks import ranking
 
-_RERANKED = 100  # neighbours that re-ranking looks at
+logger = logging.getLogger(__name__)
+
+_TOGETHER_S = 0.02  # photos that are decoded by then do not wait for the others
 
 
 @dataclass(frozen=True)
@@ -31,161 +41,234 @@ class Example:
     box: Sequence[float] | None = None
 
 
-def search(
-    serving: Serving,
-    like: Sequence[Example],
-    *,
-    unlike: Sequence[Example] = (),
-    k: int,
-    label: str | None,
-    rerank: bool,
-    strategy: str = AVERAGE,
-) -> SearchResult | Later:
-    """Finds the k images most like the query.
+@dataclass(frozen=True)
+class Request:
+    """What is asked.
 
     Args:
-        serving: models, store and limits of this worker.
         like: what to find more of, at least one. The vector of a whole image of the gallery is the stored one.
         unlike: what not to find. With any of these, or with several of `like`, the images of the query are left out.
         k: number of answers.
         label: only images with this label.
         rerank: reorder the nearest hundred by k-reciprocal encoding; of a single example alone.
         strategy: how several examples count together; see workers.store.examples.
+    """
 
-    Returns:
-        What was found; or the rest of the search, if a photo takes long to decode.
+    like: Sequence[Example]
+    k: int
+    label: str | None = None
+    rerank: bool = False
+    unlike: Sequence[Example] = ()
+    strategy: str = AVERAGE
 
-    Raises:
-        UnreadableImage: a photo is none that we accept.
-        BadBox: a box is no part of its image.
-        NotFound: an image is not in the gallery.
+    @classmethod
+    def of(cls, message: Mapping[str, Any]) -> "Request":
+        """One that crossed the queue: the same with examples as mappings."""
+        made = {name: [Example(**each) for each in message.get(name, ())] for name in ("like", "unlike")}
+        return cls(**{**message, **made})
+
+
+Outcome = SearchResult | Later | LookalikeError
+
+
+def search(serving: Serving, requests: Sequence[Request]) -> Iterator[dict[int, Outcome]]:
+    """Finds for each request the images most like its query.
+
+    Args:
+        serving: models, store and limits of this worker.
+        requests: those that wait together.
+
+    Yields:
+        Position of a request -> what was found, or what is wrong with it: UnreadableImage, a photo is none that we
+        accept; BadBox, a box is no part of its image; NotFound, an image is not in the gallery. Or the rest of the
+        search, if a photo takes long to decode.
     """
     # The query's vector, the collection and the calibration all come from this one object: no switch falls in between.
-    query = _Query(serving, serving.active(), k, label, rerank, strategy, time.perf_counter())
-    decoded = [query.decoded(example) for example in (*like, *unlike)]
-
-    def found() -> SearchResult:
-        return query.found([_finished(each) for each in decoded], len(like))
-
-    if not any(isinstance(each, Unfinished) for each in decoded):
-        return found()
-
-    def finish() -> SearchResult:
-        for n, each in enumerate(decoded):
-            decoded[n] = _finished(each)
-        with serving.batcher.searching():
-            return found()
-
-    return Later(finish, sum(len(example.image or b"") for example in (*like, *unlike)))
+    live, clock = serving.active(), time.perf_counter()
+    queries = {_Search(live, request, clock): position for position, request in enumerate(requests)}
+    for ready in _decoded(serving, list(queries)):
+        _answer(serving, [query for query in ready if query.outcome is None])
+        yield {queries[query]: query.outcome for query in ready if query.outcome is not None}
 
 
-_Known = np.ndarray | Prepared  # a vector that is stored, or pixels that are to become one
+@dataclass(eq=False)
+class _Part:
+    """An example of a query under way: pixels are to become its vector, if it is none that is stored."""
+
+    example: Example
+    pixels: np.ndarray | None = None
+    vector: np.ndarray | None = None
+
+    @property
+    def is_stored(self) -> bool:
+        return self.example.id is not None and self.example.box is None
 
 
-def _finished(each: _Known | Unfinished) -> _Known:
-    return each.finish() if isinstance(each, Unfinished) else each
-
-
-@dataclass
-class _Query:
+@dataclass(eq=False)
+class _Search:
     """A search under way. `clock` is when its current stage began."""
 
-    serving: Serving
     live: ServingModel
-    k: int
-    label: str | None
-    rerank: bool
-    strategy: str
+    request: Request
     clock: float
     timings: dict[str, float] = field(default_factory=dict)
-    shown: set[str] = field(default_factory=set)  # images that are part of the query
+    outcome: Outcome | None = None
 
-    def decoded(self, example: Example) -> _Known | Unfinished:
-        """An image's stored vector, or what decoding has made of it so far."""
-        if example.id is not None:
-            self.shown.add(example.id)
-        image = example.image
-        if example.id is not None and example.box is None:
-            stored = self.serving.store.fetch(self.live.collection, [example.id], with_vectors=True).get(example.id)
-            if stored is None or stored.vector is None:
-                raise NotFound(f"there is no photo {example.id} in the gallery", hint="it may have been deleted")
-            return stored.vector
-        if image is None:
-            image = self.serving.gallery.original(example.id or "")
-        work = Work(self.live.embedder.preprocessing, limits=self.serving.limits)
-        if example.box is not None:
-            info = probe(image, self.serving.limits)
-            work = replace(work, box=Box.of(example.box, (info.width, info.height)))
-        return self.serving.decoders.decode_quickly(image, work)
+    def __post_init__(self) -> None:
+        self.parts = [_Part(example) for example in (*self.request.like, *self.request.unlike)]
 
-    def found(self, examples: Sequence[_Known], like: int) -> SearchResult:
-        """The answer to examples, of which the first so many are what is looked for."""
-        pixels = [each.pixels for each in examples if isinstance(each, Prepared)]
-        embedded: Iterator[np.ndarray] = iter(())
-        if pixels:
-            self._lap("decode")
-            embedded = iter(self.serving.batcher.embed(self.live.embedder, np.stack(pixels), urgent=True))
-            self._lap("embed")
-        vectors = [next(embedded) if isinstance(each, Prepared) else each for each in examples]
-        if len(vectors) == 1:
-            return self._nearest(vectors[0])
-        return self._recommended(Examples(vectors[:like], vectors[like:], self.strategy))
+    @property
+    def is_to_be_decoded(self) -> bool:
+        return not all(part.is_stored for part in self.parts)
 
-    def _nearest(self, vector: np.ndarray) -> SearchResult:
-        # With one label alone, hits say nothing of what else there is.
-        calibration = None if self.label else self.live.calibration
-        limit = max(self.k, _RERANKED if self.rerank else 0, HITS + 1 if calibration else 0)
-        hits = self.serving.store.query(self.live.collection, vector, limit, label=self.label, with_vectors=self.rerank)
-        said = calibration.probabilities([hit.similarity for hit in hits]) if calibration else None
-        likely = None if said is None else {hit.id: value for hit, value in zip(hits, said, strict=True)}
-        if self.rerank and len(hits) > 1:
-            hits = _reranked(vector, hits)
-        return self._answer(hits, likely, self._told(said))
-
-    def _recommended(self, examples: Examples) -> SearchResult:
-        limit = self.k + len(self.shown)
-        hits = self.serving.store.recommend(self.live.collection, examples, limit, label=self.label)
-        hits = [hit for hit in hits if hit.id not in self.shown]
-        return self._answer(hits, None, "they are fitted on searches with one photo")
-
-    def _answer(self, hits: Sequence[Hit], likely: Mapping[str, float] | None, told: str) -> SearchResult:
-        """`likely`: how likely each hit is right, by its id; None: nothing is claimed, and `told` says why."""
-        self._lap("search")
-        results = tuple(_result(rank, hit, (likely or {}).get(hit.id)) for rank, hit in enumerate(hits[: self.k], 1))
-        matches = None if likely is None else sum(result.verdict == "same" for result in results)
-        return SearchResult(self.live.model, self.live.collection, results, self.timings, matches, told)
-
-    def _told(self, said: list[float] | None) -> str:
-        """What probabilities were fitted on, or why there are none."""
-        if self.label:
-            return "among photos of one label nothing is said of how likely they are right"
-        if self.live.calibration and said is None:
-            return "the gallery has too few photos to say how likely they are right"
-        return self.live.told
-
-    def _lap(self, stage: str) -> None:
+    def lap(self, stage: str) -> None:
+        """A stage ends."""
         now = time.perf_counter()
         self.timings[stage] = round(1000 * (now - self.clock), 2)
         self.clock = now
 
 
-def _reranked(query: np.ndarray, hits: list[Hit]) -> list[Hit]:
-    from ml.evaluation.rerank import k_reciprocal  # scipy takes a while to import, and few searches need it
+def _decoded(serving: Serving, queries: Sequence[_Search]) -> Iterator[list[_Search]]:
+    """Queries whose pixels are there, or that need none or failed; those that take longer follow on their own."""
+    ready = [query for query in queries if not query.is_to_be_decoded]
+    others = [query for query in queries if query.is_to_be_decoded]
+    if len(others) < 2:
+        for query in others:
+            _decode(serving, query)
+        yield list(queries)
+        return
+    waiting = {serving.query_decoders.submit(_decode, serving, query): query for query in others}
+    while waiting:
+        done, _ = futures.wait(waiting, _TOGETHER_S)
+        if not done:
+            done, _ = futures.wait(waiting, return_when=futures.FIRST_COMPLETED)
+        yield ready + [waiting.pop(each) for each in done]
+        ready = []
 
-    gallery = np.stack([hit.vector for hit in hits if hit.vector is not None])
-    distances = k_reciprocal(query[None], gallery)[0]
-    return [hits[i] for i in np.argsort(distances, kind="stable")]
+
+def _decode(serving: Serving, query: _Search) -> None:
+    def decode(_: Sequence[_Search]) -> None:
+        rests: dict[_Part, Unfinished] = {}
+        for part in query.parts:
+            if not part.is_stored:
+                made = _decoded_quickly(serving, query.live, part.example)
+                if isinstance(made, Unfinished):
+                    rests[part] = made
+                else:
+                    part.pixels = made.pixels
+        if rests:
+            query.outcome = _later(serving, query, rests)
+        else:
+            query.lap("decode")
+
+    _attempt([query], decode)
 
 
-def _result(rank: int, hit: Hit, probability: float | None) -> Result:
-    similarity = float(np.clip(hit.similarity, -1.0, 1.0))
-    return Result(
-        rank=rank,
-        id=hit.id,
-        path=hit.payload.path,
-        label=hit.payload.label,
-        similarity=round(similarity, 6),
-        distance=round(float(np.sqrt(max(0.0, 2 - 2 * similarity))), 6),
-        probability=None if probability is None else round(probability, 4),
-        verdict=None if probability is None else verdict(probability),
-    )
+def _decoded_quickly(serving: Serving, live: ServingModel, example: Example) -> Prepared | Unfinished:
+    image = serving.gallery.original(example.id or "") if example.image is None else example.image
+    work = Work(live.embedder.preprocessing, limits=serving.limits)
+    if example.box is not None:
+        info = probe(image, serving.limits)
+        work = dataclasses.replace(work, box=Box.of(example.box, (info.width, info.height)))
+    return serving.decoders.decode_quickly(image, work)
+
+
+def _later(serving: Serving, query: _Search, rests: Mapping[_Part, Unfinished]) -> Later:
+    def finish() -> SearchResult:
+        for part, rest in rests.items():
+            part.pixels = rest.finish().pixels
+        query.outcome = None
+        query.lap("decode")
+        with serving.batcher.searching():
+            _answer(serving, [query])
+        match query.outcome:
+            case SearchResult() as found:
+                return found
+            case LookalikeError() as error:
+                raise error
+        raise AssertionError
+
+    return Later(finish, sum(len(part.example.image or b"") for part in query.parts))
+
+
+def _answer(serving: Serving, queries: Sequence[_Search]) -> None:
+    """Decoded queries to outcomes."""
+    for step in (_embed, _look_up, _find):
+        left = [query for query in queries if query.outcome is None]
+        _attempt(left, lambda some, step=step: step(serving, some))  # type: ignore[misc]
+
+
+def _embed(serving: Serving, queries: Sequence[_Search]) -> None:
+    with_pixels = [query for query in queries if query.is_to_be_decoded]
+    parts = [part for query in with_pixels for part in query.parts if part.pixels is not None]
+    if not parts:
+        return
+    pixels = np.stack([part.pixels for part in parts if part.pixels is not None])
+    for part, vector in zip(parts, serving.batcher.embed(queries[0].live.embedder, pixels, urgent=True), strict=True):
+        part.vector = vector
+    for query in with_pixels:
+        query.lap("embed")
+
+
+def _look_up(serving: Serving, queries: Sequence[_Search]) -> None:
+    ids = {part.example.id: None for query in queries for part in query.parts if part.is_stored and part.example.id}
+    if not ids:
+        return
+    stored = serving.store.fetch(queries[0].live.collection, list(ids), with_vectors=True)
+    for query in queries:
+        for part in query.parts:
+            if not part.is_stored:
+                continue
+            point = stored.get(part.example.id or "")
+            part.vector = None if point is None else point.vector
+            if part.vector is None:
+                query.outcome = NotFound(
+                    f"there is no photo {part.example.id} in the gallery", hint="it may have been deleted"
+                )
+
+
+def _find(serving: Serving, queries: Sequence[_Search]) -> None:
+    asked = [_asked(query) for query in queries]
+    found = serving.store.query_batch(queries[0].live.collection, asked)
+    for query, each, hits in zip(queries, asked, found, strict=True):
+        result = _found(query, each, hits)
+        query.lap("search")
+        query.outcome = dataclasses.replace(result, timings_ms=query.timings)
+
+
+def _asked(query: _Search) -> Query:
+    request = query.request
+    vectors = [part.vector for part in query.parts if part.vector is not None]
+    if len(vectors) == 1:
+        limit = ranking.hits_wanted(query.live, request.k, request.label, rerank=request.rerank)
+        return Query(vectors[0], limit, request.label, with_vectors=request.rerank)
+    count = len(request.like)
+    examples = Examples(vectors[:count], vectors[count:], request.strategy)
+    return Query(examples, request.k + len(query.parts), request.label)
+
+
+def _found(query: _Search, asked: Query, hits: list[Hit]) -> SearchResult:
+    k, label = query.request.k, query.request.label
+    if not isinstance(asked.target, Examples):
+        return ranking.nearest(query.live, asked.target, hits, k=k, label=label, rerank=query.request.rerank)
+    shown = {part.example.id for part in query.parts}
+    others = [hit for hit in hits if hit.id not in shown]
+    return ranking.answer(query.live, others[:k], None, "they are fitted on searches with one photo")
+
+
+def _attempt(queries: Sequence[_Search], step: Callable[[Sequence[_Search]], None]) -> None:
+    """Takes a step with all of them. When our code fails at that, with each alone: the others are not to blame."""
+    if not queries:
+        return
+    try:
+        step(queries)
+    except LookalikeError as error:
+        for query in queries:
+            query.outcome = error
+    except Exception:
+        if len(queries) > 1:
+            for query in queries:
+                _attempt([query], step)
+            return
+        logger.exception("a search failed")
+        queries[0].outcome = LookalikeError("the worker failed to answer", hint="its log has the details; try again")

@@ -29,7 +29,7 @@ def context(queue: redis.Redis) -> Context:
         raise NotFound("not here")
 
     gallery = SimpleNamespace(image=image, forget=lambda id: None, sweep=lambda id: None)
-    serving: Any = SimpleNamespace(gallery=gallery)
+    serving: Any = SimpleNamespace(gallery=gallery, settings=SimpleNamespace(concurrency=16))
     heartbeat: Any = SimpleNamespace(worker="w", beat=lambda: None)
     return Context(Celery(set_as_current=False), queue, Jobs(queue), serving, heartbeat)
 

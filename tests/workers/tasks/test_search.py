@@ -1,7 +1,7 @@
 """What a search does with photos, parts of them, and several of them. The embedding of an image is its mean colour."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,13 +13,16 @@ from PIL import Image
 
 from ml.decoders import Unfinished, Work
 from ml.decoders.work import carry_out
+from ml.errors import LookalikeError
 from ml.images import BadBox, Limits
 from ml.preprocessing import Preprocessing
 from workers.errors import NotFound
+from workers.messages import SearchResult
 from workers.process.slow_searches import Later
 from workers.store import Payload, Point
 from workers.store.edge import EdgeStore
-from workers.tasks.search import Example, search
+from workers.tasks import search as module
+from workers.tasks.search import Example, Request
 
 COLOURS = {
     "red": (255, 0, 0),
@@ -82,6 +85,14 @@ def serving(tmp_path: Path) -> Iterator[Any]:
         batcher=SimpleNamespace(embed=embed, searching=nullcontext),
     )
     store.close()
+
+
+def search(serving: Any, like: Sequence[Example], **options: Any) -> SearchResult | Later:
+    """One search alone; what is wrong with it is raised."""
+    ((outcome,),) = (found.values() for found in module.search(serving, [Request(like, **options)]))
+    if isinstance(outcome, LookalikeError):
+        raise outcome
+    return outcome
 
 
 def labels(serving: Any, *like: Example, **options: Any) -> list[str | None]:

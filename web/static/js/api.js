@@ -73,27 +73,16 @@ async function call(path, options = {}) {
 
 const json = (method, body) => ({ method, headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
 
-/** Searches with a query as web/static/js/query.js has it. */
-export function search(query, { k, label, rerank, strategy }, signal, onProgress) {
-  const { box, more = [], unlike = [] } = query;
-  const isSeveral = more.length + unlike.length > 0;
-  const asked = { k, label: label || null, rerank: rerank && !isSeveral, strategy };
-  const ids = (list) => list.filter(({ id }) => id).map(({ id }) => id);
-  if ([query, ...more, ...unlike].every(({ id }) => id)) {
-    const named = { id: query.id, box, more: ids(more), unlike: ids(unlike) };
-    return call("/search", { ...json("POST", { ...named, ...asked }), signal });
+/** Searches with a Blob, or with the id of an image of the gallery. */
+export function search(query, { k, label, rerank }, signal, onProgress) {
+  if (query.id) {
+    return call("/search", { ...json("POST", { id: query.id, k, label: label || null, rerank }), signal });
   }
   const form = new FormData();
-  if (query.id) form.append("id", query.id);
-  else form.append("image", query.part ?? query.small ?? query.blob, query.name);
-  if (query.id && box) form.append("box", box.join(","));
-  for (const [kind, list] of Object.entries({ more, unlike })) {
-    for (const { id, small, blob, name } of list) {
-      if (id) form.append(`${kind}_id`, id);
-      else form.append(kind, small ?? blob, name);
-    }
-  }
-  for (const [name, value] of Object.entries(asked)) if (value !== null) form.append(name, value);
+  form.append("image", query.small ?? query.blob, query.name);
+  form.append("k", k);
+  if (label) form.append("label", label);
+  if (rerank) form.append("rerank", "true");
   return call("/search", { method: "POST", body: form, signal, onProgress });
 }
 

@@ -1,0 +1,84 @@
+"""Searches wait in the order in which they came, with their photos, and one nudge is enough for all of them."""
+
+import os
+import threading
+from typing import Any
+
+import pytest
+import redis
+
+from workers.queue.app import LONGEST_SEARCH_QUEUE
+from workers.queue.questions import _ATTENDED, WAITING, Question, Questions, queue_lengths
+
+
+@pytest.fixture
+def questions(queue: redis.Redis) -> Questions:
+    return Questions(queue)
+
+
+def question(number: int = 0, **request: Any) -> Question:
+    return Question({"id": str(number), **request}, f"reply:{number}", 5.0, "r")
+
+
+def test_a_photo_arrives_byte_for_byte_and_is_not_kept(questions: Questions, queue: redis.Redis) -> None:
+    image = os.urandom(100_000)
+    asked = question(image=image, more=[b"\x00", {"x": 0.5}])
+    questions.ask(asked)
+    ((read, waited_s),) = questions.take(10, 0.01)
+    assert read == asked
+    assert 0 <= waited_s < 60
+    assert queue.dbsize() == 0
+
+
+def test_who_came_first_is_taken_first_and_no_more_than_wanted(questions: Questions) -> None:
+    for number in range(5):
+        questions.ask(question(number))
+    taken = [[read.request["id"] for read, _ in questions.take(3, 0.01)] for _ in range(3)]
+    assert taken == [["0", "1", "2"], ["3", "4"], []]
+
+
+def test_a_nudge_that_still_waits_is_not_sent_again(questions: Questions) -> None:
+    assert [questions.ask(question(number)) for number in range(3)] == [True, False, False]
+    assert not questions.wants_nudge()
+    questions.take(1, 0.01)
+    assert questions.ask(question(3)), "whoever took is at work"
+
+
+def test_a_nudge_that_got_lost_is_noticed(questions: Questions, queue: redis.Redis) -> None:
+    assert not questions.wants_nudge(), "nobody waits"
+    questions.ask(question())
+    assert 0 < queue.pttl(_ATTENDED) <= 1000
+    queue.unlink(_ATTENDED)
+    assert questions.wants_nudge()
+    assert not questions.wants_nudge(), "one is enough"
+
+
+def test_nobody_nudges_while_somebody_listens(questions: Questions, queue: redis.Redis) -> None:
+    taken: list[Any] = []
+    listener = threading.Thread(target=lambda: taken.extend(questions.take(4, 20.0)))
+    listener.start()
+    while not queue.exists(_ATTENDED):
+        pass
+    assert questions.ask(question(7)) is False
+    listener.join(20)
+    assert [read.request["id"] for read, _ in taken] == ["7"]
+
+
+def test_too_many_are_told_so_and_are_not_taken_in(questions: Questions, queue: redis.Redis) -> None:
+    for number in range(LONGEST_SEARCH_QUEUE):
+        questions.ask(question(number))
+    assert questions.ask(question()) is None
+    assert questions.waiting() == LONGEST_SEARCH_QUEUE
+    assert queue_lengths(queue) == {"search": LONGEST_SEARCH_QUEUE, "index": 0, "maintenance": 0}
+
+
+def test_they_expire_when_nobody_waits_any_more(questions: Questions, queue: redis.Redis) -> None:
+    questions.ask(Question({}, "a", 30.0))
+    questions.ask(Question({}, "b", 2.0))
+    assert 30_000 <= queue.pttl(WAITING) <= 31_000
+
+
+def test_a_record_that_is_none_costs_itself_alone(questions: Questions, queue: redis.Redis) -> None:
+    queue.rpush(WAITING, b"\xff not one of ours")
+    questions.ask(question(1))
+    assert [read.request["id"] for read, _ in questions.take(10, 0.01)] == ["1"]
