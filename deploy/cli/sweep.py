@@ -7,6 +7,7 @@ import click
 
 from deploy.cli.console import Console, command
 from deploy.cli.models import connect_and_publish
+from deploy.cli.setting_option import parsed, setting_option
 from deploy.cli.training_report import ConsoleReport
 
 
@@ -47,6 +48,7 @@ from deploy.cli.training_report import ConsoleReport
     help="Judge by whole classes, or by photos of every class; auto: photos where classes are fewer than 20. [auto]",
 )
 @click.option("--seed", type=int, metavar="N", help="Of everything random. [0]")
+@setting_option
 @click.option("--workers", type=click.IntRange(1, 1024), default=1, show_default=True, help="Processes of each trial.")
 @click.option("--gpus", type=click.IntRange(0, 1024), metavar="N", help="GPUs to use; 0 for none.")
 @click.option("--resume", metavar="NAME", help="Go on with this sweep; what it finished is not repeated.")
@@ -58,6 +60,7 @@ def sweep(
     test: str | None,
     space: Path | None,
     publish: bool,
+    settings_given: tuple[str, ...],
     **options: Any,
 ) -> None:
     """Try many settings of training, and keep the best model.
@@ -73,7 +76,7 @@ def sweep(
     current = settings.load()
     from workers.trainer.sweep import sweep as run  # imports Ray, which wants a HOME
 
-    config = {name: value for name in _CONFIG if (value := options.pop(name)) is not None}
+    config = {name: value for name in _CONFIG if (value := options.pop(name)) is not None} | parsed(settings_given)
     request = SweepRequest(data, test, space=None if space is None else str(space), config=config, **options)
     with ConsoleReport(console) as report:
         facts = run(request, current, report)

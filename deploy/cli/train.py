@@ -6,6 +6,7 @@ import click
 
 from deploy.cli.console import Console, command
 from deploy.cli.models import connect_and_publish
+from deploy.cli.setting_option import parsed, setting_option
 from deploy.cli.training_report import ConsoleReport
 
 _LOSSES = "normsoftmax, softmax, proxy_anchor, arcface, multi_similarity, triplet, …"
@@ -24,8 +25,23 @@ _LOSSES = "normsoftmax, softmax, proxy_anchor, arcface, multi_similarity, triple
     type=click.Choice(["cub200", "cars196", "sop", "inshop"]),
     help="DATA is this data set as published: train and measure as the NormSoftmax paper does.",
 )
-@click.option("--backbone", metavar="B", help="A name of timm, NAME@FILE, or a model's folder. [efficientnet_lite0]")
-@click.option("--loss", metavar="L", help=f"{_LOSSES} [normsoftmax]")
+@click.option(
+    "--backbone",
+    metavar="B",
+    help="A name of timm, NAME@FILE, NAME@random, hf-hub:OWNER/NAME, a model's folder, or package.module:Name."
+    " [efficientnet_lite0]",
+)
+@click.option(
+    "--loss",
+    metavar="L",
+    help=f"{_LOSSES}, a class of pytorch-metric-learning, or package.module:Class. [normsoftmax]",
+)
+@click.option(
+    "--miner",
+    metavar="M",
+    help="Of pairs for the loss: own, none, a class of pytorch-metric-learning, or package.module:Class. [own]",
+)
+@click.option("--augmentation", metavar="A", help="How photos vary: default, none, or package.module:Class. [default]")
 @click.option("--dim", type=click.IntRange(1, 65536), metavar="N", help="Length of the vectors. [512]")
 @click.option("--epochs", type=click.IntRange(0, 10000), metavar="N", help="Passes over the photos.")
 @click.option("--lr", type=float, metavar="X", help="Highest learning rate of the network.")
@@ -51,6 +67,7 @@ _LOSSES = "normsoftmax, softmax, proxy_anchor, arcface, multi_similarity, triple
 )
 @click.option("--patience", type=click.IntRange(0, 1000), metavar="N", help="Stop after N epochs without gain.")
 @click.option("--seed", type=int, metavar="N", help="Seed of everything random. [0]")
+@setting_option
 @click.option("--workers", type=click.IntRange(1, 1024), default=1, show_default=True, help="Processes that train.")
 @click.option("--gpus", type=click.IntRange(0, 1024), metavar="N", help="GPUs to train on; 0 for none.")
 @click.option("--strict", is_flag=True, help="Notes on the data (copies, leaks, files left out) are errors.")
@@ -67,6 +84,7 @@ def train(
     strict: bool,
     resume: bool,
     publish: bool,
+    settings_given: tuple[str, ...],
     **changes: Any,
 ) -> None:
     """Train a model on labelled photos, so that its neighbours are right.
@@ -82,7 +100,7 @@ def train(
     if recipe is not None and (preset is not None or test is not None):
         raise click.UsageError("--recipe stands for --preset and --test: leave those out")
     current = settings.load()
-    config = {name: value for name, value in changes.items() if value is not None}
+    config = {name: value for name, value in changes.items() if value is not None} | parsed(settings_given)
     request = TrainRequest(
         data, test, preset or "accurate", config, workers, gpus, resume, recipe=recipe, strict=strict
     )

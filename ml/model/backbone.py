@@ -13,12 +13,17 @@ import timm
 import torch
 from torch import Tensor, nn
 
+from ml import import_path
 from ml.errors import LookalikeError
+from ml.import_path import is_import_path
 from ml.model import efficientnet_lite0
 from ml.preprocessing import Preprocessing
 
 DEFAULT_BACKBONE = "efficientnet_lite0"
 LITE0 = efficientnet_lite0.NAME  # timm's name of the same
+
+# Of networks that say nothing of their own.
+IMAGENET = Preprocessing(224, 256, "crop", "bicubic", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), False)
 
 _FITS = {"center": "crop", "squash": "squash", "border": "pad"}  # timm's words for ways to fit an image
 _INTERPOLATIONS = ("bilinear", "bicubic", "lanczos")
@@ -26,11 +31,13 @@ _WRONG_SIZE = (AssertionError, RuntimeError, ValueError)  # what timm's networks
 
 
 def default_preprocessing(name: str) -> Preprocessing:
-    """What timm says a backbone was trained with.
+    """What timm says a backbone was trained with; of code of the user's, what ImageNet's usual networks were.
 
     Raises:
         LookalikeError: timm knows no such backbone.
     """
+    if is_import_path(name):
+        return IMAGENET
     return preprocessing_of(_config(name))
 
 
@@ -52,22 +59,31 @@ def _config(name: str) -> Any:
     config = timm.get_pretrained_cfg(name) if timm.is_model(name) else None
     if config is None:
         similar = timm.list_models(f"*{name.split('.')[0]}*")[:3]
-        hint = f"for example {', '.join(similar)}" if similar else "names are those of timm.list_models()"
+        allowed = f"names are those of timm.list_models(), or {import_path.FORM}"
+        hint = f"for example {', '.join(similar)}" if similar else allowed
         raise LookalikeError(f"there is no backbone {name!r}", hint=hint)
     return config
 
 
-def create(name: str, size_px: int, *, any_size: bool = False) -> nn.Module:
+def create(name: str, size_px: int, *, any_size: bool = False, own_code: bool = False) -> nn.Module:
     """A backbone with random weights: normalised float [n, 3, size_px, size_px] to pooled features [n, feature_dim].
 
     Args:
         name: of timm.
         size_px: side of the images; those of a vision transformer must be a multiple of its patches.
         any_size: it also takes images of other sizes, if it can: position embeddings are resampled as they come.
+        own_code: the name may be an import path: the person who trains gave it.
 
     Raises:
         LookalikeError: timm knows no such backbone, or it cannot be built for this size.
     """
+    if is_import_path(name):
+        if not own_code:
+            raise LookalikeError(f"backbone {name} is code, which only training runs")
+        made = import_path.make(import_path.load(name, "backbone"), f"backbone {name}", size_px=size_px)
+        if not isinstance(made, nn.Module):
+            raise LookalikeError(f"backbone {name} must be a torch.nn.Module, got {type(made).__name__}")
+        return made
     config = _config(name)
     usual_px = int(config.input_size[-1])
     if not config.fixed_input_size or (size_px == usual_px and not any_size):
@@ -93,7 +109,7 @@ def patch_px(name: str) -> int:
     Raises:
         LookalikeError: timm knows no such backbone.
     """
-    if not _config(name).fixed_input_size:
+    if is_import_path(name) or not _config(name).fixed_input_size:
         return 1
     with torch.device("meta"):
         backbone = timm.create_model(name, pretrained=False, num_classes=0)
@@ -159,3 +175,22 @@ def _converted(backbone: nn.Module, state: Mapping[str, Tensor], name: str) -> M
     except (AttributeError, LookupError, TypeError, *_WRONG_SIZE) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise LookalikeError(f"the weights do not fit {name}: {reason}") from error
+
+
+def feature_dim(backbone: nn.Module, size_px: int) -> int:
+    """Length of a backbone's pooled features.
+
+    Raises:
+        LookalikeError: it gives something else than one row per image.
+    """
+    facts: Any = backbone
+    known = getattr(facts, "head_hidden_size", None) or getattr(facts, "num_features", None)
+    if known:
+        return int(known)
+    was_training = backbone.training
+    with torch.no_grad():
+        features: Any = backbone.eval()(torch.zeros(2, 3, size_px, size_px))
+    backbone.train(was_training)
+    if not isinstance(features, Tensor) or features.ndim != 2 or len(features) != 2:
+        raise LookalikeError("a backbone must give one row of pooled features per image, float [n, d]")
+    return features.shape[1]

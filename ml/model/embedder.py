@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from ml.errors import LookalikeError
+from ml.import_path import is_import_path
 from ml.model.backend import Network
 from ml.model.bundle import Bundle
 from ml.model.head import Head
@@ -111,8 +112,12 @@ def load(bundle_dir: Path, *, device: str = "auto", cache_dir: Path | None = Non
 
 
 def _network(bundle: Bundle, device: str, cache_dir: Path | None) -> Network:
-    # torch takes seconds to import, so it is asked for CUDA only where a driver shows.
-    if device == "cuda" or (device == "auto" and any(Path(path).exists() for path in _CUDA_DRIVERS)):
+    # torch takes seconds to import, so it is asked for CUDA only where a driver shows. A network that was made by code
+    # of the user's is served as ONNX alone: torch would have to run that code.
+    is_code = is_import_path(bundle.backbone)
+    if is_code and device == "cuda":
+        raise LookalikeError(f"the backbone of model {bundle.name} is code, and runs on the CPU alone, as ONNX")
+    if device == "cuda" or (device == "auto" and not is_code and any(Path(path).exists() for path in _CUDA_DRIVERS)):
         on_cuda = _on_cuda(bundle, device)
         if on_cuda is not None:
             return on_cuda

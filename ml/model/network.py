@@ -7,13 +7,13 @@ network, so that a compiled copy of it needs nothing else. `ml.model.head` is th
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from ml.errors import BadBundle
+from ml.import_path import is_import_path
 from ml.model import backbone as backbones
 from ml.model.backbone import DEFAULT_BACKBONE
 from ml.model.bundle import MODEL_JSON, WEIGHTS, Bundle
@@ -33,6 +33,7 @@ class EmbeddingModel(nn.Module):
         layer_norm: normalise the pooled features, without parameters.
         bias: of the linear map. NormSoftmax has none; a head in closed form needs one to centre the features.
         any_size: the backbone also takes images of other sizes, if it can.
+        own_code: the backbone's name may be an import path; true where the person who trains gave it, and nowhere else.
     """
 
     def __init__(
@@ -44,14 +45,14 @@ class EmbeddingModel(nn.Module):
         layer_norm: bool = False,
         bias: bool = False,
         any_size: bool = False,
+        own_code: bool = False,
     ) -> None:
         super().__init__()
         self.backbone_name = backbone_name
         self.preprocessing = preprocessing
         self.layer_norm = layer_norm
-        self.backbone = backbones.create(backbone_name, preprocessing.size_px, any_size=any_size)
-        facts: Any = self.backbone
-        self.feature_dim = int(getattr(facts, "head_hidden_size", None) or facts.num_features)
+        self.backbone = backbones.create(backbone_name, preprocessing.size_px, any_size=any_size, own_code=own_code)
+        self.feature_dim = backbones.feature_dim(self.backbone, preprocessing.size_px)
         self.projection: nn.Linear | None = None if dim is None else nn.Linear(self.feature_dim, dim, bias=bias)
         self.tuning = nn.ModuleList()  # of finished vectors: ml.model.head
         self.register_buffer("mean", torch.tensor(preprocessing.mean).view(1, 3, 1, 1), persistent=False)
@@ -136,7 +137,7 @@ def pretrained(
     Args:
         backbone: as `ml.model.weights` says: "efficientnet_lite0", whose ImageNet weights are installed with
             Lookalike; any name of timm, whose weights are downloaded; "NAME@FILE", "hf-hub:OWNER/NAME",
-            "NAME@random"; or the folder of a bundle.
+            "NAME@random"; an import path of code, which is then run; or the folder of a bundle.
         weights: a file to read; the same as "NAME@FILE".
         dim: add a fresh linear map to this many dimensions.
         layer_norm: normalise the pooled features.
@@ -155,7 +156,7 @@ def pretrained(
         return model, model.preprocessing
     found = pretrained_weights(backbone, weights)
     preprocessing = _sized(preprocessing or found.preprocessing, found.name, size_px)
-    model = EmbeddingModel(found.name, preprocessing, dim=dim, layer_norm=layer_norm, any_size=any_size)
+    model = EmbeddingModel(found.name, preprocessing, dim=dim, layer_norm=layer_norm, any_size=any_size, own_code=True)
     if found.state is not None:
         backbones.load_weights(model.backbone, found.state, found.name)
     return model.eval(), preprocessing
@@ -172,6 +173,11 @@ def from_bundle(bundle: Bundle, *, size_px: int | None = None, any_size: bool = 
     Raises:
         BadBundle: the weights do not fit the backbone and head that the bundle names.
     """
+    if is_import_path(bundle.backbone):
+        raise BadBundle(
+            f"the backbone of model {bundle.name} is code ({bundle.backbone}), which no model on disk may run",
+            hint=f"to train on from it: --backbone {bundle.backbone}@{bundle.directory / WEIGHTS}",
+        )
     head = bundle.load_head()
     try:
         preprocessing = _sized(bundle.preprocessing, bundle.backbone, size_px)

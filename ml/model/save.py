@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ml.errors import BadBundle
+from ml.import_path import is_import_path
 from ml.model import efficientnet_lite0
 from ml.model.bundle import NETWORK, Bundle
 from ml.model.head import Head, LinearMap
@@ -53,7 +54,8 @@ def parts_of(model: EmbeddingModel) -> Parts:
     """What a bundle of this model is made of.
 
     Raises:
-        BadBundle: the network as ONNX gives other features for the golden image than the model.
+        BadBundle: the network as ONNX gives other features for the golden image than the model, or is code of the
+            user's that cannot be written so.
     """
     views = golden_views(model.preprocessing)
     was_training = model.training
@@ -80,6 +82,8 @@ def _network(model: EmbeddingModel, features: np.ndarray, views: np.ndarray) -> 
         network = to_onnx(model)
     except (RuntimeError, TypeError, ValueError) as error:  # what it cannot trace, or has no operator for
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        if is_import_path(model.backbone_name):  # nothing but ONNX would serve it
+            raise BadBundle(f"backbone {model.backbone_name} cannot be written as ONNX: {reason}") from error
         log.warning("%s cannot be written as ONNX, so the model needs torch to serve: %s", model.backbone_name, reason)
         return None
     try:

@@ -6,6 +6,7 @@ hf-hub:OWNER/NAME       of the Hugging Face hub, with a configuration of timm: d
 NAME@FILE               of timm, with the weights of a file: safetensors, or a state dict that torch.save wrote. The
                         tensors are named as in timm, CLIP, open_clip, DINOv2 or others that timm converts
 NAME@random             of timm, with random weights
+package.module:Name     code of the user's that makes a network, with the weights it comes with, or those of @FILE
 FOLDER                  as the hub has it: config.json and weights. The folder of a bundle is `ml.model.network`'s
 
 Files are read as tensors and nothing else: what a pickle could run is refused.
@@ -25,6 +26,7 @@ from timm.models import _hub as timm_hub
 from torch import Tensor
 
 from ml.errors import LookalikeError
+from ml.import_path import is_import_path
 from ml.model import efficientnet_lite0
 from ml.model.backbone import DEFAULT_BACKBONE, LITE0, default_preprocessing, preprocessing_of
 from ml.preprocessing import Preprocessing
@@ -37,7 +39,7 @@ _WRAPPERS, _PREFIX = ("state_dict", "model", "teacher", "model_state_dict"), "mo
 
 @dataclass(frozen=True)
 class Pretrained:
-    """A backbone's name in timm, the preprocessing it was trained with, and its weights; None for random ones."""
+    """A backbone's name, the preprocessing it was trained with, and its weights; None for those it is made with."""
 
     name: str
     preprocessing: Preprocessing
@@ -70,7 +72,7 @@ def pretrained_weights(backbone: str, weights: Path | None = None) -> Pretrained
         return Pretrained(name, preprocessing, read_weights(weights))
     if file:
         return Pretrained(name, preprocessing, None if file == RANDOM else read_weights(Path(file).expanduser()))
-    return Pretrained(name, preprocessing, _downloaded(name))
+    return Pretrained(name, preprocessing, None if is_import_path(name) else _downloaded(name))
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

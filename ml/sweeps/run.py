@@ -26,7 +26,6 @@ from ray import tune
 from ray.tune.schedulers import FIFOScheduler
 
 from ml.data import datasets
-from ml.data.augment import Augmentation
 from ml.data.datasets import BadDataset, Dataset
 from ml.data.holdout import hold_out
 from ml.errors import LookalikeError
@@ -120,10 +119,8 @@ class SweepPlan:
             name: Choice(tuple(values)) if isinstance(values, list) else Range(**values)
             for name, values in plan["space"].items()
         }
-        base = dict(plan["base"])
-        base["augmentation"] = Augmentation(**base["augmentation"])
         names = ("search", "scheduler", "trials", "repeats", "workers", "gpus")
-        return cls(space, TrainConfig(**base), **{name: plan[name] for name in names})
+        return cls(space, TrainConfig.from_json(plan["base"]), **{name: plan[name] for name in names})
 
 
 @dataclass(frozen=True)
@@ -201,7 +198,7 @@ def sweep(
 
 def best_config(plan: SweepPlan, best: Configuration, **changes: Any) -> TrainConfig:
     """The winner's config, with changes, for a training of its own."""
-    return dataclasses.replace(plan.base, **(best.settings | changes))
+    return plan.base.changed(best.settings | changes)
 
 
 def _completed(

@@ -121,11 +121,29 @@ def samples(space: Space, count: int, *, seed: int) -> Iterator[dict[str, Any]]:
         yield {name: dimension.sample(dice) for name, dimension in space.items()}
 
 
+def value(name: str, text: str, config: type) -> Any:
+    """The value that a text means for a hyper-parameter.
+
+    Raises:
+        BadSearchSpace: there is no such hyper-parameter, or the text is no value of its type.
+    """
+    return _value(name, text.strip(), _type_of(name, config))
+
+
+def _hints(config: type) -> dict[str, Any]:
+    """Types of a dataclass's fields by name; those of a field that is a dataclass itself as `outer.inner`."""
+    hints = {field.name: typing.get_type_hints(config)[field.name] for field in dataclasses.fields(config)}
+    for name, hint in list(hints.items()):
+        if dataclasses.is_dataclass(hint):
+            assert isinstance(hint, type)
+            hints |= {f"{name}.{inner}": kind for inner, kind in _hints(hint).items()}
+    return hints
+
+
 def _type_of(name: str, config: type) -> type:
-    hints = typing.get_type_hints(config)
-    names = [field.name for field in dataclasses.fields(config)]
-    if name not in names:
-        raise BadSearchSpace(f"there is no hyper-parameter {name!r}", hint=f"there are: {', '.join(sorted(names))}")
+    hints = _hints(config)
+    if name not in hints:
+        raise BadSearchSpace(f"there is no hyper-parameter {name!r}", hint=f"there are: {', '.join(sorted(hints))}")
     hint = hints[name]
     if isinstance(hint, types.UnionType):
         hint = next(arm for arm in typing.get_args(hint) if arm is not types.NoneType)

@@ -1,7 +1,6 @@
 """One trial of a sweep: what runs in its process, and what its reports become in the record."""
 
 import contextlib
-import dataclasses
 import logging
 import math
 import time
@@ -49,7 +48,7 @@ def run(config: dict[str, Any], job: Job) -> None:
 
     with _logged_to(log_file):
         try:
-            train_config = dataclasses.replace(job.base, **config["settings"], seed=config["seed"])
+            train_config = job.base.changed(config["settings"] | {"seed": config["seed"]})
             result = _train(train_config, job, on_epoch)
         except LookalikeError as error:
             log.exception("failed")

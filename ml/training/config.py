@@ -1,12 +1,14 @@
 """Everything that decides what a training run computes, and the two presets."""
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ml.data.augment import Augmentation
+from ml.data.augment import NONE, Augmentation
 from ml.data.holdout import SPLITS
 from ml.errors import LookalikeError
+from ml.import_path import FORM, is_import_path
 from ml.model.backbone import DEFAULT_BACKBONE
 from ml.training import losses
 
@@ -23,7 +25,9 @@ class TrainConfig:
         preset: fast or accurate; `preset_config` gives each one's settings.
         backbone: efficientnet_lite0, a name of timm, NAME@FILE, NAME@random, hf-hub:OWNER/NAME, or the folder of a
             bundle to go on from.
-        loss: one of `ml.training.losses.NAMES`.
+        loss: one of `ml.training.losses.NAMES`, a class of pytorch_metric_learning.losses, or an import path.
+        miner: of pairs or triplets for the loss: own for the one that comes with it, none, a class of
+            pytorch_metric_learning.miners, or an import path.
         dim: length of the vectors.
         head: closed_form (whitening within classes, fitted after training), linear (trained with the network) or none.
         epochs: passes over the images; 0 leaves the network as it is.
@@ -55,11 +59,14 @@ class TrainConfig:
         patience: epochs without a better mAP@R of held-out classes before stopping; 0 never stops.
         seed: of everything random, the choice of held-out classes included: consecutive seeds hold out different ones.
         augmentation: how images vary in training.
+        augmentation_class: import path of code that varies them instead; empty for none. It is called as
+            `ml.data.augment.Augmentation` is.
     """
 
     preset: str = "accurate"
     backbone: str = DEFAULT_BACKBONE
     loss: str = "normsoftmax"
+    miner: str = losses.OWN_MINER
     dim: int = 512
     head: str = "closed_form"
     epochs: int = 20
@@ -87,11 +94,11 @@ class TrainConfig:
     patience: int = 0
     seed: int = 0
     augmentation: Augmentation = field(default_factory=Augmentation)
+    augmentation_class: str = ""
 
     def __post_init__(self) -> None:
         checks = {
             "preset": (self.preset in PRESETS, f"be one of {', '.join(PRESETS)}"),
-            "loss": (self.loss in losses.NAMES, f"be one of {', '.join(losses.NAMES)}"),
             "head": (self.head in HEADS, f"be one of {', '.join(HEADS)}"),
             "dim": (self.dim >= 1, "be >= 1"),
             "epochs": (self.epochs >= 0, "be >= 0"),
@@ -115,15 +122,67 @@ class TrainConfig:
             "holdout": (0 <= self.holdout < 1, "be >= 0 and < 1"),
             "split": (self.split in SPLITS, f"be one of {', '.join(SPLITS)}"),
             "patience": (self.patience >= 0, "be >= 0"),
+            "augmentation_class": (
+                not self.augmentation_class or is_import_path(self.augmentation_class),
+                f"be {FORM} or empty",
+            ),
         }
         for name, (is_good, rule) in checks.items():
             if not is_good:
                 raise LookalikeError(f"{name} must {rule}, got {getattr(self, name)!r}")
+        losses.check(self.loss, self.miner)
 
     def to_json(self) -> dict[str, Any]:
         """A dict of plain JSON types."""
         return dataclasses.asdict(self)
 
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "TrainConfig":
+        """The inverse of `to_json`. Raises LookalikeError or TypeError when it is none."""
+        return cls(**{**data, "augmentation": Augmentation(**data["augmentation"])})
+
+    def changed(self, changes: Mapping[str, Any]) -> "TrainConfig":
+        """With other values.
+
+        Args:
+            changes: by name; one number of the augmentation as `augmentation.rotation`, and `augmentation` as a whole
+                as default, none or an import path.
+
+        Raises:
+            LookalikeError: there is no such setting, or a value makes no sense.
+        """
+        own = dict(changes)
+        whole = own.pop("augmentation", None)
+        if isinstance(whole, str):
+            own |= _augmentation(whole)
+        elif whole is not None:
+            own["augmentation"] = whole if isinstance(whole, Augmentation) else Augmentation(**whole)
+        numbers = {name.removeprefix(_NUMBER): own.pop(name) for name in list(own) if name.startswith(_NUMBER)}
+        unknown = [*(own.keys() - _names(TrainConfig)), *(_NUMBER + n for n in numbers.keys() - _names(Augmentation))]
+        if unknown:
+            known = sorted(_names(TrainConfig) | {_NUMBER + name for name in _names(Augmentation)})
+            raise LookalikeError(f"there is no hyper-parameter {min(unknown)!r}", hint=f"there are {', '.join(known)}")
+        config = dataclasses.replace(self, **own)
+        return dataclasses.replace(config, augmentation=dataclasses.replace(config.augmentation, **numbers))
+
+
+_NUMBER = "augmentation."
+
+
+def _names(kind: type) -> set[str]:
+    return {entry.name for entry in dataclasses.fields(kind)}
+
+
+def _augmentation(text: str) -> dict[str, Any]:
+    if is_import_path(text):
+        return {"augmentation_class": text}
+    if text not in _AUGMENTATIONS:
+        allowed = ", ".join(_AUGMENTATIONS)
+        raise LookalikeError(f"augmentation must be one of {allowed} or {FORM}, got {text!r}")
+    return {"augmentation": _AUGMENTATIONS[text], "augmentation_class": ""}
+
+
+_AUGMENTATIONS = {"default": Augmentation(), "none": NONE}
 
 # What each preset changes; benchmarks/training.py measures both, docs/how-to/train-a-model.md says when to use which.
 PRESETS: dict[str, dict[str, Any]] = {

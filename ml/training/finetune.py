@@ -24,6 +24,9 @@ from ml.training import checkpoints, layers
 from ml.training.checkpoints import Checkpoint, TrainingFailed
 from ml.training.process_group import ProcessGroup, SingleProcess, gathered
 
+# Pixels uint8 [n, h, w, 3], a side and draws float32 [n, 16] to float [n, 3, side, side] in 0..1: as Augmentation does.
+Vary = Callable[[Tensor, int, Tensor], Tensor]
+
 _UNKNOWN = (math.nan, math.nan)
 
 
@@ -143,7 +146,7 @@ def finetune(
     pixels: np.ndarray,
     labels: np.ndarray,
     schedule: Schedule,
-    augmentation: Augmentation,
+    augmentation: Vary,
     *,
     normalise: Callable[[Tensor], Tensor],
     held_out: Callable[[nn.Module], tuple[float, float]] | None = None,
@@ -162,7 +165,7 @@ def finetune(
         pixels: uint8 [n, s, s, 3].
         labels: int64 [n].
         schedule: how long and how fast.
-        augmentation: how images vary.
+        augmentation: how images vary, as `ml.data.augment.Augmentation`.
         normalise: float [n, 3, h, w] in 0..1 to what the network takes.
         held_out: (mAP@R, recall@1) of held-out classes; called in the first process.
         patience: stop when mAP@R of held-out classes has not risen for so many epochs, and go back to the best epoch;
@@ -251,7 +254,7 @@ def _one_epoch(
     pixels: np.ndarray,
     labels: np.ndarray,
     schedule: Schedule,
-    augmentation: Augmentation,
+    augmentation: Vary,
     epoch: int,
     steps: int,
     normalise: Callable[[Tensor], Tensor],
@@ -265,7 +268,7 @@ def _one_epoch(
     total = 0.0
     for step, batch in enumerate(_batches(labels, schedule, epoch)):
         _set_rates(optimizer, schedule, epoch * steps + step, schedule.epochs * steps)
-        draws = augmentation.draw(len(batch), generator)[process_group.rank :: process_group.world_size]
+        draws = Augmentation.draw(len(batch), generator)[process_group.rank :: process_group.world_size]
         own = batch[process_group.rank :: process_group.world_size]
         x = normalise(augmentation(torch.from_numpy(pixels[own]).to(device), schedule.size_px, draws))
         target = torch.from_numpy(labels[batch]).to(device)

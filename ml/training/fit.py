@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ml import import_path
 from ml.data.augment import NONE
 from ml.data.datasets import Dataset, Progress
 from ml.data.decoding import Pixels
@@ -31,7 +32,7 @@ from ml.training.checkpoints import Checkpoint
 from ml.training.closed_form_head import closed_form_head
 from ml.training.config import OWN, TrainConfig
 from ml.training.features import Cache, Reader, project
-from ml.training.finetune import EpochReport, FeatureNetwork, Schedule
+from ml.training.finetune import EpochReport, FeatureNetwork, Schedule, Vary
 from ml.training.process_group import ProcessGroup
 
 log = logging.getLogger(__name__)
@@ -201,7 +202,9 @@ def _finetune(
         features = reader.features(array, "reading features", vary=_plain(size))
         means = _class_means(network, features, _long(labels), classes, reader.device)
     dim = config.dim if isinstance(network.projection, nn.Linear) else reader.model.feature_dim
-    loss = losses.make(config.loss, classes, dim, temperature=config.temperature, class_means=means).to(reader.device)
+    loss = losses.make(
+        config.loss, classes, dim, miner=config.miner, temperature=config.temperature, class_means=means
+    ).to(reader.device)
 
     def held_out(_: nn.Module) -> tuple[float, float]:
         features = reader.features(seen.array[held], "held-out images")
@@ -230,7 +233,7 @@ def _finetune(
             head_epochs=config.head_epochs,
             seed=config.seed,
         ),
-        config.augmentation,
+        _augmentation(config),
         normalise=reader.normalise,
         held_out=held_out if len(held) else None,
         patience=config.patience,
@@ -240,6 +243,25 @@ def _finetune(
         on_step=(lambda step, steps: on_progress("training", step, steps)) if on_progress else None,
         on_epoch=on_epoch,
     )
+
+
+def _augmentation(config: TrainConfig) -> Vary:
+    """How images vary: by the config's numbers, or by code that must give what those give."""
+    if not config.augmentation_class:
+        return config.augmentation
+    name = f"augmentation {config.augmentation_class}"
+    vary = import_path.make(import_path.load(config.augmentation_class, "augmentation"), name)
+
+    def checked(pixels: Tensor, size_px: int, draws: Tensor) -> Tensor:
+        varied: Tensor = vary(pixels, size_px, draws)
+        if varied.shape != (len(pixels), 3, size_px, size_px) or not varied.is_floating_point():
+            raise LookalikeError(
+                f"{name} must give floats of shape {(len(pixels), 3, size_px, size_px)},"
+                f" got {varied.dtype} of {tuple(varied.shape)}"
+            )
+        return varied.contiguous(memory_format=torch.channels_last)
+
+    return checked
 
 
 def _whole(preprocessing: Preprocessing, size_px: int) -> Preprocessing:
@@ -288,7 +310,7 @@ def _linear(dim: int, feature_dim: int, weight: Tensor) -> nn.Linear:
 
 def _exported(config: TrainConfig, model: EmbeddingModel, preprocessing: Preprocessing) -> EmbeddingModel:
     """The model as timm makes it, with the trained weights, on the CPU."""
-    fresh = EmbeddingModel(model.backbone_name, preprocessing, layer_norm=True)
+    fresh = EmbeddingModel(model.backbone_name, preprocessing, layer_norm=True, own_code=True)
     model.cpu()
     frozen_backbone.export(model.backbone, fresh.backbone)
     fresh.projection = model.projection

@@ -7,12 +7,15 @@ import signal
 import sys
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+from ml import files, import_path
 from ml.errors import LookalikeError
 from workers import logs
 from workers import settings as settings_module
 from workers.client import Client
+from workers.errors import Refused
 from workers.messages import TRAINING_REQUESTS, SweepRequest, TrainRequest
 from workers.queue.app import connect_redis
 from workers.queue.jobs import Jobs
@@ -51,10 +54,25 @@ def perform(settings: Settings, job: str) -> None:
     jobs = Jobs(connect_redis(settings))
     request = TRAINING_REQUESTS[jobs.status(job).kind].from_json(jobs.params(job))
     with reporting_to(jobs, job) as report:
+        check_no_code(request)
         facts = _perform(request, settings, report)
         if request.publish:
             Client(settings).publish_and_wait(facts["model"], on_progress=report.progress)
         report.update(phase="done", **facts)
+
+
+def check_no_code(request: TrainRequest | SweepRequest) -> None:
+    """Raises Refused where what came over the queue names code: only the command line of who trains may do that."""
+    values: list[Any] = [request.config]
+    if isinstance(request, SweepRequest):
+        values.append(request.grid)
+        if request.space is not None:
+            values.append(files.read_regular(Path(request.space)).decode("utf-8", "replace"))
+    path = import_path.found_in(values)
+    if path is not None:
+        raise Refused(
+            f"{path} names code, which a request may not run", hint="name it on the command line of the trainer"
+        )
 
 
 def _perform(request: TrainRequest | SweepRequest, settings: Settings, report: JobReport) -> dict[str, Any]:

@@ -58,7 +58,7 @@ def train(request: TrainRequest, settings: Settings, report: Report) -> Trained:
     recipe, splits = None, None
     if request.recipe is not None:
         recipe = recipes.named(request.recipe)
-        config = changed_config(recipe.config, request.config)
+        config = recipe.config.changed(request.config)
         splits = recipe.read(Path(request.data).expanduser())
         images, test = splits.train, None  # measured below, by the paper's protocol
     else:
@@ -116,17 +116,7 @@ def train(request: TrainRequest, settings: Settings, report: Report) -> Trained:
 
 def requested_config(preset: str, changes: dict[str, Any]) -> TrainConfig:
     """A preset's configuration with changes. Raises LookalikeError for a name or a value that makes no sense."""
-    return changed_config(preset_config(preset), changes)
-
-
-def changed_config(config: TrainConfig, changes: dict[str, Any]) -> TrainConfig:
-    """A configuration with changes. Raises LookalikeError for a name or a value that makes no sense."""
-    known = {field.name for field in dataclasses.fields(TrainConfig)}
-    if unknown := sorted(changes.keys() - known):
-        raise LookalikeError(
-            f"there is no hyper-parameter {unknown[0]!r}", hint=f"there are {', '.join(sorted(known))}"
-        )
-    return dataclasses.replace(config, **changes)
+    return preset_config(preset).changed(changes)
 
 
 def _run(
