@@ -214,6 +214,21 @@ class JobStatus(Message):
         return self.state != "running"
 
     @property
+    def per_s(self) -> float | None:
+        """Items a second so far; None before the first one."""
+        return self.done / self.seconds if self.done and self.seconds else None
+
+    @property
+    def left_s(self) -> float | None:
+        """Seconds until it ends, as far as can be told; None where nothing can."""
+        if self.is_finished or self.detail.get("waits_for"):
+            return None
+        if (told := self.detail.get("seconds_left")) is not None:
+            return float(told)
+        rate = self.per_s
+        return (self.total - self.done) / rate if rate and self.total > self.done else None
+
+    @property
     def doing(self) -> str:
         """What it is at, in words; its state where it says nothing or has ended."""
         phase = self.detail.get("phase")

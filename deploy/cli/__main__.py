@@ -39,7 +39,7 @@ COMMANDS = {
     "tune": ("deploy.cli.tune", "Fit the model that answers to your own photos, without labels."),
     "publish": ("deploy.cli.models", "Make a trained model the one that answers searches."),
     "rollback": ("deploy.cli.models", "Switch back to the model that answered before."),
-    "jobs": ("deploy.cli.jobs", "List the jobs that run or have ended lately, or stop one."),
+    "jobs": ("deploy.cli.jobs", "List the jobs that run or have ended lately, stop one, or try one again."),
     "verify": ("deploy.cli.status", "Compare what is kept with what was added, and repair it."),
     "backup": ("deploy.cli.backup", "Copy everything to an archive: originals, labels, vectors, models."),
     "restore": ("deploy.cli.backup", "Bring an archive's photos, vectors and models here."),

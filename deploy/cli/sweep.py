@@ -70,6 +70,7 @@ def sweep(
     """
     if not data and options["resume"] is None:
         raise click.UsageError("Missing argument 'DATA...'.")
+    from deploy.cli.recorded_run import recorded
     from workers import settings
     from workers.messages import SweepRequest
 
@@ -78,7 +79,7 @@ def sweep(
 
     config = {name: value for name in _CONFIG if (value := options.pop(name)) is not None} | parsed(settings_given)
     request = SweepRequest(data, test, space=None if space is None else str(space), config=config, **options)
-    with ConsoleReport(console) as report:
+    with ConsoleReport(console) as shown, recorded(current, request, shown) as report:
         facts = run(request, current, report)
     if publish:
         facts |= {"published": connect_and_publish(console, current, facts["model"])}

@@ -93,6 +93,7 @@ def train(
     for the labelled photos of the gallery. No other option is needed. The finished model is registered under the name
     that is printed; `lookalike publish NAME` makes it answer.
     """
+    from deploy.cli.recorded_run import recorded
     from workers import settings
     from workers.messages import TrainRequest
     from workers.trainer.train import train as run
@@ -104,7 +105,7 @@ def train(
     request = TrainRequest(
         data, test, preset or "accurate", config, workers, gpus, resume, recipe=recipe, strict=strict
     )
-    with ConsoleReport(console) as report:
+    with ConsoleReport(console) as shown, recorded(current, request, shown) as report:
         trained = run(request, current, report)
     facts = {"model": trained.model, **trained.metrics}
     facts |= {

@@ -62,7 +62,8 @@ EXPECTED = {
     },
     Role.EDITOR: {
         "api.duplicates.find_duplicates",
-        *("adding.page", "adding.add", "gallery.edit", "system.job", "api.system.get_job"),
+        *("adding.page", "adding.add", "gallery.edit", "jobs.job", "api.system.get_job"),
+        *("jobs.page", "jobs.report", "api.system.list_jobs"),
         *("api.images.add_images", "api.images.update_image", "api.images.delete_image"),
         *("gallery.edit_label", "gallery.undo", "gallery.edit_trash", "api.changes.change_images"),
         *(
@@ -72,7 +73,10 @@ EXPECTED = {
             "api.changes.empty_trash",
         ),
     },
-    Role.ADMIN: {"models.train", "models.tune", "models.publish", "models.rollback", "system.stop"},
+    Role.ADMIN: {
+        *("models.train", "models.tune", "models.publish", "models.rollback"),
+        *("jobs.stop", "jobs.try_again", "api.system.stop_job", "api.system.retry_job"),
+    },
 }
 
 

@@ -124,7 +124,7 @@ class StandInClient:
         self.unindexable: dict[str, str] = {}  # path -> why its job leaves it out
         self.asked: list[dict] = []
         self.registry = SimpleNamespace(previous=lambda: self.earlier)
-        self.trainings = SimpleNamespace(can_start=lambda: self.has_torch, start=self._train)
+        self.trainings = SimpleNamespace(can_start=lambda: self.has_torch, start=self._train, report=lambda _: None)
         self.has_torch = True
         self.sessions = StandInSessions()
         self.failures = Throttle.on_redis("")
@@ -142,6 +142,8 @@ class StandInClient:
             errors_reported=contextlib.nullcontext,
             start_job=self._follow_gallery,
         )
+        self.connection = connection
+        self.jobs = SimpleNamespace(params=lambda job: {})
         self.changes = Changes(connection, self.gallery)
         self._indexed: set[str] = set()
         self.duplicates = StandInDuplicates(self)
@@ -289,6 +291,12 @@ class StandInClient:
     def ended(self, kinds: Sequence[str], limit: int = 5) -> list[JobStatus]:
         """Jobs of these kinds that have ended."""
         return [job for job in self._jobs.values() if job.kind in kinds and job.is_finished][:limit]
+
+    def ended_lately(self) -> list[JobStatus]:
+        return [job for job in self._jobs.values() if job.is_finished]
+
+    def verify(self, repair: bool = False, *, quick: bool = False) -> str:
+        return self._note("verify", len(self._indexed), 0, [])
 
     def running(self) -> list[JobStatus]:
         self._answering()

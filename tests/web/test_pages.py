@@ -294,7 +294,7 @@ class TestOtherPages:
     def test_a_running_jobs_page_follows_it(self, browser, workers_side, red):
         workers_side.is_slow = True
         page = browser.get(f"/jobs/{workers_side.index([red])}").text
-        assert "js/job.js" in page
+        assert "js/live.js" in page
         assert "running" in page
 
     def test_a_page_that_does_not_exist_is_a_page(self, browser):
@@ -391,7 +391,7 @@ class TestModels:
     def test_the_model_is_tuned_to_the_gallery_and_rolled_back(self, browser, workers_side):
         assert ">Tune</button>" in browser.get("/models").text
         job = post(browser, "/models/tune").headers["Location"]
-        assert "Tune" in browser.get(job).text
+        assert "Tuning" in browser.get(job).text
         assert workers_side.now.model == "untrained-tuned"
         post(browser, "/models/rollback")
         assert workers_side.now.model == "untrained"

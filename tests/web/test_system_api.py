@@ -17,6 +17,17 @@ def test_a_job_that_is_not_there_is_404(browser):
     assert (answer.status_code, answer.content_type) == (404, "application/problem+json")
 
 
+def test_jobs_are_listed_stopped_and_done_again(browser, workers_side, red):
+    workers_side.is_slow = True
+    job = workers_side.index([red])
+    assert [each["state"] for each in browser.get("/api/v1/jobs").json["jobs"] if each["job"] == job] == ["running"]
+    assert browser.post(f"/api/v1/jobs/{job}/retry").status_code == 409
+    assert browser.post(f"/api/v1/jobs/{job}/stop").json["state"] == "stopped"
+    again = browser.post(f"/api/v1/jobs/{job}/retry")
+    assert again.status_code == 202
+    assert again.json["kind"] == "verify"
+
+
 def test_health_is_200_while_all_is_well(browser):
     answer = browser.get("/api/v1/health")
     assert (answer.status_code, answer.json["healthy"]) == (200, True)

@@ -32,6 +32,7 @@ KINDS = (
     "delete",
     "undelete",
     "verify",
+    "reconcile",
     "duplicates",
     "train",
     "sweep",
@@ -403,6 +404,14 @@ class Duplicates(Answer):
     state = String(allow_none=True, validate=OneOf(STATES), metadata=_note("of that job", "done"))
     done = Integer(metadata=_note("how much of the gallery it has looked at, in 256ths", 256))
     pairs = List(Nested(Pair), metadata=_note("the same image first, then by score"))
+
+
+class ListedJob(Job):
+    """The same, under another name in lists, as ListedImage."""
+
+
+class JobList(Answer):
+    jobs = List(Nested(ListedJob))
 
 
 class Worker(Answer):

@@ -4,10 +4,10 @@ from typing import Any
 
 from apiflask import APIBlueprint
 
-from web.access import is_admin, requires
-from web.api.schemas import Folders, Health, Job, Labels
+from web.access import audit, is_admin, requires
+from web.api.schemas import Folders, Health, Job, JobList, Labels
 from web.backend import client
-from workers.client import Role
+from workers.client import Role, retry
 
 blueprint = APIBlueprint("system", __name__)
 
@@ -31,6 +31,45 @@ def list_labels() -> Any:
 def list_folders() -> Any:
     """List the folders that images came from"""
     return {"folders": [{"folder": folder, "count": count} for folder, count in client().folders().items()]}
+
+
+@blueprint.get("/jobs")
+@requires(Role.EDITOR)
+@blueprint.output(JobList)
+@blueprint.doc(tags=["System"])
+def list_jobs() -> Any:
+    """List the jobs that run or have ended lately
+
+    Those that run first, then those that have ended within a week, the latest first; also what terminals started.
+    """
+    return {"jobs": [job.to_json() for job in (*client().running(), *client().ended_lately())]}
+
+
+@blueprint.post("/jobs/<job_id>/stop")
+@requires(Role.ADMIN)
+@blueprint.output(Job, description="How it is now")
+@blueprint.doc(tags=["System"])
+def stop_job(job_id: str) -> Any:
+    """Stop a job
+
+    What it did stays. One that has ended stays as it is.
+    """
+    audit.changes("stop", [job_id])
+    client().stop(job_id)
+    return client().job(job_id).to_json()
+
+
+@blueprint.post("/jobs/<job_id>/retry")
+@requires(Role.ADMIN)
+@blueprint.output(Job, 202, description="The new job")
+@blueprint.doc(tags=["System"])
+def retry_job(job_id: str) -> Any:
+    """Do what a job has left undone
+
+    Of a job that failed or was stopped. A training goes on after the epochs that it finished.
+    """
+    audit.changes("retry", [job_id])
+    return client().job(retry(client(), job_id)).to_json()
 
 
 @blueprint.get("/jobs/<job_id>")

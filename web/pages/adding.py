@@ -31,4 +31,4 @@ def add() -> ResponseReturnValue:
     upload = uploads.keep(client(), images, label, max_bytes=max_bytes)
     if upload.job is None:
         return render_template("add.html", refused=upload.files, nothing_chosen=not images), 422
-    return redirect(url_for("system.job", job_id=upload.job))
+    return redirect(url_for("jobs.job", job_id=upload.job))

@@ -64,16 +64,76 @@ def told(value: object) -> str:
     return "–" if value in (None, "") else str(value)
 
 
+_KINDS = {
+    "index": "Indexing",
+    "label": "Labelling",
+    "delete": "Deleting",
+    "undelete": "Restoring photos",
+    "verify": "Check",
+    "reconcile": "Check after a start",
+    "duplicates": "Looking for duplicates",
+    "train": "Training",
+    "sweep": "Sweep",
+    "publish": "Publishing",
+    "tune": "Tuning",
+    "backup": "Backup",
+    "restore": "Restoring an archive",
+    "migrate": "Moving to servers",
+}
+
+
+def job_name(job: JobStatus) -> str:
+    """What a job does, in words, and of which model."""
+    name, model = _KINDS.get(job.kind, job.kind.capitalize()), job.detail.get("model")
+    return f"{name} {model}" if model else name
+
+
+def pace(job: JobStatus, unit: str = "photos") -> str:
+    """How fast a job is and how long it will take, empty where neither can be told."""
+    parts = []
+    if job.per_s and not job.detail.get("curve") and job.done > 1:
+        told = f"{job.per_s:.0f} {unit}/s" if job.per_s >= 2 else f"{60 * job.per_s:.1f} {unit}/min"
+        parts.append(told)
+    if job.left_s is not None:
+        parts.append(f"about {duration(max(1, round(job.left_s)))} left")
+    return ", ".join(parts)
+
+
+_CURVES = (("loss", "Loss", "{:.3f}"), ("held_out_map@r", "mAP@R of what was held out", "{:.1%}"))
+_WIDE, _HIGH, _EDGE = 300.0, 90.0, 4.0
+
+
+def curves(job: JobStatus) -> list[dict[str, str]]:
+    """The curves of a training as far as it is, each with the points of its line in a box of 300 by 90."""
+    drawn = []
+    for key, name, form in _CURVES:
+        points = [(each["epoch"], each[key]) for each in job.detail.get("curve") or () if each.get(key) is not None]
+        if len(points) < 2:
+            continue
+        low, high = min(y for _, y in points), max(y for _, y in points)
+        first, last = points[0][0], points[-1][0]
+        placed = [
+            (
+                _EDGE + (_WIDE - 2 * _EDGE) * (x - first) / (last - first),
+                _HIGH - _EDGE - (_HIGH - 2 * _EDGE) * (y - low) / ((high - low) or 1),
+            )
+            for x, y in points
+        ]
+        line = " ".join(f"{x:.1f},{y:.1f}" for x, y in placed)
+        drawn.append(
+            {"name": name, "line": line, "first": form.format(points[0][1]), "last": form.format(points[-1][1])}
+        )
+    return drawn
+
+
 # What of a job's details is for people, and what it is called.
 _DETAILS = {
     "model": "Model",
-    "collection": "Collection",
     "map@r": "mAP@R on labelled photos",
     "held_out_map@r": "mAP@R of held-out classes",
     "held_out_map@r_before": "the same before training",
     "sweep": "Sweep",
     "best": "Best so far",
-    "report": "Report",
     "missing": "Missing",
     "extra": "Too many",
     "different": "Different",
@@ -109,5 +169,5 @@ def bar(similarity: float) -> str:
 
 def init_app(app: Flask) -> None:
     """Makes the functions filters of the same names."""
-    for each in (size, number, moment, camera_moment, duration, percent, details, bar):
+    for each in (size, number, moment, camera_moment, duration, percent, details, bar, job_name, pace, curves):
         app.jinja_env.filters[each.__name__] = each

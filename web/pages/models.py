@@ -1,11 +1,11 @@
 """Models: which there are, which one answers, and how to get a better one out of the gallery's labels."""
 
-from flask import Blueprint, redirect, render_template, request, url_for
+from flask import Blueprint, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from web.access import audit, requires
 from web.backend import client
-from workers.client import Refused, Role
+from workers.client import WAITING, Refused, Role
 from workers.messages import SweepRequest, TrainRequest
 
 blueprint = Blueprint("models", __name__)
@@ -51,7 +51,9 @@ def train() -> ResponseReturnValue:
         job = client().trainings.start(TrainRequest("gallery", preset=how, publish=publish))
     else:
         raise Refused("there is no such way to train", hint="choose fast, accurate or sweep")
-    return redirect(url_for("system.job", job_id=job))
+    if client().job(job).detail.get("phase", "").startswith(WAITING):
+        flash("Another training is under way: this one starts when that has ended.")
+    return redirect(url_for("jobs.job", job_id=job))
 
 
 @blueprint.post("/models/tune")
@@ -59,7 +61,7 @@ def train() -> ResponseReturnValue:
 def tune() -> ResponseReturnValue:
     """Fits the model that answers to the gallery, without labels, and shows the job."""
     audit.changes("tune")
-    return redirect(url_for("system.job", job_id=client().tune()))
+    return redirect(url_for("jobs.job", job_id=client().tune()))
 
 
 @blueprint.post("/models/publish")
@@ -69,7 +71,7 @@ def publish() -> ResponseReturnValue:
     model, force = request.form.get("model", ""), bool(request.form.get("force"))
     audit.changes("publish", [model], force=force)
     job = client().publish(model, force=force)
-    return redirect(url_for("system.job", job_id=job))
+    return redirect(url_for("jobs.job", job_id=job))
 
 
 @blueprint.post("/models/rollback")

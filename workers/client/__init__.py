@@ -11,7 +11,9 @@ from ml.model.registry import UnknownModel
 from ml.records import Damaged
 from ml.storage import StorageFailed
 from workers.client.api import Client, observe_request
+from workers.client.retrying import can_retry, retry
 from workers.client.searching import MOST_EXAMPLES
+from workers.client.training import WAITING
 from workers.errors import Busy, NotFound, Overloaded, Refused, Unavailable
 from workers.logs import configure as configure_logging
 from workers.logs import request as logged_as
@@ -22,6 +24,7 @@ __all__ = [
     "MOST_EXAMPLES",
     "NEAR_COPY",
     "SAME_IMAGE",
+    "WAITING",
     "ApiToken",
     "BadBox",
     "Busy",
@@ -36,7 +39,9 @@ __all__ = [
     "Unavailable",
     "UnknownModel",
     "UnreadableImage",
+    "can_retry",
     "configure_logging",
     "logged_as",
     "observe_request",
+    "retry",
 ]

@@ -8,6 +8,7 @@ heartbeat for too long. Ending the record stops the process, wherever it runs.
 """
 
 import contextlib
+import dataclasses
 import importlib.util
 import json
 import os
@@ -21,15 +22,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import redis
+
 from ml.errors import LookalikeError
-from ml.names import JobName
-from workers.errors import Busy, NotFound, Refused, Unavailable
+from ml.names import BadName, JobName, RunName
+from workers.errors import NotFound, Refused, Unavailable
 from workers.messages import TRAINING_REQUESTS, JobStatus, SweepRequest, TrainRequest
 from workers.queue import training_queue
 from workers.queue.jobs import Jobs
 from workers.settings import Settings
 
 _PACKAGES = ("torch", "timm", "ray", "pytorch_metric_learning")
+WAITING = "waiting for its turn"
 SILENT_S = 60.0  # without a heartbeat, a run counts as dead; a start on a busy machine takes half of that
 
 
@@ -41,10 +45,11 @@ class Trainings:
         self._jobs = jobs
 
     def start(self, request: TrainRequest | SweepRequest) -> str:
-        """Starts a run and returns its job's id at once. What is wrong with the request, the job says.
+        """Starts a run, or queues it behind the one that is under way: two would only slow each other down.
+
+        Returns its job's id at once. What is wrong with the request, the job says.
 
         Raises:
-            Busy: another run is under way; two would only slow each other down.
             Refused: neither training's packages nor a training service nor a cluster is here.
             Unavailable: the cluster takes no job.
         """
@@ -53,23 +58,48 @@ class Trainings:
                 "training's packages are not installed here, and no training service runs",
                 hint="make train, or pip install 'lookalike[train]'; or start a service elsewhere: lookalike trainer",
             )
+        job = self._jobs.create(request.kind, request.to_json(), externally_driven=True)
+        self._jobs.describe(job, {"phase": WAITING})
+        training_queue.put(self._jobs.server, job)
+        self.advance()
+        return job
+
+    def advance(self) -> None:
+        """Begins the run whose turn it is, unless one is under way or a training service takes them.
+
+        Called whenever a run ends, and whenever somebody looks at one that waits: no process has to live for it.
+
+        Raises:
+            Unavailable: the cluster takes no job; the run has failed.
+        """
+        if training_queue.lives(self._jobs.server):
+            return
         with self._jobs.lock("starting-training"):
-            for job in self._jobs.running():
-                if job.split("-")[0] in TRAINING_REQUESTS and not self.status(job).is_finished:
-                    raise Busy(f"another training is running (job {job})", hint="wait for it, or stop it")
-            job = self._jobs.create(request.kind, request.to_json(), externally_driven=True)
-        self._jobs.describe(job, {"phase": "starting"})
+            if self.under_way():
+                return
+            while (job := training_queue.take_now(self._jobs.server)) is not None:
+                if job in self._jobs.running():  # else somebody stopped it while it waited
+                    self._jobs.touch(job)
+                    self._jobs.describe(job, {"phase": "starting"})
+                    break
+        if job is None:
+            return
         try:
-            if training_queue.lives(self._jobs.server):
-                training_queue.put(self._jobs.server, job)
-            elif self._settings.ray_address:
+            if self._settings.ray_address:
                 self._submit(job)
             else:
                 self._spawn(job)
         except (OSError, LookalikeError) as error:
             self._jobs.end(job, "failed", {"reason": str(error)})
             raise
-        return job
+
+    def under_way(self) -> str | None:
+        """The run that has begun and not ended, if there is one: also one that a terminal started."""
+        waiting = training_queue.waiting(self._jobs.server)
+        for job in self._jobs.running():
+            if job.split("-")[0] in TRAINING_REQUESTS and job not in waiting and not self._status(job).is_finished:
+                return job
+        return None
 
     def can_start(self) -> bool:
         """Whether a run can be started from here: by a service, on a cluster, or with training's packages."""
@@ -79,12 +109,26 @@ class Trainings:
 
     def status(self, job: str) -> JobStatus:
         """How far a run is; one that has been silent too long has failed. Raises NotFound."""
+        status = self._status(job)
+        if status.is_finished or job not in training_queue.waiting(self._jobs.server):
+            return status
+        if self.under_way() is None:
+            with contextlib.suppress(LookalikeError):  # the record says it
+                self.advance()
+            return self._status(job)
+        return dataclasses.replace(
+            status, detail=status.detail | {"phase": f"{WAITING}: another training is under way"}
+        )
+
+    def _status(self, job: str) -> JobStatus:
         status = self._jobs.status(job)
-        if not status.is_finished and self._jobs.silent_s(job) > SILENT_S:
-            reason = f"no heartbeat of its process for {SILENT_S:.0f} s"
-            self._jobs.end(job, "failed", status.detail | {"reason": reason})
-            return self._jobs.status(job)
-        return status
+        if status.is_finished or self._jobs.silent_s(job) <= SILENT_S:
+            return status
+        if job in training_queue.waiting(self._jobs.server):  # nobody speaks for it before it begins
+            return status
+        reason = f"no heartbeat of its process for {SILENT_S:.0f} s"
+        self._jobs.end(job, "failed", status.detail | {"reason": reason})
+        return self._jobs.status(job)
 
     def follow(self, job: str, interval_s: float = 0.5) -> Iterator[JobStatus]:
         """The status again and again, the last one finished."""
@@ -96,12 +140,21 @@ class Trainings:
     def stop(self, job: str) -> None:
         """Ends a run; what it has finished stays, and the same command with --resume goes on. Raises NotFound."""
         status = self._jobs.status(job)
+        training_queue.withdraw(self._jobs.server, job)
         if not status.is_finished:
             self._jobs.end(job, "stopped", status.detail)
 
     def log(self, job: str) -> Path:
         """Where a run on this machine logs."""
         return self._settings.home / "runs" / "logs" / f"{JobName(job)}.log"
+
+    def report(self, status: JobStatus) -> bytes | None:
+        """The page that a sweep wrote of itself, None where it is not on this machine or not written yet."""
+        try:
+            name = RunName(status.detail.get("sweep") or "")
+            return (self._settings.home / "sweeps" / name / "report.html").read_bytes()
+        except (OSError, BadName):
+            return None
 
     def spawn(self, job: str) -> "subprocess.Popen[bytes]":
         """Starts the process of a run on this machine; `watch` it."""
@@ -130,6 +183,8 @@ class Trainings:
         ended = process.wait()
         with contextlib.suppress(NotFound):  # records are forgotten after a week
             self._end_silent(job, ended)
+        with contextlib.suppress(LookalikeError, redis.RedisError):  # the record says it, or whoever looks at it
+            self.advance()
 
     def _end_silent(self, job: str, ended: int) -> None:
         status = self._jobs.status(job)

@@ -1,4 +1,4 @@
-"""Trainings that wait for a training service, and whether one lives.
+"""Trainings that wait for their turn, and whether a training service lives that takes them.
 
     lookalike:trainings          ids of jobs that wait, the next one first
     lookalike:trainer            present while a service lives; expires
@@ -23,6 +23,17 @@ def take(server: Any, timeout_s: float) -> str | None:
     """The next job, waited for; None when none came."""
     popped = server.blpop([_WAITING], timeout=timeout_s)
     return None if popped is None else str(popped[1])
+
+
+def take_now(server: Any) -> str | None:
+    """The next job, if one waits."""
+    job: str | None = server.lpop(_WAITING)
+    return job
+
+
+def withdraw(server: Any, job: str) -> None:
+    """Takes a job out of those that wait."""
+    server.lrem(_WAITING, 0, job)
 
 
 def waiting(server: Any) -> list[str]:

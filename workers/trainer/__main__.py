@@ -3,18 +3,22 @@
 Exit status 0 done, 1 failed with one line on stderr that begins with "error: ", 130 stopped.
 """
 
+import contextlib
 import signal
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+import redis
 
 from ml import files, import_path
 from ml.errors import LookalikeError
 from workers import logs
 from workers import settings as settings_module
 from workers.client import Client
+from workers.client.training import Trainings
 from workers.errors import Refused
 from workers.messages import TRAINING_REQUESTS, SweepRequest, TrainRequest
 from workers.queue.app import connect_redis
@@ -30,7 +34,8 @@ def main(arguments: Sequence[str]) -> int:
     try:
         settings = settings_module.load()
         logs.configure(settings)
-        perform(settings, job)
+        with _next_one_begun(settings):
+            perform(settings, job)
     except KeyboardInterrupt:
         return 130
     except LookalikeError as error:
@@ -41,6 +46,17 @@ def main(arguments: Sequence[str]) -> int:
         sys.stderr.write(f"error: unexpected {type(error).__name__}: {error}\n")
         return 1
     return 0
+
+
+@contextlib.contextmanager
+def _next_one_begun(settings: Settings) -> Iterator[None]:
+    """At the end of the block the run begins that waits for this one. On a cluster the portal sees to it."""
+    try:
+        yield
+    finally:
+        if not settings.ray_address:
+            with contextlib.suppress(LookalikeError, redis.RedisError):  # its record says it
+                Trainings(settings, Jobs(connect_redis(settings))).advance()
 
 
 def perform(settings: Settings, job: str) -> None:

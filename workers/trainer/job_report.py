@@ -6,6 +6,7 @@ it is when the queue stays away, because nobody could know of the run any more.
 
 import contextlib
 import logging
+import math
 import os
 import signal
 import socket
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _BEAT_S = 2.0
+_POINTS = 100  # of a curve in a record
+_LISTED = 10  # best settings in a record
 
 
 class JobReport(Report):
@@ -37,6 +40,7 @@ class JobReport(Report):
     def __init__(self, jobs: Jobs, job: str) -> None:
         self._jobs, self._job = jobs, job
         self.detail: dict[str, Any] = {"phase": "reading", "host": socket.gethostname(), "pid": os.getpid()}
+        self._curve: list[dict[str, float | None]] = []
         self.update()
 
     def progress(self, phase: str, done: int, total: int) -> None:
@@ -51,14 +55,19 @@ class JobReport(Report):
         logger.info(line)
 
     def epoch(self, epoch: "EpochReport") -> None:
-        held_out = None if epoch.map_at_r != epoch.map_at_r else epoch.map_at_r
-        self.update(epoch.epoch, epoch.epochs, **{"held_out_map@r": held_out})
+        held_out, loss = (None if math.isnan(each) else each for each in (epoch.map_at_r, epoch.loss))
+        self._curve.append({"epoch": epoch.epoch, "loss": loss, "held_out_map@r": held_out})
+        rest = {"held_out_map@r": held_out, "seconds_left": round(epoch.seconds_left)}
+        self.update(epoch.epoch, epoch.epochs, phase="training", curve=_thinned(self._curve), **rest)
 
     def trials(self, record: "Record", plan: "SweepPlan") -> None:
         done = sum(t.state != "running" and not record.is_measurement(t) for t in record.trials.values())
         ranked = [configuration for configuration in record.configurations() if configuration.is_complete]
         best = {"settings": ranked[0].settings, "map@r": ranked[0].map_at_r} if ranked else None
-        self.update(done, plan.trials * plan.repeats, phase="trials", sweep=record.directory.name, best=best)
+        table = [{"settings": each.settings, "map@r": each.map_at_r} for each in ranked[:_LISTED]]
+        self.update(
+            done, plan.trials * plan.repeats, phase="trials", sweep=record.directory.name, best=best, ranking=table
+        )
 
     def update(self, done: int | None = None, total: int | None = None, **facts: Any) -> None:
         """Adds facts to the record's detail, and sets how far it is. A queue that is away is no reason to stop."""
@@ -72,12 +81,14 @@ class JobReport(Report):
 
 
 @contextlib.contextmanager
-def reporting_to(jobs: Jobs, job: str) -> Iterator[JobReport]:
+def reporting_to(jobs: Jobs, job: str, *, ends_unheard: bool = True) -> Iterator[JobReport]:
     """The report of a run that goes on in this block. The record ends with it: done, failed, or stopped.
 
     Args:
         jobs: where the record is.
         job: its id.
+        ends_unheard: whether a queue that stays away interrupts the run, as nobody could know of it any more; a run
+            in a terminal has somebody who does.
 
     Raises:
         KeyboardInterrupt: in the block, when the record was ended or the queue stays away.
@@ -92,7 +103,7 @@ def reporting_to(jobs: Jobs, job: str) -> Iterator[JobReport]:
                 goes_on = not jobs.status(job).is_finished
                 heard_at = time.monotonic()
             except redis.RedisError:
-                goes_on = time.monotonic() - heard_at < SILENT_S
+                goes_on = not ends_unheard or time.monotonic() - heard_at < SILENT_S
             if not goes_on:
                 os.kill(os.getpid(), signal.SIGINT)
                 return
@@ -113,6 +124,12 @@ def reporting_to(jobs: Jobs, job: str) -> Iterator[JobReport]:
         _end(jobs, job, "done", report.detail)
     finally:
         ended.set()
+
+
+def _thinned(curve: list[dict[str, float | None]]) -> list[dict[str, float | None]]:
+    """A curve of at most so many points, the last one among them."""
+    step = -(-len(curve) // _POINTS)
+    return curve[::-1][::step][::-1]
 
 
 def _end(jobs: Jobs, job: str, state: str, detail: dict[str, Any]) -> None:

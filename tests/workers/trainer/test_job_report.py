@@ -51,13 +51,25 @@ def test_epochs_and_phases_are_in_the_record(jobs: Jobs, job: str) -> None:
     report = JobReport(jobs, job)
     report.progress("decoding", 1, 48)
     assert jobs.status(job).detail["phase"] == "decoding"
-    epoch: Any = SimpleNamespace(epoch=2, epochs=6, map_at_r=0.7)
+    epoch: Any = SimpleNamespace(epoch=2, epochs=6, map_at_r=0.7, loss=1.5, seconds_left=12.4)
     report.epoch(epoch)
     epoch.map_at_r = float("nan")
     assert (jobs.status(job).done, jobs.status(job).total) == (2, 6)
     assert jobs.status(job).detail["held_out_map@r"] == 0.7
     report.epoch(epoch)
-    assert jobs.status(job).detail["held_out_map@r"] is None
+    status = jobs.status(job)
+    assert status.detail["held_out_map@r"] is None
+    assert [point["loss"] for point in status.detail["curve"]] == [1.5, 1.5]
+    assert status.left_s == 12
+
+
+def test_a_long_curve_is_thinned_and_keeps_its_end(jobs: Jobs, job: str) -> None:
+    report = JobReport(jobs, job)
+    for n in range(1, 351):
+        report.epoch(SimpleNamespace(epoch=n, epochs=350, map_at_r=0.7, loss=1 / n, seconds_left=0))  # type: ignore[arg-type]
+    curve = jobs.status(job).detail["curve"]
+    assert len(curve) <= 100
+    assert curve[-1]["epoch"] == 350
 
 
 def test_trials_are_in_the_record_with_the_best_so_far(jobs: Jobs, job: str, tmp_path: Any) -> None:
