@@ -58,10 +58,11 @@ EXPECTED = {
         *("api.search.search", "api.images.list_images", "api.images.get_image", "api.images.get_thumbnail"),
         *("api.images.get_original", "api.system.list_labels", "api.system.get_health", "openapi.spec"),
         *("gallery.trash", "api.images.get_view", "api.changes.list_trash", "api.system.list_folders"),
+        "api.answers.list_answers",
         "api.duplicates.list_duplicates",
     },
     Role.EDITOR: {
-        "api.duplicates.find_duplicates",
+        *("api.duplicates.find_duplicates", "api.answers.give_answer"),
         *("adding.page", "adding.add", "gallery.edit", "jobs.job", "api.system.get_job"),
         *("jobs.page", "jobs.report", "api.system.list_jobs"),
         *("api.images.add_images", "api.images.update_image", "api.images.delete_image"),

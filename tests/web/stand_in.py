@@ -21,6 +21,8 @@ from prometheus_client import generate_latest
 from ml.images import decode, thumbnail
 from ml.images.copies import Appearance, compare
 from ml.model.registry import Active, ModelRecord, UnknownModel
+from ml.storage import open_storage
+from workers.answers import Answers
 from workers.client import Refused, Unavailable
 from workers.client.api import EVERYTHING
 from workers.client.changes import Changes
@@ -145,6 +147,8 @@ class StandInClient:
         self.connection = connection
         self.jobs = SimpleNamespace(params=lambda job: {})
         self.changes = Changes(connection, self.gallery)
+        self.answers = Answers(open_storage(settings.storage_url))
+        self.answers_since_training = self.answers.count
         self._indexed: set[str] = set()
         self.duplicates = StandInDuplicates(self)
 

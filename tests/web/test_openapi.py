@@ -26,6 +26,9 @@ ANSWERS = (
         "Removed",
         "Folders",
         "FolderCount",
+        "Answers",
+        "AnswerAbout",
+        "GivenAnswer",
         "Duplicates",
         "Pair",
     ),
@@ -103,7 +106,7 @@ def test_a_generated_client_has_functions_that_read_well(document, tmp_path):
         *("get_thumbnail", "get_original", "get_view", "list_labels", "list_folders", "get_job", "get_health"),
         *("list_jobs", "stop_job", "retry_job"),
         *("change_images", "replace_label", "undo_change", "list_trash", "restore_images", "empty_trash"),
-        *("find_duplicates", "list_duplicates"),
+        *("find_duplicates", "list_duplicates", "give_answer", "list_answers"),
     }
     program = (
         "from lookalike_client.api.search import search; from lookalike_client.models import SearchById, SearchResult;"

@@ -4,6 +4,7 @@ schemas.py     what goes in and out
 search.py      POST /search
 images.py      the gallery: add, list, show, label, delete
 changes.py     many images at once, undo, the trash
+answers.py     same, or not the same
 duplicates.py  copies of photos
 system.py      labels, jobs, health
 document.py    what the OpenAPI document says beyond what APIFlask finds out by itself
@@ -12,7 +13,7 @@ document.py    what the OpenAPI document says beyond what APIFlask finds out by 
 from apiflask import APIBlueprint, APIFlask
 
 from web.access import csrf
-from web.api import changes, document, duplicates, images, search, system
+from web.api import answers, changes, document, duplicates, images, search, system
 from web.bodies import check_json
 
 PREFIX = "/api/v1"
@@ -22,8 +23,8 @@ def init_app(app: APIFlask) -> None:
     """Registers the routes and the document at /api/v1/openapi.json."""
     v1 = APIBlueprint("api", __name__, url_prefix=PREFIX)
     v1.before_request(check_json)
-    for part in (search.blueprint, images.blueprint, changes.blueprint, duplicates.blueprint, system.blueprint):
-        csrf.exempt(part)  # Programs have no form token; web.access.cross_site guards these routes.
-        v1.register_blueprint(part)
+    for part in (search, images, changes, answers, duplicates, system):
+        csrf.exempt(part.blueprint)  # Programs have no form token; web.access.cross_site guards these routes.
+        v1.register_blueprint(part.blueprint)
     app.register_blueprint(v1)
     document.init_app(app)

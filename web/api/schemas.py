@@ -103,14 +103,20 @@ class BoxText(String):
     """Four numbers with commas between, as a form sends them."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
-        text = super()._deserialize(value, attr, data, **kwargs)
         try:
-            numbers = [float(part) for part in text.split(",")] if text else []
-        except ValueError:
-            numbers = [math.nan]
-        if text and (len(numbers) != 4 or not all(map(math.isfinite, numbers))):
-            raise ValidationError("Must be four numbers: left, top, width, height.")
-        return numbers or None
+            return numbers_of_box(super()._deserialize(value, attr, data, **kwargs))
+        except ValueError as error:
+            raise ValidationError("Must be four numbers: left, top, width, height.") from error
+
+
+def numbers_of_box(text: str) -> list[float] | None:
+    """Left, top, width and height with commas between; None of no text. Raises ValueError."""
+    if not text:
+        return None
+    left, top, width, height = map(float, text.split(","))
+    if not all(map(math.isfinite, (left, top, width, height))):
+        raise ValueError(text)
+    return [left, top, width, height]
 
 
 class SearchByImage(SearchOptions):
@@ -332,6 +338,39 @@ class RemoveForm(Schema):
 
 class Removed(Answer):
     removed = Integer(metadata=_note("images that are gone for good", 3))
+
+
+class AnswerQuery(Schema):
+    image = String(required=True, metadata=_note("of which image", ID_EXAMPLE))
+
+
+class AnswerForm(Schema):
+    image = String(required=True, metadata=_note("one image", ID_EXAMPLE))
+    other = String(required=True, metadata=_note("another image", "d7a8fbb307d7809469ca9abcb0082e4f"))
+    same = Boolean(
+        required=True, allow_none=True, metadata=_note("whether both show the same; null takes the answer back", True)
+    )
+
+    @validates_schema(skip_on_field_errors=True)
+    def _is_about_two(self, data: dict[str, Any], **_: Any) -> None:
+        if data["image"] == data["other"]:
+            raise ValidationError("Must be another image.", "other")
+
+
+class GivenAnswer(Answer):
+    image = String(metadata=_note("one image", ID_EXAMPLE))
+    other = String(metadata=_note("the other image"))
+    same = Boolean(allow_none=True, metadata=_note("whether both show the same", True))
+    since_training = Integer(metadata=_note("answers since a model was last trained on the gallery", 14))
+
+
+class AnswerAbout(Answer):
+    other = String(metadata=_note("the other image"))
+    same = Boolean(metadata=_note("whether both show the same", True))
+
+
+class Answers(Answer):
+    answers = List(Nested(AnswerAbout))
 
 
 class FolderCount(Answer):

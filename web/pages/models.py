@@ -30,6 +30,7 @@ def page() -> ResponseReturnValue:
         ended=ours.ended(KINDS),
         labelled=sum(counts),
         labels=len(counts),
+        answers=ours.answers_since_training(),
         can_train=ours.trainings.can_start(),
         is_enough=sum(count >= 2 for count in counts) >= 2,
         max_trials=MAX_TRIALS,

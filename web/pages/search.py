@@ -8,14 +8,14 @@ from flask import Blueprint, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from web.access import requires
-from web.api.schemas import MAX_K
+from web.api.schemas import MAX_K, numbers_of_box
 from web.api.search import answer as search
 from web.api.uploads import tidy_label
 from web.backend import client, image_id
 from web.bodies import accepts_images
 from web.problems import RETRY_AFTER_S, status_of
-from workers.client import LookalikeError, Role, Unavailable
-from workers.messages import GalleryImage, SearchResult
+from workers.client import MOST_EXAMPLES, BadBox, LookalikeError, Role, Unavailable
+from workers.messages import AVERAGE, BEST, GalleryImage, SearchResult
 
 blueprint = Blueprint("search", __name__)
 
@@ -30,18 +30,27 @@ class Options:
     k: int = COUNTS[1]
     label: str | None = None
     rerank: bool = False
+    strategy: str = AVERAGE
 
     @classmethod
     def of(cls, fields: Any) -> "Options":
-        k = fields.get("k", COUNTS[1], type=int)
-        return cls(
-            min(max(k, 1), MAX_K), tidy_label(fields.get("label", "")[:200]), fields.get("rerank") in ("1", "on")
-        )
+        k = min(max(fields.get("k", COUNTS[1], type=int), 1), MAX_K)
+        strategy = BEST if fields.get("strategy") == BEST else AVERAGE
+        return cls(k, tidy_label(fields.get("label", "")[:200]), fields.get("rerank") in ("1", "on"), strategy)
 
     def as_query(self) -> dict[str, Any]:
         """What of it differs from the defaults, as it stands in addresses."""
         k = None if self.k == COUNTS[1] else self.k
-        return {"k": k, "label": self.label, "rerank": "1" if self.rerank else None}
+        strategy = None if self.strategy == AVERAGE else self.strategy
+        return {"k": k, "label": self.label, "rerank": "1" if self.rerank else None, "strategy": strategy}
+
+
+@dataclass(frozen=True)
+class Example:
+    """A further image of a query: kind is more or unlike."""
+
+    image: GalleryImage
+    kind: str
 
 
 @blueprint.get("/")
@@ -49,10 +58,9 @@ class Options:
 def page() -> ResponseReturnValue:
     """The page, with results when the address names an image."""
     options = Options.of(request.args)
-    id = request.args.get("id")
-    if not id:
+    if not request.args.get("id"):
         return _rendered(options)
-    return _answered(options, lambda: _search_by_id(id, options))
+    return _answered(options, lambda: _search_by_id(request.args, options))
 
 
 @blueprint.post("/")
@@ -63,7 +71,7 @@ def page_with_image() -> ResponseReturnValue:
     options = Options.of(request.form)
     photo = request.files.get("image")
     if (photo is None or not photo.filename) and (id := request.form.get("id")):
-        return redirect(url_for("search.page", id=id, **options.as_query()))
+        return redirect(url_for("search.page", id=id, box=request.form.get("box"), **options.as_query()))
     if photo is None or not photo.filename:
         return _rendered(options, error={"detail": "No photo was chosen", "hint": "choose one and search again"}), 422
 
@@ -75,18 +83,38 @@ def page_with_image() -> ResponseReturnValue:
     return _answered(options, answer)
 
 
-def _search_by_id(id: str, options: Options) -> dict[str, Any]:
+def _search_by_id(asked: Any, options: Options) -> dict[str, Any]:
     started = time.perf_counter()
-    query = client().image(image_id(id))
-    result = client().search(id=query.id, k=options.k, label=options.label, rerank=options.rerank)
-    return _facts(result, started, query_name=query.name, query=query)
+    query = client().image(image_id(asked["id"]))
+    box = _box(asked.get("box", ""))
+    examples = [
+        Example(client().image(image_id(id)), kind)
+        for kind in ("more", "unlike")
+        for id in asked.getlist(kind)[: MOST_EXAMPLES - 1]
+    ]
+    result = search(
+        id=query.id,
+        box=box,
+        more_id=[each.image.id for each in examples if each.kind == "more"],
+        unlike_id=[each.image.id for each in examples if each.kind == "unlike"],
+        k=options.k,
+        label=options.label,
+        rerank=options.rerank and not examples,
+        strategy=options.strategy,
+    )
+    return _facts(result, started, query_name=query.name) | {"query": query, "box": box, "examples": examples}
 
 
-def _facts(
-    result: SearchResult, started: float, *, query_name: str | None, query: GalleryImage | None = None
-) -> dict[str, Any]:
-    took_ms = 1000 * (time.perf_counter() - started)
-    return {"result": result, "took_ms": took_ms, "query_name": query_name, "query": query}
+def _box(text: str) -> list[float] | None:
+    """What an address says of the part that is meant. Raises BadBox."""
+    try:
+        return numbers_of_box(text)
+    except ValueError as error:
+        raise BadBox(f"a box must be four numbers, got {text[:40]}", hint="draw one again") from error
+
+
+def _facts(result: SearchResult, started: float, *, query_name: str | None) -> dict[str, Any]:
+    return {"result": result, "took_ms": 1000 * (time.perf_counter() - started), "query_name": query_name}
 
 
 def _answered(options: Options, answer: Any) -> ResponseReturnValue:

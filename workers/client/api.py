@@ -11,6 +11,8 @@ from pathlib import Path
 
 from ml.errors import LookalikeError
 from ml.model.registry import Active, ModelRecord, Registry, is_no_better
+from ml.storage import open_storage
+from workers.answers import Answers
 from workers.client.changes import Changes
 from workers.client.connection import QueueConnection
 from workers.client.duplicates import Duplicates
@@ -69,6 +71,7 @@ class Client(Following):
         self.registry = Registry(settings.models_url, damage)
         self.jobs = self.connection.jobs
         self.changes = Changes(self.connection, self.gallery)
+        self.answers = Answers(open_storage(settings.storage_url), SharedLocks(self.connection.redis).hold)
         self.duplicates = Duplicates(self.connection)
         self._rpc = RpcClient(self.connection)
         self._searches = Searches(self._rpc, settings.max_upload_mb)
@@ -394,6 +397,11 @@ class Client(Following):
         active = self.registry.activate(previous.model, previous.collection)
         self._await_followers(active)
         return active, self.verify(repair=True, quick=True)
+
+    def answers_since_training(self) -> int:
+        """How many answers *same* and *not the same* were given since a model was last trained on the gallery."""
+        trained = [model.lineage for model in self.models() if model.lineage.get("data", {}).get("name") == "gallery"]
+        return self.answers.count(since=max((float(each.get("registered_at", 0)) for each in trained), default=0.0))
 
     # The whole
 

@@ -25,6 +25,7 @@ _LAYOUT: dict[str, tuple[re.Pattern[str], int]] = {
     "originals": (re.compile(_ID), 4096 * _MB),
     "thumbnails": (re.compile(_ID + r"\.jpg"), 4 * _MB),
     "metadata": (re.compile(_ID + r"\.json"), _MB),
+    "answers": (re.compile(r"[0-9a-f]{2}/pairs\.json"), 64 * _MB),
     "trash": (re.compile(_ID + r"\.json"), _MB),
     "collections": (re.compile(r"(?P<name>[^/]+)/(collection\.json|[0-9a-f]{2}\.(json|safetensors))"), 4096 * _MB),
     "models": (

@@ -15,7 +15,8 @@ from ml import records
 from ml.errors import LookalikeError
 from ml.records import Damaged
 from ml.storage import Storage, open_storage
-from workers import metadata
+from workers import answers, metadata
+from workers.answers import Answers
 from workers.originals import image_id
 from workers.originals import key as original_key
 from workers.process.serving import Serving
@@ -25,7 +26,7 @@ from workers.store.archive import Archive
 
 # Metadata after originals: with it an image exists. The trash on both sides of it: whichever way an image moves between
 # the two meanwhile, one of them has it, and metadata counts where both do.
-_FOLDERS = ("originals", "thumbnails", "trash", "metadata", "trash")
+_FOLDERS = ("originals", "thumbnails", "trash", "metadata", "trash", answers.FOLDER)
 _PAGE = 200
 
 
@@ -182,6 +183,12 @@ def copy_files(source: Storage, target: Storage, folder: str, renew: Callable[[]
             continue
         if key.startswith("originals/") and image_id(data) != PurePath(key).name:
             left_out.append(key)
+            continue
+        if key.startswith(f"{answers.FOLDER}/"):
+            try:
+                Answers(target).take(key, answers.parsed(records.loads(data)))
+            except (ValueError, TypeError, KeyError):
+                left_out.append(key)
             continue
         if key.startswith(("metadata/", "trash/")):
             if not _is_record(key, data):

@@ -1,15 +1,22 @@
 """What `train`, `evaluate` and `sweep` are given as DATA: a folder, a CSV, or the labelled gallery.
 
-The word `gallery` means the photos that were indexed with a label or got one since; a folder of that name is written
-`./gallery`.
+The word `gallery` means the photos that were indexed with a label or got one since, and those that somebody said are
+the same as another one; a folder of that name is written `./gallery`.
 """
 
+import logging
 import os
+from collections.abc import Mapping
 
 from ml import files
 from ml.data import datasets
 from ml.data.datasets import BadDataset, Dataset, Progress
+from ml.data.same_pairs import Classes, classes_of
+from workers.answers import Answers
+from workers.messages import GalleryImage
 from workers.settings import Settings, expanded
+
+log = logging.getLogger(__name__)
 
 GALLERY = "gallery"
 _TABLES = (".csv", ".tsv")
@@ -65,17 +72,30 @@ def _gallery(settings: Settings, on_progress: Progress | None) -> Dataset:
     local = open_storage(settings.storage_url)
     cache = settings.home / "cache" / "originals"
     pairs = []
-    for identifier, image in gallery.find_many(gallery.ids()).items():
-        if not image.label:
-            continue
+    images = gallery.find_many(gallery.ids())
+    classes = _classes(images, Answers(local))
+    for identifier, label in classes.labels.items():
         path = local.local_path(f"originals/{identifier[:2]}/{identifier}")
         if path is None or not path.exists():
             path = cache / identifier[:2] / identifier
             if not path.exists():  # its name is the hash of its content: it never changes
                 files.write(path, gallery.original(identifier))
-        pairs.append((path, image.label))
+        pairs.append((path, label))
     if not pairs:
         raise BadDataset(
             "no photo of the gallery has a label", hint="index folders named after labels, or use lookalike label"
         )
     return datasets.from_pairs(pairs, name=GALLERY, on_progress=on_progress)
+
+
+def _classes(images: Mapping[str, GalleryImage], answers: Answers) -> Classes:
+    """Of the gallery's images, by their labels and by what people said of pairs of them."""
+    labels = {id: image.label for id, image in images.items() if image.label}
+    said = [(each.one, each.other, bool(each.is_same)) for each in answers.all()]
+    classes = classes_of(labels, [each for each in said if each[0] in images and each[1] in images])
+    if said:
+        log.info(
+            "%d answers: %d images have a class by them alone; %d contradict labels or earlier answers",
+            *(len(said), classes.joined, classes.contradictions),
+        )
+    return classes

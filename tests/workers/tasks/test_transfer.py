@@ -9,6 +9,8 @@ import pytest
 from ml.storage import open_storage
 from tests.workers.tasks.test_reconcile import context, photo  # noqa: F401
 from tests.workers.tasks.test_verify import run, stored, system  # noqa: F401
+from workers.answers import Answers
+from workers.client import archive_check
 from workers.queue.jobs import PREFIXES
 from workers.store import Payload, Point
 from workers.store.archive import Archive
@@ -75,3 +77,18 @@ def test_what_stays_in_place_is_in_the_archive(home: Context, tmp_path: Path) ->
     assert (tmp_path / "archive" / "originals" / id[:2] / id).read_bytes() == photo(33)
     run(home, home.jobs.create("restore", {"from": f"file://{tmp_path}/archive"}), PREFIXES)
     assert home.serving.gallery.original(id) == photo(33)
+
+
+def test_answers_go_into_the_archive_and_come_back_beside_later_ones(home: Context, tmp_path: Path) -> None:
+    one, other, third = ("aa" + "0" * 30, "ab" + "0" * 30, "aa" + "1" * 30)
+    answers = Answers(home.serving.storage)
+    answers.give(one, other, is_same=True)
+    backup(home, tmp_path / "archive")
+    for prefix in ("aa", "ab"):
+        home.serving.storage.delete(f"answers/{prefix}/pairs.json")
+    answers.give(one, third, is_same=False)
+    archive = f"file://{tmp_path}/archive"
+    archive_check.check(open_storage(archive), archive)
+    status = run(home, home.jobs.create("restore", {"from": archive}), PREFIXES)
+    assert (status.state, status.failed) == ("done", 0), status
+    assert answers.about(one) == {other: True, third: False}

@@ -73,16 +73,27 @@ async function call(path, options = {}) {
 
 const json = (method, body) => ({ method, headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
 
-/** Searches with a Blob, or with the id of an image of the gallery. */
-export function search(query, { k, label, rerank }, signal, onProgress) {
-  if (query.id) {
-    return call("/search", { ...json("POST", { id: query.id, k, label: label || null, rerank }), signal });
+/** Searches with a query as web/static/js/query.js has it. */
+export function search(query, { k, label, rerank, strategy }, signal, onProgress) {
+  const { box, more = [], unlike = [] } = query;
+  const isSeveral = more.length + unlike.length > 0;
+  const asked = { k, label: label || null, rerank: rerank && !isSeveral, strategy };
+  const ids = (list) => list.filter(({ id }) => id).map(({ id }) => id);
+  if ([query, ...more, ...unlike].every(({ id }) => id)) {
+    const named = { id: query.id, box, more: ids(more), unlike: ids(unlike) };
+    return call("/search", { ...json("POST", { ...named, ...asked }), signal });
   }
   const form = new FormData();
-  form.append("image", query.small ?? query.blob, query.name);
-  form.append("k", k);
-  if (label) form.append("label", label);
-  if (rerank) form.append("rerank", "true");
+  if (query.id) form.append("id", query.id);
+  else form.append("image", query.part ?? query.small ?? query.blob, query.name);
+  if (query.id && box) form.append("box", box.join(","));
+  for (const [kind, list] of Object.entries({ more, unlike })) {
+    for (const { id, small, blob, name } of list) {
+      if (id) form.append(`${kind}_id`, id);
+      else form.append(kind, small ?? blob, name);
+    }
+  }
+  for (const [name, value] of Object.entries(asked)) if (value !== null) form.append(name, value);
   return call("/search", { method: "POST", body: form, signal, onProgress });
 }
 
@@ -99,6 +110,13 @@ export function keep(files, label, { signal, waitS = 10, labelFrom = "person" } 
 /** Does one of label, remove_label and delete to images: {job, changed, missing}; the job undoes it. */
 export const changeImages = (action, ids, label) => call("/changes", json("POST", { action, ids, label }));
 export const undo = (job) => call(`/changes/${encodeURIComponent(job)}/undo`, { method: "POST" });
+
+/** What was said of an image: other id -> whether it shows the same. */
+export async function answersAbout(image) {
+  const { answers } = await call(`/answers?image=${image}`);
+  return new Map(answers.map(({ other, same }) => [other, same]));
+}
+export const giveAnswer = (image, other, same) => call("/answers", json("PUT", { image, other, same }));
 
 export const getImage = (id) => call(`/images/${id}`);
 export const labels = async () => (await call("/labels")).labels;

@@ -27,7 +27,7 @@ function fill(card, result, searchUrl) {
   badge.hidden = result.verdict !== "same";
   card.dataset.verdict = result.verdict ?? "";
   field(card, "probability").textContent = result.probability === null ? "" : `${Math.round(100 * result.probability)} % · `;
-  field(card, "rank").textContent = result.rank;
+  for (const rank of card.querySelectorAll("[data-field=rank]")) rank.textContent = result.rank;
   field(card, "similarity").textContent = result.similarity.toFixed(3);
   field(card, "bar").setAttribute("width", 100 * Math.min(1, Math.max(0, result.similarity)));
   field(card, "name").title = result.path;

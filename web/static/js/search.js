@@ -1,13 +1,16 @@
-// The search page. A query is {blob, name, refusal} (a photo, not kept) or {id, name} (an image of the gallery).
-// The address holds queries by id; photos are remembered in this browser and come back with the back button and reloading.
+// The search page: from a query (see query.js) to its answer, however it is asked.
 
-import { Problem, keep, root, search, thumbnailUrl } from "./api.js";
+import { useAnswers } from "./answers.js";
+import { Problem, keep, root, search } from "./api.js";
 import { onPlainClick } from "./buttons.js";
 import { useCamera } from "./camera.js";
 import { moveWithArrows, rename, show, shownName, takeOut } from "./cards.js";
+import { useCrop } from "./crop.js";
 import { onDetails } from "./details.js";
 import { onFiles } from "./dropzone.js";
-import { keepQuery, keptQuery } from "./remembered.js";
+import { useExamples } from "./examples.js";
+import { addressOf, enter, fromState, isSeveral, keepPhotos, photos, prepare, shownAt, stateOf } from "./query.js";
+import { keepQuery } from "./remembered.js";
 import { shrunk } from "./shrink.js";
 import { suggestLabels } from "./labels.js";
 
@@ -22,38 +25,28 @@ const mayKeep = !keepButton.disabled; // a viewer adds nothing
 const photoBox = document.getElementById("query-photo");
 const announcements = document.getElementById("announcements");
 const titleAtStart = "Lookalike";
-const DEFAULT_K = 12;
 const KEPT = { unchanged: "It is in the gallery already", restored: "Restored from the trash" };
 const STAGES = ["wait", "decode", "embed", "search"];
 
-const photos = new Map(); // key -> what this tab has searched with; history states hold the keys
 const SAID_AFTER_MS = 400; // a photo that travels for longer is told about
 let current = null;
 let running = null;
-let previewUrl = null;
 let lastBest = null;
 
 const options = () => ({
   k: Number(form.elements.k.value),
   label: form.elements.label.value.trim(),
   rerank: form.elements.rerank.checked,
+  strategy: form.elements.strategy.value,
 });
-
-function address(id) {
-  const { k, label, rerank } = options();
-  const parameters = new URLSearchParams();
-  if (id) parameters.set("id", id);
-  if (k !== DEFAULT_K) parameters.set("k", k);
-  if (label) parameters.set("label", label);
-  if (rerank) parameters.set("rerank", "1");
-  return `${root}/${parameters.size ? `?${parameters}` : ""}`;
-}
+const address = (id) => addressOf({ id }, options());
 
 /** Searches and shows the answer. history: "push" for a new query, "replace" for new options, "none" when going back. */
 async function run(query, { history: step = "push", live = false } = {}) {
   running?.abort();
   const controller = new AbortController();
   running = controller;
+  query = { box: null, more: [], unlike: [], ...query };
   current = query;
   if (!live) remember(query, step);
   preview(query);
@@ -66,15 +59,16 @@ async function run(query, { history: step = "push", live = false } = {}) {
   section.setAttribute("aria-busy", "true");
   const began = performance.now();
   try {
-    if (!query.id && !live) query.small ??= await shrunk(query.blob);
-    if (!query.id && !live && step !== "none") keepQuery(query.key, query);
+    if (!live) await prepare(query);
+    if (!live && step !== "none") keepPhotos(query);
     if (controller.signal.aborted) return true;
     const sending = (share) => {
       const isSlow = performance.now() - began > SAID_AFTER_MS && share < 1 && running === controller;
       if (isSlow) document.getElementById("results-title").textContent = `Sending ${query.name}: ${Math.round(100 * share)} %`;
     };
-    const answer = await search(query, options(), controller.signal, query.id ? undefined : sending);
+    const answer = await search(query, options(), controller.signal, sending);
     present(query, answer, performance.now() - began, live);
+    if (!live) answers.show(query);
     return true;
   } catch (error) {
     if (error.name === "AbortError") return true;
@@ -90,24 +84,25 @@ async function run(query, { history: step = "push", live = false } = {}) {
 
 function remember(query, step) {
   if (step === "none") return;
-  if (!query.id) photos.set((query.key ??= crypto.randomUUID?.() ?? String(Math.random())), query);
-  const state = query.id ? { id: query.id, name: query.name } : { photo: query.key };
+  enter(query);
   tellQueries(query);
-  window.history[step === "push" ? "pushState" : "replaceState"](state, "", address(query.id));
+  window.history[step === "push" ? "pushState" : "replaceState"](stateOf(query), "", addressOf(query, options()));
 }
 
 function preview(query) {
   const image = photoBox.querySelector("img");
-  const url = query.id ? thumbnailUrl(query.id) : URL.createObjectURL(query.blob);
   photoBox.classList.remove("no-preview");
   image.onerror = () => photoBox.classList.add("no-preview"); // a format that this browser cannot show, HEIC say
-  image.src = url;
+  const url = shownAt(query);
+  if (image.getAttribute("src") !== url) image.src = url;
   image.hidden = false;
   image.alt = `The query: ${query.name}`;
-  if (previewUrl) URL.revokeObjectURL(previewUrl);
-  previewUrl = query.id ? null : url;
   document.getElementById("query-name").textContent = query.name;
   photoBox.hidden = false;
+  crop.show(query.box);
+  examples.show(query);
+  exampleBox.hidden = false;
+  form.elements.rerank.disabled = isSeveral(query);
   keepButton.hidden = Boolean(query.id) || !mayKeep;
   keepButton.disabled = false;
   keepButton.textContent = "Keep this photo in the gallery";
@@ -218,19 +213,17 @@ problemBox.querySelector("[data-retry]").addEventListener("click", () => run(cur
 
 addEventListener("popstate", ({ state }) => {
   camera.close();
-  if (state?.id) run({ id: state.id, name: state.name }, { history: "none" });
-  else if (state?.photo) again(state.photo);
+  if (state?.id || state?.photo) again(state);
   else backToStart();
 });
 
-/** Searches once more with a photo that was searched with before; the start when it is forgotten. */
-async function again(key) {
-  const query = photos.get(key) ?? (await keptQuery(key));
+/** Searches once more with what was searched with before; the start when a photo of it is forgotten. */
+async function again(state) {
+  const query = await fromState(state);
   if (!query) {
     backToStart();
     return;
   }
-  photos.set(key, query);
   await run(query, { history: "none" });
   tellQueries(query);
 }
@@ -244,10 +237,10 @@ function tellQueries(shown) {
       const button = document.createElement("button");
       button.type = "button";
       button.setAttribute("aria-label", `Search with ${query.name}`);
-      if (query === shown) button.setAttribute("aria-current", "true");
+      if (query.key === shown.key) button.setAttribute("aria-current", "true");
       const image = document.createElement("img");
       image.alt = "";
-      image.src = query.url ??= URL.createObjectURL(query.small ?? query.blob);
+      image.src = shownAt(query);
       button.append(image);
       button.addEventListener("click", () => run(query));
       return button;
@@ -268,7 +261,36 @@ keepButton.addEventListener("click", async () => {
   }
 });
 
+// Parts of the query, and further photos
+
+const exampleBox = document.getElementById("examples");
+const crop = useCrop(photoBox, exampleBox.querySelector("[data-crop]"), { chosen: (box) => run({ ...current, box }) });
+const examples = useExamples(exampleBox.querySelector("ul"), { current: () => current, changed: (query) => run(query) });
+const FULL = { message: "A search takes at most 16 photos", hint: "Remove one first" };
+
+function addExample(each, kind) {
+  if (!current) run(each);
+  else if (examples.add(each, kind)) announcements.textContent = `${kind === "more" ? "Also like" : "Not like"} ${each.name}`;
+  else fail(FULL);
+}
+
+for (const input of exampleBox.querySelectorAll("[data-add]")) {
+  input.addEventListener("change", () => {
+    const files = [...input.files];
+    input.value = "";
+    for (const file of files) addExample({ blob: file, name: file.name }, input.dataset.add);
+  });
+}
+list.addEventListener("click", (event) => {
+  const button = event.target.closest("[data-example]");
+  if (!button) return;
+  const card = button.closest("[data-id]");
+  addExample({ id: card.dataset.id, name: card.querySelector("[data-field=name]").textContent }, button.dataset.example);
+});
+
 // What happens to images that are shown
+
+const answers = useAnswers(list, { announce: (text) => (announcements.textContent = text) });
 
 const taken = new Map(); // id -> puts its card back
 const cardOf = (id) => [...list.children].find((card) => card.dataset.id === id);
@@ -288,8 +310,12 @@ suggestLabels();
 // A page that came with its answer in it
 const given = form.elements.id?.value;
 if (given && page.dataset.state === "answer") {
-  current = { id: given, name: document.getElementById("query-name").textContent };
-  window.history.replaceState({ id: current.id, name: current.name }, "", location.href);
+  const chips = (kind) => [...exampleBox.querySelectorAll(`[data-kind=${kind}]`)].map(({ dataset }) => ({ id: dataset.id, name: dataset.name }));
+  const box = form.elements.box?.value.split(",").map(Number) ?? null;
+  current = { id: given, name: document.getElementById("query-name").textContent, box, more: chips("more"), unlike: chips("unlike") };
+  window.history.replaceState(stateOf(current), "", location.href);
+  preview(current);
+  answers.show(current);
 }
-if (!given && history.state?.photo) await again(history.state.photo); // the page was loaded again
+if (!given && (history.state?.photo || history.state?.id)) await again(history.state); // the page was loaded again
 page.dataset.ready = "true";
