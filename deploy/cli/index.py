@@ -48,6 +48,7 @@ def index(
     Photos are copied, so that whatever happens to the files, the gallery keeps them. With --in-place they are not: one
     that changes or goes is told by status and verify, and shown no more.
     """
+    from deploy.cli.coverage_ledger import Ledger
     from deploy.cli.find_files import Walk
     from deploy.cli.upload_folder import index as run
     from deploy.cli.upload_folder import report
@@ -56,7 +57,10 @@ def index(
     from workers import settings
     from workers.client import Client
 
+    skipped: list[tuple[str, str]] = []
+
     def tell(path: Path, reason: str) -> None:
+        skipped.append((shown(path), reason))
         if verbose:
             console.say(f"skipped: {shown(path)}: {reason}")
 
@@ -65,19 +69,23 @@ def index(
         if not in_place and (size := walk.bytes()) > ANNOUNCED_BYTES:
             console.say(announcement(size, connected.storage_url))
         console.step("indexing")
+        client = Client(connected)
+        ledger = Ledger(client, paths)
         with console.progress("indexing") as progress:
             status = run(
-                Client(connected),
-                walk,
+                client,
+                ledger.counted(walk),
                 label=label,
                 label_from_parent=label_from == "parent",
                 in_place=in_place,
                 on_same=same.__setitem__,
                 on_restored=restored.append,
+                on_begun=ledger.begin,
                 progress=progress,
                 say=console.say,
             )
-        suggestions = Client(connected).suggestions()
+        ledger.end(status, skipped, same)
+        suggestions = client.suggestions()
     console.result(report(status, walk.skipped, same, restored))
     for path in restored[:SAME_SHOWN]:
         console.say(f"restored: {path} was in the trash")

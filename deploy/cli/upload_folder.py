@@ -43,6 +43,7 @@ def index(
     on_same: Callable[[str, str], None] = lambda path, kept: None,
     on_restored: Callable[[str], None] = lambda path: None,
     on_added: Callable[[Candidate, Added], None] = lambda candidate, added: None,
+    on_begun: Callable[[str], None] = lambda job: None,
     progress: Callable[[int, int | None], None],
     say: Callable[[str], None] = lambda line: None,
 ) -> JobStatus:
@@ -57,6 +58,7 @@ def index(
         on_same: told of each file that holds a photo which goes by another file's path, and that path.
         on_restored: told of each photo that was in the trash and is restored, by its path.
         on_added: told of each file that is kept, in their order.
+        on_begun: told the job's id.
         progress: called with (images finished, images known so far).
         say: told in a line what is waited for.
 
@@ -89,6 +91,7 @@ def index(
             on_restored(added.path)
 
     with client.indexing() as open_job, ThreadPoolExecutor(_READERS, "reader") as readers:
+        on_begun(open_job.job)
         try:
             _fill(client, open_job, walk, lambda candidate: readers.submit(keep, candidate), note, progress)
         except BaseException:  # Ctrl-C above all: what nobody has begun to read is not read

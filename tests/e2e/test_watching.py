@@ -9,7 +9,7 @@ from pathlib import Path
 from tests.e2e.conftest import Program, RunningStack
 from tests.e2e.test_stack import client_of, up
 from tests.processes import wait_for
-from workers.client import Client
+from workers.client import Client, folders, retry_folder
 
 
 def shown(client: Client, folder: Path) -> dict[str, str | None]:
@@ -54,6 +54,14 @@ def test_watching_says_in_a_line_what_it_does(at_stack: Program, stack: RunningS
     assert process.stdout.readline().strip() == f"{watched}: 1 added"
     (image,) = [each for each in stack.client.images(limit=500)[0] if each.name == "said.jpg"]
     assert image.is_in_place
+    (watched / "torn.jpg").write_bytes(photo[:100])
+    assert process.stdout.readline().strip() == f"{watched}: 1 left out"
+    wait_for(lambda: [f.failed for f in folders(stack.client) if f.folder == str(watched)] == [1], 20)
+    (found,) = [each for each in folders(stack.client) if each.folder == str(watched)]
+    assert (found.on_disk, found.indexed, found.is_watched) == (2, 1, True)
+    assert found.failures[0].path == str(watched / "torn.jpg")
+    retry_folder(stack.client, str(watched))
+    assert process.stdout.readline().strip() == f"{watched}: 1 left out"
     stack.client.delete([image.id])
     process.send_signal(signal.SIGINT)
     assert process.wait(20) == 0

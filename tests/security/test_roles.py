@@ -60,11 +60,12 @@ EXPECTED = {
         *("gallery.trash", "api.images.get_view", "api.changes.list_trash", "api.system.list_folders"),
         "api.answers.list_answers",
         "api.duplicates.list_duplicates",
+        *("coverage.page", "coverage.find", "api.coverage.list_coverage", "api.coverage.find_photo"),
     },
     Role.EDITOR: {
         *("api.duplicates.find_duplicates", "api.answers.give_answer"),
         *("adding.page", "adding.add", "gallery.edit", "jobs.job", "api.system.get_job"),
-        *("jobs.page", "jobs.report", "api.system.list_jobs"),
+        *("jobs.page", "jobs.report", "api.system.list_jobs", "coverage.try_again", "api.coverage.retry_coverage"),
         *("api.images.add_images", "api.images.update_image", "api.images.delete_image"),
         *("gallery.edit_label", "gallery.undo", "gallery.edit_trash", "api.changes.change_images"),
         *(

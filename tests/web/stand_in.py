@@ -27,6 +27,7 @@ from workers.client import Refused, Unavailable
 from workers.client.api import EVERYTHING
 from workers.client.changes import Changes
 from workers.client.throttle import Throttle
+from workers.coverage import Coverage
 from workers.errors import NotFound
 from workers.gallery import Added, Gallery
 from workers.messages import (
@@ -146,6 +147,7 @@ class StandInClient:
         )
         self.connection = connection
         self.jobs = SimpleNamespace(params=lambda job: {})
+        self.coverage = Coverage(open_storage(settings.storage_url))
         self.changes = Changes(connection, self.gallery)
         self.answers = Answers(open_storage(settings.storage_url))
         self.answers_since_training = self.answers.count

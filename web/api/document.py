@@ -70,7 +70,9 @@ def _complete(app: APIFlask, spec: Any) -> Any:
     schemas["SearchById"] = _json_schema(SearchById)
     schemas["ImagePage"]["properties"]["images"]["items"]["$ref"] = "#/components/schemas/Image"
     schemas["JobList"]["properties"]["jobs"]["items"]["$ref"] = "#/components/schemas/Job"
-    del schemas["ListedImage"], schemas["ListedJob"]
+    for part in ("failures", "skips"):
+        schemas["FolderCoverage"]["properties"][part]["items"]["$ref"] = "#/components/schemas/Failure"
+    del schemas["ListedImage"], schemas["ListedJob"], schemas["LeftOut"]
     body = spec["paths"]["/api/v1/search"]["post"]["requestBody"]
     # It is needed: 422 without. Saying `required` makes openapi-python-client 0.29 write a module that lacks an import
     # wherever a request may have two kinds of body.

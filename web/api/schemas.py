@@ -396,6 +396,49 @@ class Failure(Answer):
     reason = String(metadata=_note("why"))
 
 
+class LeftOut(Failure):
+    """The same, under another name where it is nested deeper, as ListedImage."""
+
+
+class FolderCoverage(Answer):
+    folder = String(metadata=_note("its path on the machine that indexed it", "/home/ann/Pictures"))
+    host = String(metadata=_note("that machine", "ann-laptop"))
+    at = Float(metadata=_note("when it was looked at, seconds since 1970", 1_795_500_000.0))
+    is_watched = Boolean(metadata=_note("whether the gallery follows it", True))
+    job = String(allow_none=True, metadata=_note("the job that indexes or indexed it"))
+    is_complete = Boolean(metadata=_note("false while the job runs, and after one that was cut short", True))
+    indexed = Integer(metadata=_note("files whose photo is indexed", 1_801))
+    same = Integer(metadata=_note("of these, files whose photo goes by another file's path", 12))
+    failed = Integer(metadata=_note("files that could not be read, see failures", 3))
+    waiting = Integer(metadata=_note("files that are still to be indexed", 0))
+    skipped = Integer(metadata=_note("files and folders that are plainly no photos, see skips", 26))
+    failures = List(Nested(LeftOut), metadata=_note("the first 1,000 files that could not be read"))
+    skips = List(Nested(LeftOut), metadata=_note("the first 1,000 that were skipped"))
+
+
+class FolderCoverages(Answer):
+    folders = List(Nested(FolderCoverage))
+
+
+class Folder(Schema):
+    folder = String(required=True, validate=Length(max=16_384), metadata=_note("as coverage lists it", "/mnt/scans"))
+
+
+class WhereaboutsForm(Schema):
+    image = _File(required=True, metadata=_note("the photo that is missed; it is looked for and not kept"))
+
+
+class Whereabouts(Answer):
+    answer = String(
+        validate=OneOf(["here", "damaged", "trash", "unreadable", "failed", "skipped", "alike", "unknown"]),
+        metadata=_note("alike: a photo that looks the same is here; failed: a file of this name was left out", "trash"),
+    )
+    told = String(metadata=_note("the answer in words", "It is in the trash since 2026-11-24."))
+    next = String(metadata=_note("what to do, in words", "Restore it there."))
+    id = String(allow_none=True, metadata=_note("of the image that the answer is about", ID_EXAMPLE))
+    path = String(allow_none=True, metadata=_note("of that image, or of the file that was left out"))
+
+
 class Job(Answer):
     job = String(metadata=_note("the job's id"))
     kind = String(validate=OneOf(KINDS), metadata=_note("what it does", "index"))

@@ -5,6 +5,7 @@ gallery.py    browse, relabel and delete images; one image's page
 filters.py    which photos the gallery shows, as its address says it
 adding.py     add photos
 models.py     models: train, publish, roll back
+coverage.py   what was found in indexed folders, and where a photo is
 jobs.py       every job: progress, stopping, trying again
 system.py     the system's status
 formats.py    numbers and times as people read them
@@ -12,11 +13,11 @@ formats.py    numbers and times as people read them
 
 from flask import Flask
 
-from web.pages import adding, formats, gallery, jobs, models, search, system
+from web.pages import adding, coverage, formats, gallery, jobs, models, search, system
 
 
 def init_app(app: Flask) -> None:
     """Registers the pages. A new page is a module here and a line in templates/base.html."""
     formats.init_app(app)
-    for module in (search, gallery, adding, jobs, models, system):
+    for module in (search, gallery, adding, coverage, jobs, models, system):
         app.register_blueprint(module.blueprint)

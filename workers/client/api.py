@@ -24,6 +24,7 @@ from workers.client.sessions import Sessions
 from workers.client.status import suggestions, system_status
 from workers.client.throttle import Throttle
 from workers.client.training import Trainings
+from workers.coverage import Coverage
 from workers.errors import Busy, NotFound, Refused
 from workers.gallery import Added, Gallery
 from workers.messages import (
@@ -72,6 +73,7 @@ class Client(Following):
         self.jobs = self.connection.jobs
         self.changes = Changes(self.connection, self.gallery)
         self.answers = Answers(open_storage(settings.storage_url), SharedLocks(self.connection.redis).hold)
+        self.coverage = Coverage(open_storage(settings.storage_url))
         self.duplicates = Duplicates(self.connection)
         self._rpc = RpcClient(self.connection)
         self._searches = Searches(self._rpc, settings.max_upload_mb)

@@ -5,24 +5,32 @@ finds the same again.
 """
 
 import contextlib
+import dataclasses
+import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import redis
 from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers import Observer
 
 from deploy.cli.watching.folder import Difference, WatchedFolder, Writing
 from deploy.cli.watching.follow import Following, follow
 from deploy.cli.watching.seen import SeenFiles
+from ml.data.photo_files import shown
 from ml.errors import LookalikeError
+from workers import coverage
 from workers.client import Client, Refused
+from workers.messages import FolderCoverage
+from workers.queue import retries
 
 EVERY_S = 60.0
 _GATHERED_S = 0.3  # what happens within so long is looked at together
 _UNSETTLED_S = 0.5  # between two looks at files that may still be written
 _SHARE = 5  # comparing takes at most a fifth of the time
+_ASKED_S = 5.0  # between two looks whether somebody asks to try again
 _PAUSE_S = (1.0, 60.0)  # first and longest, after what was to be done failed
 
 
@@ -86,7 +94,9 @@ class Watcher:
                 for each in self._folders:
                     if each.due_at() <= time.monotonic() and not self._stop.is_set():
                         self._look(each)
-                self._wake.wait(max(0.0, min(each.due_at() for each in self._folders) - time.monotonic()))
+                pause_s = min(each.due_at() for each in self._folders) - time.monotonic()
+                self._wake.wait(max(0.0, min(pause_s, _ASKED_S)))
+                self._look_where_asked()
                 if self._wake.is_set():
                     self._stop.wait(_GATHERED_S)
                     self._wake.clear()
@@ -95,6 +105,12 @@ class Watcher:
             self._observer.join()
             for each in self._folders:
                 each.folder.seen.close()
+
+    def _look_where_asked(self) -> None:
+        """Somebody wants what was left out to be tried again."""
+        for each in self._folders:
+            with contextlib.suppress(redis.RedisError):
+                each.has_news |= retries.is_asked(self._client.connection.redis, shown(each.folder.root))
 
     def _listen(self, each: "_Followed") -> None:
         def noticed() -> None:
@@ -115,6 +131,8 @@ class Watcher:
         began = time.monotonic()
         each.has_news = False
         try:
+            if retries.take(self._client.connection.redis, shown(each.folder.root)):
+                each.folder.seen.change({}, [path for path, seen in each.folder.seen.items() if seen.reason])
             difference = each.folder.compare()
             each.quiet_until = time.monotonic() + _SHARE * (time.monotonic() - began)
             self._tell_away(each, difference)
@@ -122,13 +140,37 @@ class Watcher:
                 done = follow(self._client, each.folder.seen, difference, self._how)
                 if line := str(done):
                     self._say(f"{each.folder.root}: {line}")
+            self._note(each, difference)
             each.pause_s = _PAUSE_S[0]
             wait_s = _UNSETTLED_S if difference.unsettled else self._every_s
-        except LookalikeError as error:
-            self._say(f"{each.folder.root}: waiting: {error.message}")
+        except (LookalikeError, redis.RedisError) as error:
+            self._say(f"{each.folder.root}: waiting: {getattr(error, 'message', 'the queue does not answer')}")
             wait_s = each.pause_s
             each.pause_s = min(2 * each.pause_s, _PAUSE_S[1])
         each.next_at = time.monotonic() + wait_s
+
+    def _note(self, each: "_Followed", difference: Difference) -> None:
+        """What is on the disk and what of it is indexed, for whoever asks: see workers.coverage."""
+        if difference.is_away:
+            return
+        seen = [(shown(Path(path)), file) for path, file in each.folder.seen.items()]
+        failed = [(path, file.reason) for path, file in seen if file.reason]
+        record = FolderCoverage(
+            folder=shown(each.folder.root),
+            host=socket.gethostname(),
+            at=each.noted.at if each.noted else 0.0,
+            is_watched=True,
+            indexed=len(seen) - len(failed),
+            same=len(seen) - len(failed) - len(each.folder.seen.ids()),
+            failed=len(failed),
+            waiting=difference.unsettled,
+            skipped=len(difference.skipped),
+            failures=coverage.named(failed),
+            skips=coverage.named(difference.skipped),
+        )
+        if record != each.noted:
+            each.noted = dataclasses.replace(record, at=time.time())
+            self._client.coverage.write(each.noted)
 
     def _tell_away(self, each: "_Followed", difference: Difference) -> None:
         if difference.is_away != each.is_away:
@@ -155,6 +197,7 @@ class _Followed:
         self.quiet_until = 0.0
         self.pause_s = _PAUSE_S[0]
         self.is_away = False
+        self.noted: FolderCoverage | None = None
 
     def due_at(self) -> float:
         """When to compare it."""
