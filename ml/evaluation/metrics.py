@@ -10,10 +10,10 @@ Comparative sets and pairs are in `ml.evaluation.pairs`.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from ml.evaluation.selection import average_precisions, largest
 from ml.evaluation.uncertainty import ByClass
 
 # Similarities held at a time, 128 MiB in float32; a few temporaries of the same size come with them, so that
@@ -34,6 +34,7 @@ class Retrieval:
             (Musgrave et al., "A Metric Learning Reality Check", ECCV 2020).
         r_precision: share of right images among the first R.
         mean_average_precision: over the whole ranking; equal similarities share one threshold, as in scikit-learn.
+            NaN where that was not asked for.
         is_counted: bool [queries], False for those left out; the three below are 0 there.
         average_precision_at_r: float32 [queries], of each query.
         first_hit: int64 [queries], rank of the first right image, 1 for the nearest neighbour.
@@ -69,6 +70,7 @@ def evaluate_retrieval(
     gallery_labels: Tensor | None = None,
     *,
     ks: Sequence[int] = KS,
+    whole_ranking: bool = True,
 ) -> Retrieval:
     """Every metric of retrieval in one pass over the similarities.
 
@@ -78,6 +80,7 @@ def evaluate_retrieval(
         gallery: float32 [m, d]; None for the queries themselves, each left out of its own answer.
         gallery_labels: int64 [m], with `gallery`.
         ks: neighbours to look at, each at least 1. One above the number of candidates looks at all of them.
+        whole_ranking: also the mean average precision over it. Without, only the nearest max(ks) and R are ordered.
 
     Raises:
         ValueError: shapes do not agree, a k is below 1, or no query has a right answer.
@@ -87,7 +90,7 @@ def evaluate_retrieval(
         gallery, gallery_labels = embeddings, labels
     _check(embeddings, labels, gallery, gallery_labels, ks)
     chunks = _similarities(embeddings, gallery, is_self=is_self)
-    return _evaluate(chunks, labels, gallery_labels, ks, is_self=is_self)
+    return _evaluate(chunks, labels, gallery_labels, ks, is_self=is_self, whole_ranking=whole_ranking)
 
 
 def evaluate_similarities(similarity: Tensor, labels: Tensor, *, ks: Sequence[int] = KS) -> Retrieval:
@@ -102,11 +105,17 @@ def evaluate_similarities(similarity: Tensor, labels: Tensor, *, ks: Sequence[in
             yield rows, chunk
 
     _check(similarity, labels, similarity, labels, ks)
-    return _evaluate(chunks(), labels, labels, ks, is_self=True)
+    return _evaluate(chunks(), labels, labels, ks, is_self=True, whole_ranking=True)
 
 
 def _evaluate(
-    chunks: Iterable[tuple[slice, Tensor]], labels: Tensor, gallery_labels: Tensor, ks: Sequence[int], *, is_self: bool
+    chunks: Iterable[tuple[slice, Tensor]],
+    labels: Tensor,
+    gallery_labels: Tensor,
+    ks: Sequence[int],
+    *,
+    is_self: bool,
+    whole_ranking: bool,
 ) -> Retrieval:
     device = labels.device
     candidates = len(gallery_labels) - is_self
@@ -121,8 +130,9 @@ def _evaluate(
     hits_at = {k: torch.zeros_like(ap) for k in ks}
     nearest = torch.empty(len(labels), kept, dtype=torch.int64, device=device)
     positions = torch.arange(1, width + 1, device=device)
+    right_ones = _RightOnes(labels, gallery_labels, is_self=is_self)
     for rows, similarity in chunks:
-        order = _ranked(similarity, width)
+        order = largest(similarity, width)
         is_right = gallery_labels[order] == labels[rows, None]
         right_so_far = is_right.cumsum(1)
         wanted = relevant[rows, None]
@@ -133,11 +143,14 @@ def _evaluate(
         for k in ks:
             hits_at[k][rows] = right_so_far[:, min(k, width) - 1] / min(k, candidates)
         nearest[rows] = order[:, :kept]
-        everything = gallery_labels == labels[rows, None]
-        if is_self:
-            everything[torch.arange(len(everything)), torch.arange(rows.start, rows.stop)] = False
-        first_hit[rows] = _first_hits(similarity, everything)
-        ap[rows] = _average_precisions(similarity, everything)
+        first_hit[rows] = 1 + is_right.int().argmax(1)
+        right = right_ones.of(rows)
+        is_further = (right_so_far[:, -1] == 0).nonzero()[:, 0]
+        if len(is_further):
+            found = _first_hits(similarity[is_further], *(each[is_further] for each in right))
+            first_hit[rows.start + is_further] = found
+        if whole_ranking:
+            ap[rows] = average_precisions(similarity, *right)
     share = float(counted.sum())
     first_hit = torch.where(counted, first_hit, 0)
     return Retrieval(
@@ -145,14 +158,14 @@ def _evaluate(
         precision={k: _mean(hits_at[k], counted) for k in ks},
         map_at_r=_mean(ap_at_r, counted),
         r_precision=_mean(hits, counted),
-        mean_average_precision=_mean(ap, counted),
+        mean_average_precision=_mean(ap, counted) if whole_ranking else float("nan"),
         is_counted=counted,
         average_precision_at_r=ap_at_r * counted,
         first_hit=first_hit,
         nearest=nearest,
         by_query={
             "map@r": ap_at_r,
-            "map": ap,
+            **({"map": ap} if whole_ranking else {}),
             "r_precision": hits,
             **{f"recall@{k}": (first_hit <= k).float() for k in ks},
             **{f"precision@{k}": hits_at[k] for k in ks},
@@ -174,7 +187,7 @@ def recall_at_k(embeddings: Tensor, labels: Tensor, ks: Sequence[int]) -> dict[i
     Raises:
         ValueError: no label occurs twice, or a k is below 1.
     """
-    return dict(evaluate_retrieval(embeddings, labels, ks=ks).recall)
+    return dict(evaluate_retrieval(embeddings, labels, ks=ks, whole_ranking=False).recall)
 
 
 def mean_average_precision_at_r(embeddings: Tensor, labels: Tensor) -> float:
@@ -187,7 +200,7 @@ def mean_average_precision_at_r(embeddings: Tensor, labels: Tensor) -> float:
     positions = torch.arange(1, width + 1, device=embeddings.device)
     total = 0.0
     for rows, similarity in _similarities(embeddings, embeddings, is_self=True):
-        is_right = labels[_ranked(similarity, width)] == labels[rows, None]
+        is_right = labels[largest(similarity, width)] == labels[rows, None]
         wanted = relevant[rows, None]
         precision = is_right.cumsum(1) / positions * (is_right & (positions <= wanted))
         total += float((precision.sum(1) / wanted[:, 0].clamp(min=1)).sum())
@@ -259,51 +272,35 @@ def _similarities(queries: Tensor, gallery: Tensor, *, is_self: bool) -> Iterato
         yield rows, similarity
 
 
-def _ranked(similarity: Tensor, width: int) -> Tensor:
-    """Positions of the `width` largest of each row, int64 [n, width]: largest first, equal ones in their order."""
-    taken = min(width + 1, similarity.shape[1])
-    values, order = similarity.topk(taken, dim=1)
-    order, by_position = order.sort(dim=1)
-    ranking = values.gather(1, by_position).sort(dim=1, descending=True, stable=True).indices
-    order = order.gather(1, ranking)[:, :width]
-    if taken > width:
-        # topk takes any of the equal ones at its edge; where there are such, the whole row is sorted.
-        is_cut = values[:, width - 1] == values[:, width]
-        if bool(is_cut.any()):
-            order[is_cut] = similarity[is_cut].sort(dim=1, descending=True, stable=True).indices[:, :width]
-    return order
+class _RightOnes:
+    """Where the right images of each query are in the gallery."""
+
+    def __init__(self, labels: Tensor, gallery_labels: Tensor, *, is_self: bool) -> None:
+        self._by_label = gallery_labels.argsort(stable=True)
+        ordered = gallery_labels[self._by_label]
+        self._first = torch.searchsorted(ordered, labels)
+        self._counts = torch.searchsorted(ordered, labels, right=True) - self._first
+        self._is_self = is_self
+
+    def of(self, rows: slice) -> tuple[Tensor, Tensor]:
+        """Positions int64 [rows, most], and bool [rows, most]: which of them count."""
+        counts = self._counts[rows, None]
+        places = torch.arange(max(1, int(counts.max())), device=counts.device)
+        is_right = places < counts
+        found = self._by_label[(self._first[rows, None] + places).clamp(max=len(self._by_label) - 1)]
+        if self._is_self:
+            is_right &= found != torch.arange(rows.start, rows.stop, device=counts.device)[:, None]
+        return found, is_right
 
 
-def _first_hits(similarity: Tensor, is_right: Tensor) -> Tensor:
+def _first_hits(similarity: Tensor, right: Tensor, is_right: Tensor) -> Tensor:
     """Rank of the first right image, int64 [n]; meaningless where there is none."""
-    best = similarity.masked_fill(~is_right, -torch.inf).max(1, keepdim=True).values
-    is_level = similarity == best
-    place = (is_level & is_right).int().argmax(1, keepdim=True)
+    values = similarity.gather(1, right).masked_fill(~is_right, -torch.inf)
+    best = values.max(1, keepdim=True).values
+    # Right images come in the order of their positions: the first of the best ones.
+    place = right.gather(1, (values == best).int().argmax(1, keepdim=True))
     before = torch.arange(similarity.shape[1], device=similarity.device) < place
-    return 1 + (similarity > best).sum(1) + (is_level & before).sum(1)
-
-
-def _average_precisions(similarity: Tensor, is_right: Tensor) -> Tensor:
-    """Average precision over the whole ranking, float32 [n]; 0 where nothing is right.
-
-    The mean over right images of the share of right ones among all at least as similar: counted with two sorted
-    rows and a binary search, on CPU in NumPy, whose sort is several times as fast as torch's.
-    """
-    ascending = _sorted(similarity)
-    right = similarity.masked_fill(~is_right, torch.inf)
-    counts = is_right.sum(1, keepdim=True)
-    right = _sorted(right)[:, : int(counts.max())].contiguous()
-    is_real = torch.arange(right.shape[1], device=right.device) < counts
-    at_least = similarity.shape[1] - torch.searchsorted(ascending, right)
-    right_at_least = counts - torch.searchsorted(right, right)
-    precision = torch.where(is_real, right_at_least / at_least.clamp(min=1), 0.0)
-    return precision.sum(1) / counts[:, 0].clamp(min=1)
-
-
-def _sorted(values: Tensor) -> Tensor:
-    if values.device.type == "cpu":
-        return torch.from_numpy(np.sort(values.numpy(), axis=1))
-    return values.sort(dim=1).values
+    return 1 + (similarity > best).sum(1) + ((similarity == best) & before).sum(1)
 
 
 def _mean(values: Tensor, is_counted: Tensor) -> float:

@@ -171,7 +171,7 @@ def _before(reader: Reader, seen: Pixels, held_out: np.ndarray, *, is_all_read: 
     else:
         features = reader.features(seen.array[held_out], "held-out images")
     vectors = functional.normalize(features, dim=1)
-    map_at_r = evaluate_retrieval(vectors, _long(seen.dataset.labels[held_out]), ks=(1,)).map_at_r
+    map_at_r = evaluate_retrieval(vectors, _long(seen.dataset.labels[held_out]), ks=(1,), whole_ranking=False).map_at_r
     return {"held_out_map@r_before": map_at_r} if math.isfinite(map_at_r) else {}
 
 
@@ -210,7 +210,7 @@ def _finetune(
         features = reader.features(seen.array[held], "held-out images")
         with torch.no_grad():
             vectors = functional.normalize(network.projection(features.to(reader.device)).cpu(), dim=1)
-        retrieval = evaluate_retrieval(vectors, _long(seen.dataset.labels[held]), ks=(1,))
+        retrieval = evaluate_retrieval(vectors, _long(seen.dataset.labels[held]), ks=(1,), whole_ranking=False)
         return retrieval.map_at_r, retrieval.recall[1]
 
     reader.touch()
@@ -347,7 +347,7 @@ def _measured(
     metrics: dict[str, Any] = {}
     found: dict[str, list[float]] = {}
     if len(held_out):
-        retrieval = evaluate_retrieval(vectors, labels, ks=(1,))
+        retrieval = evaluate_retrieval(vectors, labels, ks=(1,), whole_ranking=False)
         metrics = {"held_out_map@r": retrieval.map_at_r, "held_out_recall@1": retrieval.recall[1]}
         by_class = retrieval.by_class(labels)
         found = intervals({f"held_out_{name}": by_class[name] for name in ("map@r", "recall@1")})

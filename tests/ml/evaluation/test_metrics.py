@@ -157,5 +157,5 @@ def test_sixty_thousand_images_fit_in_four_gigabytes():
     """On a few rows of it: what a chunk allocates is what the whole allocates."""
     n = 60_000
     rows = max(1, metrics.CHUNK_ELEMENTS // n)
-    # Largest at once: similarities, one masked copy, two sorted ones (float32), searchsorted's and argmax's int64.
+    # Largest at once: similarities, a partitioned copy, a sorted one (float32), positions and searches in them (int64).
     assert rows * n * (4 * 4 + 8 * 2) + n * 512 * 4 < 4 * 2**30
