@@ -42,3 +42,8 @@ def blocks(page: Path) -> Iterator[Block]:
         text = "\n".join(lines[start + 1 : end]).replace("\\\n", " ")
         commands = [command.strip() for command in text.splitlines() if command.strip(" #")]
         yield Block(page, start + 1, tuple(commands), needs[1] if needs else "")
+
+
+def python_blocks(page: Path) -> list[str]:
+    """The blocks of Python of a page, in order."""
+    return re.findall(r"^```python\n(.*?)^```$", page.read_text("utf-8"), re.M | re.S)

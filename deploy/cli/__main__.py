@@ -36,6 +36,7 @@ COMMANDS = {
     "train": ("deploy.cli.train", "Train a model on labelled photos, so that its neighbours are right."),
     "sweep": ("deploy.cli.sweep", "Try many settings of training, and keep the best model."),
     "evaluate": ("deploy.cli.evaluate", "Measure a model on labelled photos, each a query against all the others."),
+    "embed": ("deploy.cli.embed", "Write the vectors of labelled photos to a file."),
     "export": ("deploy.cli.export", "Write a model as one ONNX file: image in, vector of unit length out."),
     "models": ("deploy.cli.models", "List the registered models, oldest first: figures, data, and which one answers."),
     "tune": ("deploy.cli.tune", "Fit the model that answers to your own photos, without labels."),
@@ -54,7 +55,7 @@ COMMANDS = {
 
 
 # What a command computes with is in an extra that one of its packages alone would not tell.
-EXTRAS = {"train": "train", "sweep": "train", "evaluate": "train"}
+EXTRAS = {"train": "train", "sweep": "train", "evaluate": "train", "embed": "train"}
 
 
 class Program(click.Group):

@@ -1,19 +1,23 @@
 """`lookalike evaluate`: how good a model is on labelled photos, in figures with their meaning and as a report."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from deploy.cli.console import Console, Phases, command, table
 
-if TYPE_CHECKING:
-    pass
-
 
 @command("evaluate", example="lookalike evaluate MODEL photos/test --rerank --binary --report report.html")
-@click.argument("model")
-@click.argument("data")
+@click.argument("model", required=False)
+@click.argument("data", required=False)
+@click.option(
+    "--embeddings",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Measure the vectors of this file instead, from lookalike embed or another program.",
+)
 @click.option("--rerank", is_flag=True, help="Measure also after k-reciprocal re-ranking.")
 @click.option("--binary", is_flag=True, help="Measure also with vectors as binary codes, 32 times smaller.")
 @click.option("--report", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write an HTML report.")
@@ -21,8 +25,9 @@ if TYPE_CHECKING:
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of comparative sets and clustering.")
 def evaluate(
     console: Console,
-    model: str,
-    data: str,
+    model: str | None,
+    data: str | None,
+    embeddings: Path | None,
     rerank: bool,
     binary: bool,
     report: Path | None,
@@ -31,9 +36,17 @@ def evaluate(
 ) -> None:
     """Measure a model on labelled photos, each a query against all the others.
 
-    MODEL is a name that `lookalike models` lists, the word active, or a folder that holds a model. DATA is as for
-    `lookalike train`.
+    MODEL is a name that `lookalike models` lists, the word active, a folder that holds a model, or untrained for the
+    network before any training (untrained:BACKBONE for another one). DATA is as for `lookalike train`. With
+    --embeddings neither is given.
     """
+    if embeddings is not None:
+        if model is not None or report is not None or compare:
+            raise click.UsageError("--embeddings takes no MODEL, DATA, --report or --compare: it has no photos")
+        _evaluate_vectors(console, embeddings, rerank=rerank, binary=binary, seed=seed)
+        return
+    if model is None or data is None:
+        raise click.UsageError(f"Missing argument '{'MODEL' if model is None else 'DATA'}'.")
     from deploy.cli.model_folder import model_folder
     from ml.evaluation.evaluate import differences
     from ml.evaluation.evaluate import evaluate as run
@@ -75,7 +88,7 @@ def evaluate(
         console.say(f"note: {note}")
     said = {"notes": notes} if notes else {}
     console.result({"model": first.bundle.name, **first.metrics, **extra, **said, **written})
-    _show_metrics(console, evaluations)
+    _show_metrics(console, [(one.bundle.name, one.metrics) for one in evaluations])
     for name, gain in gains.items():
         console.show(_difference(first.bundle.name, name, gain["map@r"]))
     if report is not None:
@@ -108,13 +121,23 @@ _MEANINGS = {
 }
 
 
-def _show_metrics(console: Console, evaluations: Any) -> None:
+def _evaluate_vectors(console: Console, file: Path, *, rerank: bool, binary: bool, seed: int) -> None:
+    from ml.evaluation.evaluate import measure
+    from ml.evaluation.vectors import Vectors
+
+    found = Vectors.read(file)
+    metrics = measure(found.vectors, found.numbers, rerank=rerank, binary=binary, seed=seed).metrics
+    console.result({"model": found.model, "embeddings": str(file), **metrics})
+    _show_metrics(console, [(found.model, metrics)])
+
+
+def _show_metrics(console: Console, columns: Sequence[tuple[str, dict[str, Any]]]) -> None:
     rows = [
-        [name, *(_figure(name, one.metrics.get(name), one.metrics["intervals"]) for one in evaluations), meaning]
+        [name, *(_figure(name, metrics.get(name), metrics["intervals"]) for _, metrics in columns), meaning]
         for name, meaning in _MEANINGS.items()
-        if name in evaluations[0].metrics
+        if name in columns[0][1]
     ]
-    console.show(table(rows, ["", *(one.bundle.name for one in evaluations), ""]))
+    console.show(table(rows, ["", *(name for name, _ in columns), ""]))
 
 
 def _figure(name: str, value: Any, intervals: dict[str, list[float]]) -> str:

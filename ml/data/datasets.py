@@ -90,7 +90,7 @@ class Dataset:
         )
 
 
-def load(source: Path, *, split: str | None = None, on_progress: Progress | None = None) -> Dataset:
+def load(source: Path | str, *, split: str | None = None, on_progress: Progress | None = None) -> Dataset:
     """A folder with one folder per class, or a CSV with the columns path, label and perhaps split.
 
     Args:

@@ -78,6 +78,18 @@ class Evaluation:
         ]
 
 
+@dataclass(frozen=True)
+class Measured:
+    """What vectors and labels alone tell; the fields are those of an `Evaluation`."""
+
+    retrieval: Retrieval
+    ranks: np.ndarray
+    pairs: Pairs
+    metrics: dict[str, Any]
+    reranked: Tensor | None
+    figures: Mapping[str, ByClass]
+
+
 def evaluate(
     bundle_dir: Path,
     dataset: Dataset,
@@ -116,7 +128,48 @@ def evaluate(
     loaded = embedder.load(bundle_dir, device=device, cache_dir=cache_dir)
     decoded = decoding.decode(dataset, loaded.preprocessing, on_progress=on_progress)
     vectors = embed(loaded, decoded.array, on_progress)
-    labels = torch.from_numpy(decoded.dataset.labels)
+    measured = measure(vectors, decoded.dataset.labels, rerank=rerank, binary=binary, ks=ks, seed=seed)
+    return Evaluation(
+        loaded.bundle,
+        decoded.dataset,
+        vectors,
+        measured.retrieval,
+        measured.ranks,
+        measured.pairs,
+        measured.pairs.threshold(),
+        measured.metrics,
+        measured.reranked,
+        _seen(loaded.bundle, decoded.dataset),
+        measured.figures,
+    )
+
+
+def measure(
+    vectors: Tensor | np.ndarray,
+    labels: Tensor | np.ndarray,
+    *,
+    rerank: bool = False,
+    binary: bool = False,
+    ks: Sequence[int] = KS,
+    seed: int = 0,
+) -> Measured:
+    """Measures vectors, whoever computed them: every row is a query against all the others.
+
+    Args:
+        vectors: float32 [n, d], rows of unit length.
+        labels: int64 [n].
+        rerank: also after k-reciprocal re-ranking.
+        binary: also as binary codes.
+        ks: neighbours to look at.
+        seed: of comparative sets and clustering.
+
+    Raises:
+        BadDataset: no class has two rows, there is one class, or there are too many rows to re-rank.
+    """
+    vectors, labels = torch.as_tensor(vectors), torch.as_tensor(labels)
+    counts = labels.unique(return_counts=True)[1]
+    if len(counts) < 2 or int(counts.max()) < 2:
+        raise BadDataset("there is nothing to measure", hint="give at least two classes with two images in one of them")
     retrieval = evaluate_retrieval(vectors, labels, ks=ks)
     ranks = comparative_ranks(vectors, comparative_sets(labels, seed=seed))
     pairs = count_pairs(vectors, labels)
@@ -131,8 +184,8 @@ def evaluate(
             for dim in PREFIXES
             if dim < vectors.shape[1]
         },
-        "images": len(decoded.dataset),
-        "classes": len(decoded.dataset.classes),
+        "images": len(labels),
+        "classes": len(counts),
     }
     figures = retrieval.by_class(labels)
     if binary:
@@ -149,19 +202,7 @@ def evaluate(
         figures |= {f"rerank_{name}": figure for name, figure in again.by_class(labels).items()}
     figures = {name: figure for name, figure in figures.items() if name in metrics}
     metrics["intervals"] = intervals(figures)
-    return Evaluation(
-        loaded.bundle,
-        decoded.dataset,
-        vectors,
-        retrieval,
-        ranks,
-        pairs,
-        pairs.threshold(),
-        metrics,
-        reranked,
-        _seen(loaded.bundle, decoded.dataset),
-        figures,
-    )
+    return Measured(retrieval, ranks, pairs, metrics, reranked, figures)
 
 
 def _seen(bundle: Bundle, dataset: Dataset) -> int | None:

@@ -81,6 +81,16 @@ def provide(work_dir: Path, cache_dir: Path, installed: Path = INSTALLED) -> Pat
     return installed / DEFAULT_MODEL
 
 
+def untrained() -> Path:
+    """The folder of the default model's bundle: the installed one, else one that is made beside the program.
+
+    Raises:
+        OSError: it is not there, and cannot be written.
+    """
+    install()
+    return INSTALLED / DEFAULT_MODEL
+
+
 def _is_current(directory: Path) -> bool:
     try:
         bundle = Bundle.load(directory / DEFAULT_MODEL)
