@@ -1,6 +1,7 @@
 """What people said of two images: the same, or not the same. Kept by content, so that no change of models loses it.
 
 answers/ab/pairs.json    every answer about a pair with an image whose id starts with these two digits
+apart/ab/pairs.json      likewise which pairs are no duplicates: both stay, whatever they show
 
 A pair stands in the files of both its images: one file says all about an image, and a damaged one is made anew from the
 others. An answer that was taken back stays as one without a verdict: of two copies of a file the later answer counts.
@@ -24,6 +25,8 @@ from workers.metadata import Hold, is_id
 logger = logging.getLogger(__name__)
 
 FOLDER = "answers"
+APART = "apart"
+FOLDERS = (FOLDER, APART)
 _ID = Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]
 
 
@@ -42,10 +45,17 @@ class Answer:
 
 
 class Answers:
-    """The answers in storage. Safe to use from many threads and processes."""
+    """The answers in storage. Safe to use from many threads and processes.
 
-    def __init__(self, storage: Storage, hold: Hold | None = None) -> None:
+    Args:
+        storage: where they are kept.
+        hold: locks a key between processes, for storage whose own locks hold within one.
+        folder: which of `FOLDERS`.
+    """
+
+    def __init__(self, storage: Storage, hold: Hold | None = None, folder: str = FOLDER) -> None:
         self._storage = storage
+        self._folder = folder
         self._hold = hold if storage.local_path("") is None else None  # a folder's own locks hold between processes
 
     def give(self, one: str, other: str, is_same: bool | None) -> Answer:
@@ -74,7 +84,7 @@ class Answers:
     def all(self) -> list[Answer]:
         """Those that hold, the first given first."""
         found: dict[tuple[str, str], Answer] = {}
-        for key in self._storage.keys(FOLDER):
+        for key in self._storage.keys(self._folder):
             found |= self._read(PurePath(key).parent.name)
         return sorted((each for each in found.values() if each.is_same is not None), key=lambda each: each.at)
 
@@ -93,7 +103,7 @@ class Answers:
 
     def _read(self, prefix: str) -> dict[tuple[str, str], Answer]:
         try:
-            return records.read(self._storage, key_of(prefix), parsed)
+            return records.read(self._storage, key_of(prefix, self._folder), parsed)
         except FileNotFoundError:
             return {}
         except Damaged as damaged:
@@ -104,25 +114,25 @@ class Answers:
     def _elsewhere(self, prefix: str) -> dict[tuple[str, str], Answer]:
         """What other files say about images with this prefix."""
         found: dict[tuple[str, str], Answer] = {}
-        for key in self._storage.keys(FOLDER):
-            if key != key_of(prefix):
+        for key in self._storage.keys(self._folder):
+            if key != key_of(prefix, self._folder):
                 with contextlib.suppress(Damaged, FileNotFoundError):
                     found |= records.read(self._storage, key, parsed)
         return {pair: answer for pair, answer in found.items() if prefix in (pair[0][:2], pair[1][:2])}
 
     def _write(self, prefix: str, answers: Mapping[tuple[str, str], Answer]) -> None:
-        records.write(self._storage, key_of(prefix), to_record(answers))
+        records.write(self._storage, key_of(prefix, self._folder), to_record(answers))
 
     @contextlib.contextmanager
     def _lock(self, prefix: str) -> Iterator[None]:
-        key = key_of(prefix)
+        key = key_of(prefix, self._folder)
         with self._storage.lock(key), self._hold(key) if self._hold else contextlib.nullcontext():
             yield
 
 
-def key_of(prefix: str) -> str:
+def key_of(prefix: str, folder: str = FOLDER) -> str:
     """Of the file in storage."""
-    return f"{FOLDER}/{prefix}/pairs.json"
+    return f"{folder}/{prefix}/pairs.json"
 
 
 def to_record(answers: Mapping[tuple[str, str], Answer]) -> dict[str, Any]:

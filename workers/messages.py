@@ -296,6 +296,24 @@ class Pair(Message):
 
 
 @dataclass(frozen=True)
+class Copy(Message):
+    """An image that is a copy of another one. `tier` and `score` as of a Pair."""
+
+    image: GalleryImage
+    tier: str
+    score: float
+
+
+@dataclass(frozen=True)
+class CopyGroup(Message):
+    """An image that is worth keeping, and copies of it. `tier` is that of the copy that is least like it."""
+
+    best: GalleryImage
+    copies: tuple[Copy, ...]
+    tier: str
+
+
+@dataclass(frozen=True)
 class LabelCount(Message):
     """A label and how many images of the active collection carry it."""
 

@@ -22,7 +22,7 @@ from ml.images import decode, thumbnail
 from ml.images.copies import Appearance, compare
 from ml.model.registry import Active, ModelRecord, UnknownModel
 from ml.storage import open_storage
-from workers.answers import Answers
+from workers.answers import APART, Answers
 from workers.client import Refused, Unavailable
 from workers.client.api import EVERYTHING
 from workers.client.changes import Changes
@@ -97,11 +97,16 @@ class StandInDuplicates:
         self._client = client
         self._job: str | None = None
         self._from = 1.0
+        self._apart = Answers(open_storage(client.settings.storage_url), folder=APART)
 
     def start(self, score_from: float) -> str:
         self._from = score_from
         self._job = self._client._note("duplicates", 256, 0, [])
         return self._job
+
+    def keep_apart(self, ids: Sequence[str], *, are_apart: bool = True) -> None:
+        for one, other in itertools.combinations(ids, 2):
+            self._apart.give(one, other, True if are_apart else None)
 
     def latest(self) -> JobStatus | None:
         return self._job and self._client.job(self._job)
@@ -113,7 +118,8 @@ class StandInDuplicates:
         for one, other in itertools.combinations(images, 2):
             if (copy := compare(looks[one.id], looks[other.id], score_from=self._from)) is not None:
                 found.append(Pair(one.id, other.id, one.path, other.path, 0.9, copy.tier, copy.score))
-        return found
+        apart = {answer.pair for answer in self._apart.all()}
+        return [pair for pair in found if (pair.id, pair.other_id) not in apart]
 
 
 class StandInClient:

@@ -104,7 +104,17 @@ def test_a_generated_client_has_functions_that_read_well(document, tmp_path):
     assert functions == {
         *("search", "list_images", "add_images", "get_image", "update_image", "delete_image"),
         *("get_thumbnail", "get_original", "get_view", "list_labels", "list_folders", "get_job", "get_health"),
-        *("list_jobs", "stop_job", "retry_job", "list_coverage", "retry_coverage", "find_photo"),
+        *(
+            "list_jobs",
+            "stop_job",
+            "retry_job",
+            "list_coverage",
+            "list_duplicate_groups",
+            "keep_one",
+            "keep_apart",
+            "retry_coverage",
+            "find_photo",
+        ),
         *("change_images", "replace_label", "undo_change", "list_trash", "restore_images", "empty_trash"),
         *("find_duplicates", "list_duplicates", "give_answer", "list_answers"),
     }

@@ -70,6 +70,8 @@ def _complete(app: APIFlask, spec: Any) -> Any:
     schemas["SearchById"] = _json_schema(SearchById)
     schemas["ImagePage"]["properties"]["images"]["items"]["$ref"] = "#/components/schemas/Image"
     schemas["JobList"]["properties"]["jobs"]["items"]["$ref"] = "#/components/schemas/Job"
+    for schema, part in (("CopyOfImage", "image"), ("CopyGroup", "best")):
+        _link(schemas[schema]["properties"][part], "Image")
     for part in ("failures", "skips"):
         schemas["FolderCoverage"]["properties"][part]["items"]["$ref"] = "#/components/schemas/Failure"
     del schemas["ListedImage"], schemas["ListedJob"], schemas["LeftOut"]
@@ -79,6 +81,13 @@ def _complete(app: APIFlask, spec: Any) -> Any:
     body["required"] = False
     body["content"]["application/json"] = {"schema": {"$ref": "#/components/schemas/SearchById"}}
     return spec
+
+
+def _link(field: dict[str, Any], name: str) -> None:
+    """Leads a nested field to a schema by its own name, whatever stands around the reference."""
+    for each in [field, *field.get("allOf", ())]:
+        if "$ref" in each:
+            each["$ref"] = f"#/components/schemas/{name}"
 
 
 def _template(rule: Rule) -> str:

@@ -1,16 +1,20 @@
 """/duplicates: copies of photos in the gallery, as a job finds them."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from apiflask import APIBlueprint
 
-from web.access import requires
-from web.api.schemas import Duplicates, DuplicatesForm, DuplicatesQuery, Job
-from web.backend import client
-from workers.client import NotFound, Role
+from web.access import audit, requires
+from web.api.changes import Changed, change
+from web.api.schemas import ApartForm, Change, CopyGroups, Duplicates, DuplicatesForm, DuplicatesQuery, Job, KeepForm
+from web.backend import client, image_id
+from workers.client import NotFound, Role, copy_groups
 from workers.messages import Pair
 
 blueprint = APIBlueprint("duplicates", __name__)
+
+GROUPS = 50  # in one answer
 
 
 @blueprint.post("/duplicates")
@@ -38,6 +42,68 @@ def list_duplicates(asked: dict[str, Any]) -> Any:
         return {"job": None, "state": None, "done": 0, "pairs": []}
     pairs = [pair for pair in client().duplicates.pairs(job.job) if asked["tier"] in (None, pair.tier)]
     return {"job": job.job, "state": job.state, "done": job.done, "pairs": [p.to_json() for p in pairs if _is_there(p)]}
+
+
+@blueprint.get("/duplicates/groups")
+@requires(Role.VIEWER)
+@blueprint.output(CopyGroups)
+@blueprint.doc(tags=["Gallery"])
+def list_duplicate_groups() -> Any:
+    """List the copies that were found last, as groups around the image that is worth keeping
+
+    Each image of a group is a copy of its best one: no chains. The best has the most pixels, unless it is less sharp.
+    """
+    job = client().duplicates.latest()
+    if job is None:
+        return {"job": None, "state": None, "groups": [], "total": 0}
+    groups, total = copy_groups(client(), job.job, GROUPS)
+    return {"job": job.job, "state": job.state, "groups": [group.to_json() for group in groups], "total": total}
+
+
+@blueprint.post("/duplicates/keep")
+@requires(Role.EDITOR)
+@blueprint.input(KeepForm, arg_name="asked")
+@blueprint.output(Change, description="Searches see the change")
+@blueprint.doc(tags=["Gallery"])
+def keep_one(asked: dict[str, Any]) -> Any:
+    """Keep one image, and move copies of it to the trash
+
+    Nothing is changed when the one to keep is no longer there. The `job` is what undoes the change.
+    """
+    done = keep(asked["keep"], asked["ids"])
+    return {"job": done.job, "changed": list(done.ids), "missing": list(done.missing)}
+
+
+@blueprint.put("/duplicates/apart")
+@requires(Role.EDITOR)
+@blueprint.input(ApartForm, arg_name="asked")
+@blueprint.output({}, 204, description="It is remembered")
+@blueprint.doc(tags=["Gallery"])
+def keep_apart(asked: dict[str, Any]) -> Any:
+    """Say that images are no duplicates of each other
+
+    They are listed as copies no more, by their content. `apart` false takes that back. It says nothing of whether they
+    show the same thing: that is what answers are for.
+    """
+    set_apart(asked["ids"], are_apart=asked["apart"])
+    return ""
+
+
+def keep(kept: str, ids: Sequence[str]) -> Changed:
+    """Moves copies of an image to the trash, the image itself never. Pages and API share it.
+
+    Raises:
+        NotFound: the image to keep is not there. Nothing is changed.
+    """
+    client().image(image_id(kept))
+    return change("delete", [id for id in ids if id != kept])
+
+
+def set_apart(ids: Sequence[str], *, are_apart: bool) -> None:
+    """Notes that images are no duplicates of each other. Pages and API share it."""
+    ids = [image_id(id) for id in ids]
+    audit.changes("no duplicates" if are_apart else "maybe duplicates", ids)
+    client().duplicates.keep_apart(ids, are_apart=are_apart)
 
 
 def _is_there(pair: Pair) -> bool:

@@ -488,6 +488,35 @@ class Duplicates(Answer):
     pairs = List(Nested(Pair), metadata=_note("the same image first, then by score"))
 
 
+class CopyOfImage(Answer):
+    image = Nested(ListedImage)
+    tier = String(validate=OneOf(TIERS), metadata=_note("as of a pair", "same-image"))
+    score = Float(metadata=_note("how well it agrees with the best one", 0.991))
+
+
+class CopyGroup(Answer):
+    best = Nested(ListedImage, metadata=_note("the one to keep: most pixels, unless it is less sharp than others"))
+    copies = List(Nested(CopyOfImage), metadata=_note("each a copy of the best one"))
+    tier = String(validate=OneOf(TIERS), metadata=_note("of the copy that is least like it", "near-copy"))
+
+
+class CopyGroups(Answer):
+    job = String(allow_none=True, metadata=_note("what looked for them last; null: nothing has for a week"))
+    state = String(allow_none=True, validate=OneOf(STATES), metadata=_note("of that job", "done"))
+    groups = List(Nested(CopyGroup), metadata=_note("the same image first; at most 50"))
+    total = Integer(metadata=_note("groups in all", 12))
+
+
+class KeepForm(Schema):
+    keep = String(required=True, metadata=_note("id of the image to keep", ID_EXAMPLE))
+    ids = List(String(), required=True, validate=_IDS, metadata=_note("of copies, which go into the trash"))
+
+
+class ApartForm(Schema):
+    ids = List(String(), required=True, validate=Length(min=2, max=100), metadata=_note("of images"))
+    apart = Boolean(load_default=True, metadata=_note("false takes it back", True))
+
+
 class ListedJob(Job):
     """The same, under another name in lists, as ListedImage."""
 

@@ -11,6 +11,7 @@ from ml.model.registry import UnknownModel
 from ml.records import Damaged
 from ml.storage import StorageFailed
 from workers.client.api import Client, observe_request
+from workers.client.grouping import copy_groups
 from workers.client.missed_photos import folders, retry_folder, whereabouts
 from workers.client.retrying import can_retry, retry
 from workers.client.searching import MOST_EXAMPLES
@@ -42,6 +43,7 @@ __all__ = [
     "UnreadableImage",
     "can_retry",
     "configure_logging",
+    "copy_groups",
     "folders",
     "logged_as",
     "observe_request",

@@ -12,7 +12,7 @@ from pathlib import Path
 from ml.errors import LookalikeError
 from ml.model.registry import Active, ModelRecord, Registry, is_no_better
 from ml.storage import open_storage
-from workers.answers import Answers
+from workers.answers import APART, Answers
 from workers.client.changes import Changes
 from workers.client.connection import QueueConnection
 from workers.client.duplicates import Duplicates
@@ -72,9 +72,10 @@ class Client(Following):
         self.registry = Registry(settings.models_url, damage)
         self.jobs = self.connection.jobs
         self.changes = Changes(self.connection, self.gallery)
-        self.answers = Answers(open_storage(settings.storage_url), SharedLocks(self.connection.redis).hold)
-        self.coverage = Coverage(open_storage(settings.storage_url))
-        self.duplicates = Duplicates(self.connection)
+        storage, hold = open_storage(settings.storage_url), SharedLocks(self.connection.redis).hold
+        self.answers = Answers(storage, hold)
+        self.coverage = Coverage(storage)
+        self.duplicates = Duplicates(self.connection, Answers(storage, hold, APART))
         self._rpc = RpcClient(self.connection)
         self._searches = Searches(self._rpc, settings.max_upload_mb)
         self.trainings = Trainings(settings, self.jobs)

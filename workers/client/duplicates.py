@@ -1,6 +1,10 @@
 """Copies of photos in the gallery: looking for them, and what was found last."""
 
+import itertools
+from collections.abc import Sequence
+
 from ml.images.copies import COPY_FROM
+from workers.answers import Answers
 from workers.client.connection import QueueConnection
 from workers.messages import JobStatus, Pair
 from workers.queue.jobs import PREFIXES
@@ -9,10 +13,16 @@ _KIND = "duplicates"
 
 
 class Duplicates:
-    """Pairs of images of one photo, as jobs of workers find them."""
+    """Pairs of images of one photo, as jobs of workers find them.
 
-    def __init__(self, connection: QueueConnection) -> None:
+    Args:
+        connection: leads to the queue.
+        apart: which pairs a person said are no duplicates; they are found no more.
+    """
+
+    def __init__(self, connection: QueueConnection, apart: Answers) -> None:
         self._connection = connection
+        self._apart = apart
 
     def start(self, score_from: float = COPY_FROM) -> str:
         """Starts a job that looks for copies. Returns its id; `pairs` gives what it found.
@@ -27,11 +37,23 @@ class Duplicates:
         with self._connection.errors_reported():
             return next(iter(self._connection.jobs.latest(_KIND, 1)), None)
 
+    def keep_apart(self, ids: Sequence[str], *, are_apart: bool = True) -> None:
+        """Notes that images are no duplicates of each other, or takes that back.
+
+        Raises:
+            ValueError: they are no ids.
+        """
+        for one, other in itertools.combinations(dict.fromkeys(ids), 2):
+            self._apart.give(one, other, True if are_apart else None)
+
     def pairs(self, job: str) -> list[Pair]:
         """What a job has found so far: the same image first, then by score."""
         with self._connection.errors_reported():
             found = [Pair.from_json(pair) for pair in self._connection.jobs.collected(job)]
+        apart = {answer.pair for answer in self._apart.all()}
         once = {(pair.id, pair.other_id): pair for pair in found}  # both may have found it
+        for pair in apart & once.keys():
+            del once[pair]
         return sorted(
             once.values(), key=lambda pair: (pair.tier != "same-image", -pair.score, pair.path, pair.other_path)
         )

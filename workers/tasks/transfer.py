@@ -26,7 +26,7 @@ from workers.store.archive import Archive
 
 # Metadata after originals: with it an image exists. The trash on both sides of it: whichever way an image moves between
 # the two meanwhile, one of them has it, and metadata counts where both do.
-_FOLDERS = ("originals", "thumbnails", "trash", "metadata", "trash", answers.FOLDER)
+_FOLDERS = ("originals", "thumbnails", "trash", "metadata", "trash", *answers.FOLDERS)
 _PAGE = 200
 
 
@@ -184,9 +184,9 @@ def copy_files(source: Storage, target: Storage, folder: str, renew: Callable[[]
         if key.startswith("originals/") and image_id(data) != PurePath(key).name:
             left_out.append(key)
             continue
-        if key.startswith(f"{answers.FOLDER}/"):
+        if (folder := key.partition("/")[0]) in answers.FOLDERS:
             try:
-                Answers(target).take(key, answers.parsed(records.loads(data)))
+                Answers(target, folder=folder).take(key, answers.parsed(records.loads(data)))
             except (ValueError, TypeError, KeyError):
                 left_out.append(key)
             continue

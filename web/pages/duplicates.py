@@ -1,0 +1,53 @@
+"""Duplicates: copies of photos as groups, of which one is kept; and which are none."""
+
+from flask import Blueprint, flash, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+from werkzeug.exceptions import UnprocessableEntity
+
+from web.access import requires
+from web.api.duplicates import GROUPS, keep, set_apart
+from web.backend import client
+from workers.client import COPY_FROM, NotFound, Role, copy_groups
+
+blueprint = Blueprint("duplicates", __name__)
+
+
+@blueprint.get("/duplicates")
+@requires(Role.VIEWER)
+def page() -> ResponseReturnValue:
+    """The groups that were found last, and how far looking for them is."""
+    job = client().duplicates.latest()
+    groups, total = copy_groups(client(), job.job, GROUPS) if job else ([], 0)
+    return render_template("duplicates.html", job=job, groups=groups, total=total)
+
+
+@blueprint.post("/duplicates/find")
+@requires(Role.EDITOR)
+def find() -> ResponseReturnValue:
+    """Looks through the whole gallery, unless that is under way."""
+    job = client().duplicates.latest()
+    if job is None or job.is_finished:
+        client().duplicates.start(COPY_FROM)
+    return redirect(url_for("duplicates.page"))
+
+
+@blueprint.post("/duplicates")
+@requires(Role.EDITOR)
+def edit() -> ResponseReturnValue:
+    """Keeps the chosen one of a group, or remembers that its photos are no duplicates."""
+    ids, kept, action = request.form.getlist("ids"), request.form.get("keep", ""), request.form.get("action")
+    if action == "apart":
+        set_apart(ids, are_apart=True)
+        flash("Remembered: these are no duplicates.")
+    elif action == "keep":
+        try:
+            done = keep(kept, ids)
+            gone = len(done.missing)
+            left_out = f" {gone} {'was' if gone == 1 else 'were'} no longer there." if gone else ""
+            count = f"{len(done.ids):,} {'copy' if len(done.ids) == 1 else 'copies'}"
+            flash(f"{count} moved to the trash.{left_out}", f"undo:{done.job}" if done.job else "message")
+        except NotFound:
+            flash("The photo to keep is no longer there, so nothing was changed.")
+    else:
+        raise UnprocessableEntity("the form names no action")
+    return redirect(url_for("duplicates.page"))
