@@ -16,20 +16,19 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ml.data import datasets, decoding
-from ml.evaluation.evaluate import embed
+from benchmarks.tune import Embedded, embedded, read
 from ml.model import embedder
 from ml.model.default import provide
 from ml.model.head import Head, unit_length
 from ml.training.closed_form_head import closed_form_head
 from ml.tuning.calibration import Calibration, fit, reliability
-from ml.tuning.gallery_head import Conversion, fit_gallery
+from ml.tuning.gallery_head import Conversion
 
 PLAIN = Head(False)
 
 
-def tuned(vectors: np.ndarray) -> np.ndarray:
-    return Conversion(PLAIN, Head(False, tuning=(fit_gallery(vectors).linear_map,)))(vectors)
+def tuned(photos: Embedded) -> np.ndarray:
+    return Conversion(PLAIN, photos.head(np.arange(len(photos.vectors))))(photos.vectors)
 
 
 def fast(vectors: np.ndarray, labels: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
@@ -76,16 +75,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as home:
         cache = Path(home) / "compiled"
         model = embedder.load(provide(Path(home) / "work", cache), cache_dir=cache)
-        sets = []
-        for folder in (arguments.data, arguments.test):
-            decoded = decoding.decode(datasets.load(folder), model.preprocessing)
-            sets.append((embed(model, decoded.array).numpy(), decoded.dataset.labels))
-    (data, data_labels), (test, test_labels) = sets
+        known_photos, asked_photos = (embedded(model, *read(each, model)) for each in (arguments.data, arguments.test))
+    data, data_labels = known_photos.vectors, known_photos.labels
+    test, test_labels = asked_photos.vectors, asked_photos.labels
     taught = data_labels < 3 * (data_labels.max() + 1) // 4
     head = fast(data[taught], data_labels[taught])
     models = {
         "untrained": (data, data_labels, test),
-        "tuned": (tuned(data), data_labels, tuned(test)),
+        "tuned": (tuned(known_photos), data_labels, tuned(asked_photos)),
         "`fast`": (head(data[~taught]), data_labels[~taught], head(test)),
     }
     print("| first hit, half of the classes absent | *same*: precision | recall | Brier | ECE |\n|---|---|---|---|---|")

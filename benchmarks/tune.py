@@ -1,21 +1,24 @@
-"""What a head fitted on a gallery's own pairs brings, with no label: on galleries of every shape, and what it costs.
+"""What a head fitted to a gallery brings, with no label: on galleries of every shape, and on photos kept for the end.
 
-    python benchmarks/tune.py DATA [--test TEST] [--folds 6]
+    python -m benchmarks.tune DATA [--test TEST] [--folds 4]
 
 DATA and TEST are folders with one folder per class. Of DATA, classes are drawn for each fold: some photos of each make
-the gallery, up to fifteen others ask ("new queries"). Choose constants on DATA; TEST is measured once: the whole
-gallery, where each photo asks the others and the head was fitted on all of them (transductive); and the even photos of
-each class as the gallery with the odd ones asking. Figures are mAP@R and recall@1 in percent.
+the gallery, up to fifteen others ask ("new queries"). Where DATA has too few classes, its photos with colours turned
+by a third and by two thirds stand for further ones ("with turned colours"). Choose constants on DATA; TEST is measured
+once: the even photos of each class as the gallery with the odd ones asking; and the whole gallery, where each photo
+asks the others and the head was fitted on all of them (transductive). Figures are mAP@R and recall@1 in percent.
 """
 
 import argparse
 import json
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 
 from ml.data import datasets, decoding
 from ml.evaluation.evaluate import embed
@@ -23,12 +26,73 @@ from ml.evaluation.metrics import evaluate_retrieval
 from ml.model import embedder
 from ml.model.default import provide
 from ml.model.head import Head
-from ml.tuning.gallery_head import Conversion, GalleryTooSmall, fit_gallery
+from ml.tuning.gallery_head import Conversion, fit_gallery, views_for
+from ml.tuning.views import views
 
 # Classes and photos of each: one to three, as in a shop's catalogue, and more, as in an album.
-SHAPES = ((30, 1), (15, 2), (10, 3), (41, 2), (33, 3), (41, 3), (20, 6), (20, 12), (41, 15))
+SHAPES = (
+    (30, 1),
+    (15, 2),
+    (10, 3),
+    (100, 1),
+    (50, 2),
+    (33, 3),
+    (123, 2),
+    (100, 3),
+    (75, 4),
+    (41, 6),
+    (20, 12),
+    (20, 15),
+)
 MOST_QUERIES = 15
+VIEWS = 8  # `lookalike tune` draws up to twice as many in the smallest galleries
+OF_A_TURNED_CLASS = 18  # photos
 PLAIN = Head(False)
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """Vectors float32 [n, d], labels int64 [n], and the vectors of views [v, n, d]."""
+
+    vectors: np.ndarray
+    labels: np.ndarray
+    views: np.ndarray
+
+    @property
+    def classes(self) -> int:
+        return int(self.labels.max()) + 1
+
+    def head(self, gallery: np.ndarray) -> Head:
+        """The head for a gallery, as `lookalike tune` would fit it."""
+        count = min(VIEWS, views_for(len(gallery)))
+        fitted = fit_gallery(self.vectors[gallery], list(self.views[:count, gallery]))
+        return Head(False, tuning=(fitted.linear_map,))
+
+
+def embedded(model: embedder.Embedder, pixels: np.ndarray, labels: np.ndarray) -> Embedded:
+    """Photos and `VIEWS` views of each."""
+    vectors = embed(model, pixels).numpy()
+    parts = []
+    for start in range(0, len(pixels), 64):
+        drawn = np.concatenate([views(each, VIEWS, start + n) for n, each in enumerate(pixels[start : start + 64])])
+        parts.append(embed(model, drawn).numpy().reshape(-1, VIEWS, vectors.shape[1]))
+    return Embedded(vectors, labels, np.concatenate(parts).transpose(1, 0, 2))
+
+
+def read(folder: Path, model: embedder.Embedder) -> tuple[np.ndarray, np.ndarray]:
+    decoded = decoding.decode(datasets.load(folder), model.preprocessing)
+    return decoded.array, decoded.dataset.labels
+
+
+def turned(pixels: np.ndarray, labels: np.ndarray, thirds: int) -> tuple[np.ndarray, np.ndarray]:
+    """Some photos of each class with their colours turned, and the labels of further classes for them."""
+    chosen = np.concatenate([np.flatnonzero(labels == label)[:OF_A_TURNED_CLASS] for label in np.unique(labels)])
+    found = []
+    for each in pixels[chosen]:
+        hsv = np.array(Image.fromarray(each).convert("HSV"))
+        hsv[..., 0] += np.uint8(thirds * 85)  # goes round at 256
+        found.append(np.asarray(Image.fromarray(hsv, "HSV").convert("RGB")))
+    return np.stack(found), labels[chosen] + thirds * (labels.max() + 1)
 
 
 def measured(
@@ -43,76 +107,68 @@ def measured(
     return np.array([100 * found.map_at_r, 100 * found.recall[1]])
 
 
-def tuned(gallery: np.ndarray) -> Head:
-    """The head for a gallery; one that changes nothing where it is too small, as `lookalike tune` leaves it."""
-    try:
-        return Head(False, tuning=(fit_gallery(gallery).linear_map,))
-    except GalleryTooSmall:
-        return PLAIN
+def asked(data: Embedded, gallery: np.ndarray, queries: np.ndarray) -> np.ndarray:
+    """Before and after tuning to the gallery: float [2, 2]."""
+    figures = []
+    for head in (PLAIN, data.head(gallery)):
+        apply = Conversion(PLAIN, head)
+        rows = apply(data.vectors[gallery]), apply(data.vectors[queries])
+        figures.append(measured(rows[0], data.labels[gallery], rows[1], data.labels[queries]))
+    return np.stack(figures)
 
 
-def fold(labels: np.ndarray, classes: int, each: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Positions of a gallery and of the queries."""
+def fold(data: Embedded, among: int, classes: int, each: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Positions of a gallery and of the queries, of classes that are drawn among the first so many."""
     dice = np.random.default_rng((classes, each, seed))
     gallery, queries = [], []
-    for label in dice.permutation(labels.max() + 1)[:classes]:
-        photos = dice.permutation(np.flatnonzero(labels == label))
+    for label in dice.permutation(among)[:classes]:
+        photos = dice.permutation(np.flatnonzero(data.labels == label))
         gallery.append(photos[:each])
         queries.append(photos[each:][-MOST_QUERIES:])
     return np.concatenate(gallery), np.concatenate(queries)
 
 
-def row(name: str, before: np.ndarray, after: np.ndarray) -> str:
-    change = after - before
-    cells = [f"{b:.1f} → {a:.1f}" for b, a in zip(before.mean(0), after.mean(0), strict=True)]
-    worst = ", ".join(f"{value:+.1f}" for value in change.min(0))
-    return f"| {name} | {cells[0]} | {cells[1]} | {worst} |"
-
-
-def vectors_of(folder: Path, model: embedder.Embedder) -> tuple[np.ndarray, np.ndarray]:
-    decoded = decoding.decode(datasets.load(folder), model.preprocessing)
-    return embed(model, decoded.array).numpy(), decoded.dataset.labels
+def row(name: str, figures: np.ndarray, *, is_single: bool = False) -> str:
+    """float [folds, 2, 2] as a row of a table."""
+    before, after = figures.mean(0)
+    cells = " | ".join(f"{b:.1f} → {a:.1f}" for b, a in zip(before, after, strict=True))
+    worst = "" if is_single else ", ".join(f"{value:+.1f}" for value in (figures[:, 1] - figures[:, 0]).min(0))
+    return f"| {name} | {cells} | {worst} |"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--test", type=Path)
-    parser.add_argument("--folds", type=int, default=6)
+    parser.add_argument("--folds", type=int, default=4)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as home:
         model = embedder.load(provide(Path(home) / "work", Path(home) / "compiled"), cache_dir=Path(home) / "compiled")
-        vectors, labels = vectors_of(arguments.data, model)
-        test = vectors_of(arguments.test, model) if arguments.test else None
+        pixels, labels = read(arguments.data, model)
+        own = int(labels.max()) + 1
+        copies = [turned(pixels, labels, thirds) for thirds in (1, 2)]
+        everything = [np.concatenate(parts) for parts in zip((pixels, labels), *copies, strict=True)]
+        data = embedded(model, everything[0], everything[1])
+        began = time.perf_counter()
+        test = embedded(model, *read(arguments.test, model)) if arguments.test else None
+        embedding_s = time.perf_counter() - began
     print("| new queries, classes × photos of each | mAP@R | recall@1 | worst fold |\n|---|---|---|---|")
     for classes, each in SHAPES:
-        before, after = [], []
-        for seed in range(arguments.folds):
-            gallery, queries = fold(labels, classes, each, seed)
-            head = tuned(vectors[gallery])
-            for results, used in ((before, PLAIN), (after, head)):
-                rows = (Conversion(PLAIN, used)(vectors[part]) for part in (gallery, queries))
-                gallery_rows, query_rows = rows
-                results.append(measured(gallery_rows, labels[gallery], query_rows, labels[queries]))
-        print(row(f"{classes} × {each}", np.array(before), np.array(after)), flush=True)
+        among = own if classes <= own else data.classes
+        if classes > among:
+            continue
+        figures = [asked(data, *fold(data, among, classes, each, seed)) for seed in range(arguments.folds)]
+        name = f"{classes} × {each}" + ("" if among == own else ", with turned colours")
+        print(row(name, np.stack(figures)), flush=True)
     if test is not None:
-        vectors, labels = test
-        order = np.concatenate([np.flatnonzero(labels == label) for label in range(labels.max() + 1)])
-        even, odd = order[::2], order[1::2]
+        order = np.concatenate([np.flatnonzero(test.labels == label) for label in range(test.classes)])
+        print(row("test, new queries", asked(test, order[::2], order[1::2])[None], is_single=True))
         began = time.perf_counter()
-        whole = tuned(vectors)
-        seconds = time.perf_counter() - began
-        everything = [measured(Conversion(PLAIN, head)(vectors), labels, None, None) for head in (PLAIN, whole)]
-        print(row("test, whole gallery (transductive)", everything[0][None], everything[1][None]))
-        half = tuned(vectors[even])
-        asked = [
-            measured(
-                Conversion(PLAIN, head)(vectors[even]), labels[even], Conversion(PLAIN, head)(vectors[odd]), labels[odd]
-            )
-            for head in (PLAIN, half)
-        ]
-        print(row("test, new queries", asked[0][None], asked[1][None]))
-        print(json.dumps({"photos": len(vectors), "fit seconds": round(seconds, 2)}))
+        head = test.head(np.arange(len(test.vectors)))
+        fit_s = time.perf_counter() - began
+        whole = [measured(Conversion(PLAIN, each)(test.vectors), test.labels, None, None) for each in (PLAIN, head)]
+        print(row("test, whole gallery (transductive)", np.stack(whole)[None], is_single=True))
+        print(json.dumps({"photos": len(test.vectors), "embed seconds": round(embedding_s, 1), "fit seconds": fit_s}))
 
 
 if __name__ == "__main__":

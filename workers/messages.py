@@ -208,17 +208,28 @@ class Finding(Message):
 
 
 @dataclass(frozen=True)
-class Neighbours(Message):
-    """The images that are most like one, itself left out. What `tune` learns from."""
+class VariedImage(Message):
+    """An image's vector and what its views differ from it by, packed by workers.tasks.tuning. `tune` learns from it."""
 
     id: str
-    nearest: tuple[str, ...]
+    vector: str
+    differences: str
+
+
+@dataclass(frozen=True)
+class AlikePair(Message):
+    """Two images that `tune` takes to show the same thing, and by what their vectors differ, packed as above."""
+
+    one: str
+    other: str
+    difference: str
 
 
 # What a job is at, in words, by its `detail["phase"]`. Trainings tell theirs in words already.
 PHASES = {
-    "look": "looking at neighbours",
-    "fit": "fitting a head to them",
+    "vary": "counting the photos",
+    "look": "embedding parts of some photos",
+    "fit": "looking for pairs of photos, and fitting a head",
     "prepare": "preparing the collection",
     "load": "loading the model in every worker",
     "build": "building the collection",

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 def tune(console: Console, force: bool) -> None:
     """Fit the model that answers to your own photos, without labels.
 
-    Photos that are each other's nearest tell what varies in this gallery without meaning. A linear map that looks past
-    that makes a new model. Its collection is the present one, projected: no photo is read again. It is checked and
-    switched to like any model that is published; `lookalike rollback` goes back. A gallery of less than 60 photos tells
-    too little.
+    Parts of your photos, turned and tilted, tell what varies without meaning; so do photos that are each other's
+    nearest. A linear map that looks past that makes a new model. At most 1,024 photos are read again for it, and the
+    new collection is the present one, projected. It is checked and switched to like any model that is published;
+    `lookalike rollback` goes back. It takes 30 photos at least.
     """
     from deploy.local.connection import connect
     from workers import settings
@@ -31,8 +31,8 @@ def tune(console: Console, force: bool) -> None:
     facts = report(status)
     console.result(facts)
     console.show(
-        f"{facts['model']} answers now: fitted on {facts['pairs']} pairs of {facts['photos']} photos"
-        f" in {facts['seconds']:.0f} s"
+        f"{facts['model']} answers now: fitted on {facts['views']} views and {facts['pairs']} pairs of"
+        f" {facts['photos']} photos in {facts['seconds']:.0f} s"
     )
     if facts["map@r"] is not None:
         console.show(f"mAP@R on labelled photos: {100 * facts['map@r']:.1f}, before {100 * facts['map@r_before']:.1f}")
@@ -46,6 +46,7 @@ def report(status: "JobStatus") -> dict[str, Any]:
         "model": status.detail["model"],
         "collection": status.detail["collection"],
         "photos": tuning["photos"],
+        "views": tuning["views"],
         "pairs": tuning["pairs"],
         "neighbours": tuning["neighbours"],
         "map@r": quality.get("new"),

@@ -1,16 +1,18 @@
-"""A linear map fitted on pairs that a gallery itself proposes: no labels, no photo embedded again.
+"""A linear map fitted to a gallery without labels: on views of its own photos, and on pairs that these help to find.
 
-Two photos that are each other's nearest neighbours mostly show the same thing. In which directions such pairs differ
-says what varies without meaning (light, angle, background): those directions are scaled down by the inverse square root
-of the pairs' covariance, shrunk towards its mean variance. This is within-class whitening, as of relevant component
-analysis (Shental et al., ECCV 2002), with chunklets that are proposed instead of given.
+In which directions an image and its views differ (ml.tuning.views) says what varies without meaning: position, scale,
+angle. Those directions are scaled down by the inverse square root of the differences' covariance, shrunk towards its
+mean variance. This is within-class whitening, as of relevant component analysis (Shental et al., ECCV 2002), whose
+chunklets cannot be wrong, however few photos a gallery holds of each thing.
 
-Pairs of a gallery of small groups are often wrong, and a photo has more true neighbours the larger a gallery is. So how
-many neighbours may propose grows with the gallery, few pairs are shrunk much, and a gallery of less than
-`FEWEST_PHOTOS` is left as it is. The figures behind the constants are in docs/explanation/tuning.md. NumPy alone.
+Among vectors that went through that map, two photos that are each other's nearest neighbours mostly show the same
+thing. Their differences tell of light, background and hands, which no view shows. Such pairs may be wrong, and a photo
+has more true neighbours the larger a gallery is. So the views' covariance stands for `_PRIOR_PAIRS` pairs, and how many
+neighbours may propose grows with the gallery. Figures behind the constants: docs/explanation/tuning.md. NumPy alone.
 """
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,16 +20,19 @@ import numpy as np
 from ml.errors import LookalikeError
 from ml.model.head import Head, LinearMap, unit_length
 
-FEWEST_PHOTOS = 60  # below it, one search in fifty got worse by more than chance
-_PHOTOS_A_NEIGHBOUR = 60
-_MOST_NEIGHBOURS = 4
-_OWN_SHRINKAGE = 0.5
-_PRIOR_PAIRS = 2000.0  # so many pairs weigh as much as no knowledge at all
+FEWEST_PHOTOS = 30  # no smaller gallery was measured
+SAMPLE = 1024  # photos that are varied, and whose pairs are taken
+_VIEWS = 2048  # in all, in small galleries
+_FEWEST_VIEWS, _MOST_VIEWS = 4, 16  # of one photo
+_PHOTOS_A_NEIGHBOUR = 50
+_MOST_NEIGHBOURS = 6
+_PRIOR_PAIRS = 1000.0
+_SHRINKAGE = 0.25  # what is added to the covariance, as a multiple of its mean variance
 _CHUNK = 1024
 
 
 class GalleryTooSmall(LookalikeError):
-    """The gallery proposes too few pairs to learn from."""
+    """The gallery holds too little to learn from."""
 
 
 @dataclass(frozen=True)
@@ -36,46 +41,95 @@ class GalleryHead:
 
     Args:
         linear_map: takes unit vectors without tuning; unit length follows.
-        pairs: how many pairs it was fitted on.
-        neighbours: how many neighbours of a photo could propose it.
-        shrinkage: what was added to the covariance, as a multiple of its mean variance.
+        views: how many views it was fitted on.
+        pairs: how many pairs of photos.
+        neighbours: how many neighbours of a photo could propose it; 0 for a head fitted on views alone.
     """
 
     linear_map: LinearMap
-    pairs: int
-    neighbours: int
-    shrinkage: float
+    views: int
+    pairs: int = 0
+    neighbours: int = 0
 
 
-def neighbours_for(photos: int) -> int:
-    """How many nearest neighbours of a photo may be its partners, in a gallery of so many.
+class Differences:
+    """The covariance of a variation: the mean of d d' / 2 over differences d of two vectors that mean the same."""
 
-    Raises:
-        GalleryTooSmall: fewer than `FEWEST_PHOTOS`.
-    """
+    def __init__(self, dim: int) -> None:
+        self._sum = np.zeros((dim, dim))
+        self.count = 0
+
+    def add(self, rows: np.ndarray) -> None:
+        """float32 [n, dim]."""
+        for start in range(0, len(rows), _CHUNK):
+            part = rows[start : start + _CHUNK]
+            self._sum += part.T @ part
+        self.count += len(rows)
+
+    def covariance(self) -> np.ndarray:
+        """float64 [dim, dim]; zeros without a difference."""
+        covariance: np.ndarray = self._sum / max(1, 2 * self.count)
+        return covariance
+
+
+def check_size(photos: int) -> None:
+    """Raises GalleryTooSmall when a gallery of so many photos is not to be tuned to."""
     if photos < FEWEST_PHOTOS:
         raise GalleryTooSmall(
             f"a gallery must have at least {FEWEST_PHOTOS} photos to be tuned to, this one has {photos}",
             hint="index more photos first",
         )
-    return min(_MOST_NEIGHBOURS, photos // _PHOTOS_A_NEIGHBOUR)
 
 
-def mutual_pairs(nearest: Mapping[str, Sequence[str]], seeds: Sequence[str] | None = None) -> list[tuple[str, str]]:
-    """Pairs of photos that are among each other's nearest, each once, in order.
+def neighbours_for(photos: int) -> int:
+    """How many nearest neighbours of a photo may be its partners, in a gallery of so many."""
+    return min(_MOST_NEIGHBOURS, max(1, photos // _PHOTOS_A_NEIGHBOUR))
+
+
+def views_for(photos: int) -> int:
+    """How many views of each photo to draw, in a gallery of so many."""
+    return max(_FEWEST_VIEWS, min(_MOST_VIEWS, math.ceil(_VIEWS / photos)))
+
+
+def fit(mean: np.ndarray, views: Differences, pairs: Differences | None = None, neighbours: int = 0) -> GalleryHead:
+    """Fits the map.
 
     Args:
-        nearest: id -> its nearest neighbours.
-        seeds: only pairs with one of these; None for all. The neighbours of theirs must be in `nearest`, too.
+        mean: float [d], of the gallery's vectors without tuning; becomes the centre.
+        views: differences between images and their views.
+        pairs: differences between two photos that are taken to show the same thing.
+        neighbours: that proposed these; to be noted.
+
+    Raises:
+        GalleryTooSmall: no view differs from its image.
     """
-    chosen = nearest if seeds is None else seeds
-    pairs = {
-        (min(id, other), max(id, other))
-        for id in chosen
-        for other in nearest[id]
-        if other != id and id in nearest.get(other, ())
-    }
-    return sorted(pairs)
+    covariance = views.covariance()
+    variance = float(np.trace(covariance)) / len(mean)
+    if variance <= 0:
+        raise GalleryTooSmall("no view of a photo differs from the photo", hint="index other photos")
+    found = 0 if pairs is None else pairs.count
+    if pairs is not None and found:
+        of_pairs = pairs.covariance()
+        # Two photos differ more than two views. What counts is in which directions they do.
+        of_pairs *= variance * len(mean) / max(float(np.trace(of_pairs)), 1e-12)
+        covariance = (found * of_pairs + _PRIOR_PAIRS * covariance) / (found + _PRIOR_PAIRS)
+    # float32: twice as fast, and what is added to every value is far above its rounding.
+    values, axes = np.linalg.eigh((covariance / variance).astype(np.float32))
+    scales = 1 / np.sqrt(np.maximum(values, 0.0) + np.float32(_SHRINKAGE))
+    scales /= scales.max()  # lengths do not matter: in float32, numbers around 1 do best
+    weight = (axes * scales) @ axes.T
+    return GalleryHead(LinearMap(weight, (-weight @ mean).astype(np.float32)), views.count, found, neighbours)
+
+
+def partners(tuned: np.ndarray, neighbours: int) -> list[int]:
+    """Positions of those that are mutual nearest neighbours of the first.
+
+    Args:
+        tuned: float32 [n, d], unit rows: a photo and what surrounds it, through the map of its views.
+        neighbours: how many nearest may propose one another.
+    """
+    nearest = nearest_neighbours(tuned, min(neighbours, len(tuned) - 1))
+    return [int(other) for other in nearest[0] if 0 in nearest[other]]
 
 
 def nearest_neighbours(vectors: np.ndarray, count: int) -> np.ndarray:
@@ -86,57 +140,36 @@ def nearest_neighbours(vectors: np.ndarray, count: int) -> np.ndarray:
         count: how many.
     """
     nearest = np.empty((len(vectors), count), np.int64)
-    for start in range(0, len(vectors), _CHUNK):
+    for start in range(0, len(vectors) if count else 0, _CHUNK):
         similarity = vectors[start : start + _CHUNK] @ vectors.T
         similarity[np.arange(len(similarity)), np.arange(start, start + len(similarity))] = -np.inf
         nearest[start : start + _CHUNK] = np.argpartition(-similarity, count - 1, axis=1)[:, :count]
     return nearest
 
 
-def fit(vectors: np.ndarray, pairs: np.ndarray, neighbours: int) -> GalleryHead:
-    """Fits the map.
-
-    Args:
-        vectors: float32 [n, d], unit rows without tuning; their mean becomes the centre.
-        pairs: int64 [p, 2], positions of mutual neighbours.
-        neighbours: that proposed them; to be noted.
-
-    Raises:
-        GalleryTooSmall: no pair, or every pair is of equal vectors.
-    """
-    dim = vectors.shape[1]
-    covariance = np.zeros((dim, dim))
-    for start in range(0, len(pairs), _CHUNK):
-        part = pairs[start : start + _CHUNK]
-        difference = vectors[part[:, 0]] - vectors[part[:, 1]]
-        covariance += difference.T @ difference
-    covariance /= max(1, 2 * len(pairs))
-    variance = float(np.trace(covariance)) / dim
-    if variance <= 0:
-        raise GalleryTooSmall("no two photos of the gallery are alike without being the same", hint="index more photos")
-    shrinkage = _OWN_SHRINKAGE + _PRIOR_PAIRS / len(pairs)
-    values, axes = np.linalg.eigh(covariance)
-    scales = 1 / np.sqrt(np.maximum(values, 0.0) + shrinkage * variance)
-    scales /= scales.max()  # lengths do not matter: in float32, numbers around 1 do best
-    weight = (axes * scales) @ axes.T
-    bias = -weight @ vectors.mean(axis=0, dtype=np.float64)
-    return GalleryHead(LinearMap(weight.astype(np.float32), bias.astype(np.float32)), len(pairs), neighbours, shrinkage)
-
-
-def fit_gallery(vectors: np.ndarray) -> GalleryHead:
-    """All of it in memory: the exact neighbours of the centred vectors, their mutual pairs, and the map.
+def fit_gallery(vectors: np.ndarray, views: Sequence[np.ndarray]) -> GalleryHead:
+    """All of it in memory, with exact neighbours.
 
     Args:
         vectors: float32 [n, d], unit rows without tuning, of the whole gallery.
+        views: float32 [n, d] each: of one view of each of them.
 
     Raises:
         GalleryTooSmall: there is nothing to learn from.
     """
+    check_size(len(vectors))
+    mean = vectors.mean(axis=0)
+    of_views, of_pairs = Differences(vectors.shape[1]), Differences(vectors.shape[1])
+    for view in views:
+        of_views.add(view - vectors)
+    first = fit(mean, of_views)
     count = neighbours_for(len(vectors))
-    nearest = nearest_neighbours(unit_length(vectors - vectors.mean(axis=0)), count)
-    forward = [frozenset(row) for row in nearest.tolist()]
-    found = [(i, j) for i, row in enumerate(forward) for j in row if i < j and i in forward[j]]
-    return fit(vectors, np.array(sorted(found), np.int64).reshape(-1, 2), count)
+    nearest = nearest_neighbours(Head(False, tuning=(first.linear_map,)).tune(vectors), count)
+    known = [frozenset(row) for row in nearest.tolist()]
+    found = [(i, j) for i, row in enumerate(known) for j in sorted(row) if i < j and i in known[j]]
+    pairs = np.array(found, np.int64).reshape(-1, 2)
+    of_pairs.add(vectors[pairs[:, 0]] - vectors[pairs[:, 1]])
+    return fit(mean, of_views, of_pairs, count)
 
 
 def share_features(first: Head, second: Head) -> bool:

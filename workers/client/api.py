@@ -322,7 +322,8 @@ class Client(Following):
     def tune(self, *, force: bool = False) -> str:
         """Starts a job that fits the active model's head to the gallery, without labels, and publishes it.
 
-        No photo is embedded again: the new collection is the active one, projected. Returns the job's id.
+        Views of a sample of the photos are embedded; the new collection is the active one, projected. Returns the
+        job's id.
 
         Args:
             force: switch even when mAP@R on the labelled gallery is worse.
@@ -333,7 +334,7 @@ class Client(Following):
         """
         with self._publishing():
             job = self.jobs.create("tune", {"force": force}, externally_driven=True)
-            self.jobs.describe(job, {"phase": "look"})
+            self.jobs.describe(job, {"phase": "vary"})
         return job
 
     @contextlib.contextmanager

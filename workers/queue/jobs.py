@@ -253,6 +253,10 @@ class Jobs:
         """What a job found, in no order."""
         return [json.loads(finding) for finding in self._redis.smembers(f"{_key(job)}:findings")]
 
+    def forget_findings(self, job: str) -> None:
+        """Drops what a job found: it has been used."""
+        self._redis.delete(f"{_key(job)}:findings")
+
     def release(self, chunk: Chunk, pause_s: float) -> None:
         """Gives a chunk back that failed; it is due again after the pause."""
         self._release(_keys(chunk.job, "chunks", "leases", "holders"), [chunk.number, pause_s])

@@ -159,8 +159,8 @@ def _work(context: Context, chunk: Chunk) -> None:
         if "threshold" in chunk.params:
             context.jobs.collect(chunk.job, duplicates.find(context.serving, chunk, lambda: context.jobs.renew(chunk)))
             outcome = Outcome({"done": len(chunk.items)})
-        elif "neighbours" in chunk.params:
-            context.jobs.collect(chunk.job, tuning.look(context.serving, chunk, lambda: context.jobs.renew(chunk)))
+        elif "source" in chunk.params:
+            context.jobs.collect(chunk.job, tuning.find(context.serving, context.jobs, chunk))
             outcome = Outcome({})
         elif chunk.job.startswith(("backup-", "restore-", "migrate-")):
             outcome = Outcome(_transferred(context, chunk))

@@ -2,8 +2,9 @@
 
 The job's `detail` holds the phase, so that any worker can take the next step after any crash:
 
-    look      of `tune` alone: every image's neighbours, see workers.tasks.tuning
-    fit       of `tune` alone: a head on them makes the model
+    vary      of `tune` alone: views of some images are embedded, see workers.tasks.tuning
+    look      of `tune` alone: pairs of images that are alike
+    fit       of `tune` alone: a head on both makes the model
     prepare   say in the registry that a collection is being built
     load      wait until every worker holds the model: from then on changes of the gallery reach the new collection
     build     compare gallery and collection, embed what is missing; again until nothing is
@@ -155,7 +156,8 @@ def _finish(serving: Serving, jobs: Jobs, workers: list[WorkerStatus], job: str,
 
 
 _STEPS = {
-    "look": tuning.begin,
+    "vary": tuning.begin,
+    "look": tuning.begin_to_look,
     "fit": tuning.fit_and_register,
     "prepare": _prepare,
     "load": _load,

@@ -1,83 +1,153 @@
 """Fits the active model's head to the gallery: the steps of `lookalike tune` before those of a publish.
 
-Workers look up each photo's neighbours in the store, a 256th of the gallery at a time; of a large gallery a sample, and
-the neighbours' own neighbours with it. One step fits the map on the pairs that are mutual and registers the model. What
-follows is the ordinary publish, whose collection is projected from the active one: workers.tasks.reconcile.
+    vary    a sample of the originals is decoded again, and views of each are embedded (ml.tuning.views)
+    look    around each of these photos, pairs are found that are mutual neighbours once what views vary counts less
+    fit     the map is fitted on both, and the model with it is registered
+
+Chunks of the first two stand for a 256th of the gallery each. What they find is collected with the job: differences of
+vectors, one byte for a number, deleted after the fit. What follows is the ordinary publish, whose collection is
+projected from the active one: workers.tasks.reconcile.
 """
 
+import base64
+import functools
 import itertools
 import tempfile
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import wait
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ml.decoders import Work
+from ml.images import UnreadableImage
+from ml.model.head import Head
 from ml.model.writer import replace_head
-from ml.tuning.gallery_head import Conversion, fit, mutual_pairs, neighbours_for
-from workers.messages import Neighbours, WorkerStatus
+from ml.records import Damaged
+from ml.tuning.gallery_head import (
+    SAMPLE,
+    Conversion,
+    Differences,
+    GalleryHead,
+    check_size,
+    fit,
+    neighbours_for,
+    partners,
+    views_for,
+)
+from ml.tuning.views import views
+from workers.errors import NotFound
+from workers.messages import AlikePair, VariedImage, WorkerStatus
 from workers.process.serving import Serving, ServingModel
 from workers.queue.jobs import PREFIXES, Chunk, Jobs
 from workers.store import points_with_prefix
 
-_SAMPLE = 3072  # photos whose pairs are taken: more pairs than a matrix of 1280 x 1280 needs
-_AT_ONCE = 10  # vectors that are fetched between two searches
+_AROUND = 32  # photos around one, among which its partners are looked for
+_RENEWED_S = 5.0
 _NAME = "tuned"
 
 Step = dict[str, Any] | None
 
 
 def begin(serving: Serving, jobs: Jobs, workers: list[WorkerStatus], job: str, state: dict[str, Any]) -> Step:
-    """Sends the whole gallery to `look`. Raises GalleryTooSmall."""
+    """Sends the gallery to `vary`. Raises GalleryTooSmall."""
     live = serving.active()
-    count = serving.store.count(live.collection)
-    params = {"neighbours": neighbours_for(count), "photos": count, "source": live.collection}
-    jobs.set_params(job, params | {"is_sampled": count > _SAMPLE, "force": state.get("force", False)})
+    photos = serving.store.count(live.collection)
+    check_size(photos)
+    common = {"photos": photos, "source": live.collection, "is_sampled": photos > SAMPLE}
+    jobs.forget_findings(job)  # of a model that is not active any more
+    jobs.set_params(job, common | {"views": views_for(photos), "force": state.get("force", False)})
     jobs.append(job, PREFIXES, counted=False, size=8)
-    return {"phase": "fit", "photos": count}
+    return {"phase": "look", "photos": photos}
 
 
-def look(serving: Serving, chunk: Chunk, renew: Callable[[], None]) -> list[Neighbours]:
-    """The neighbours of the photos whose ids start with the prefixes of a chunk.
+def begin_to_look(serving: Serving, jobs: Jobs, workers: list[WorkerStatus], job: str, state: dict[str, Any]) -> Step:
+    """Sends the gallery to `look`."""
+    if serving.active().collection != state["source"]:
+        return {"phase": "vary"}  # another model was switched to meanwhile
+    kept = {name: state[name] for name in ("photos", "source", "is_sampled")}
+    jobs.set_params(
+        job, kept | {"neighbours": neighbours_for(int(state["photos"])), "force": state.get("force", False)}
+    )
+    jobs.append(job, PREFIXES, counted=False, size=8)
+    return {"phase": "fit"}
+
+
+def find(serving: Serving, jobs: Jobs, chunk: Chunk) -> Sequence[VariedImage | AlikePair]:
+    """What a chunk of a tuning is for: views of its photos, or pairs with one of them."""
+    live = serving.active()
+    if live.collection != chunk.params["source"]:
+        return []  # the next step begins again
+    renew = functools.partial(jobs.renew, chunk)
+    ids = [id for prefix in chunk.items for id in _with_prefix(serving, live.collection, prefix, chunk.params)]
+    if "views" in chunk.params:
+        return vary(serving, live, ids, int(chunk.params["views"]), renew)
+    return look(
+        serving, live, ids, _first_fit(jobs, chunk.job, live.collection), int(chunk.params["neighbours"]), renew
+    )
+
+
+def vary(
+    serving: Serving, live: ServingModel, ids: Sequence[str], count: int, renew: Callable[[], None]
+) -> list[VariedImage]:
+    """Embeds views of photos. Originals that cannot be read, or have no vector, are left out: a sample can do without.
 
     Args:
-        serving: this worker's store.
-        chunk: items are of jobs.PREFIXES; its params are those of `begin`.
+        serving: this worker's decoders, models and gallery.
+        live: the model and its collection.
+        ids: photos.
+        count: views of each.
         renew: called now and then, to say that work goes on.
     """
-    collection, count = str(chunk.params["source"]), int(chunk.params["neighbours"])
-    found: dict[str, tuple[str, ...]] = {}
+    found = []
+    for start in range(0, len(ids), serving.decode_step):
+        part = ids[start : start + serving.decode_step]
+        drawing = {id: serving.preparers.submit(_draw, serving, live, id, count) for id in part}
+        while wait(drawing.values(), _RENEWED_S).not_done:
+            renew()
+        drawn = {id: pixels for id, future in drawing.items() if (pixels := future.result()) is not None}
+        stored = serving.store.fetch(live.collection, list(drawn), with_vectors=True)
+        originals = {id: point.vector for id, point in stored.items() if point.vector is not None}
+        for id, original in originals.items():
+            embedded = serving.batcher.embed(live.embedder, drawn[id], urgent=False)
+            rows = _without_tuning(live.embedder.head)(np.vstack([original[None], embedded]))
+            found.append(VariedImage(id, _packed(rows[:1]), _packed(rows[1:] - rows[:1])))
+            renew()
+    return found
 
-    def add(ids: Iterable[str]) -> None:
-        for id in ids:
-            if id in found:
-                continue
-            serving.batcher.yield_to_searches()
-            stored = serving.store.fetch(collection, [id], with_vectors=True).get(id)
-            if stored is None or stored.vector is None:
-                continue
-            hits = serving.store.query(collection, stored.vector, count + 1)
-            found[id] = tuple(hit.id for hit in hits if hit.id != id)[:count]
 
-    for item in chunk.items:
-        seeds = list(_with_prefix(serving, collection, item.removeprefix("prefix:"), bool(chunk.params["is_sampled"])))
-        add(seeds)
-        if chunk.params["is_sampled"]:
-            add([other for id in seeds for other in found.get(id, ())])
+def look(
+    serving: Serving,
+    live: ServingModel,
+    ids: Iterable[str],
+    first: GalleryHead,
+    neighbours: int,
+    renew: Callable[[], None],
+) -> list[AlikePair]:
+    """Pairs of each of these photos with one that is around it, mutual nearest neighbours through a first map.
+
+    The store knows neighbours without that map: those with it are nearly all among the nearest few without.
+    """
+    found = []
+    head = Head(False, tuning=(first.linear_map,))
+    plain = _without_tuning(live.embedder.head)
+    for id in ids:
+        serving.batcher.yield_to_searches()
+        stored = serving.store.fetch(live.collection, [id], with_vectors=True).get(id)
+        if stored is None or stored.vector is None:
+            continue
+        hits = serving.store.query(live.collection, stored.vector, _AROUND + 1, with_vectors=True)
+        around = {hit.id: hit.vector for hit in hits if hit.id != id and hit.vector is not None}
+        names = list(around)
+        rows = plain(np.stack([stored.vector, *around.values()]))
+        for other in partners(head.tune(rows), neighbours):
+            partner = names[other - 1]
+            difference = _packed(rows[:1] - rows[other : other + 1])
+            found.append(AlikePair(min(id, partner), max(id, partner), difference))
         renew()
-    return [Neighbours(id, nearest) for id, nearest in found.items()]
-
-
-def _with_prefix(serving: Serving, collection: str, prefix: str, is_sampled: bool) -> Iterable[str]:
-    """Ids are hashes: the first ones are a fair draw."""
-    if not is_sampled:
-        return points_with_prefix(serving.store, collection, prefix)
-    first = int(prefix + 30 * "0", 16)
-    after = f"{first - 1:032x}" if first else None
-    points = serving.store.points(collection, after=after, limit=_SAMPLE // len(PREFIXES))
-    return [point.id for point in itertools.takewhile(lambda point: point.id.startswith(prefix), points)]
+    return found
 
 
 def fit_and_register(
@@ -86,20 +156,20 @@ def fit_and_register(
     """Fits the map on what was found, and registers the active model with it. Raises GalleryTooSmall."""
     live = serving.active()
     if live.collection != state["source"]:
-        return {"phase": "look"}  # another model was switched to meanwhile
-    nearest = {each["id"]: each["nearest"] for each in jobs.collected(job)}
-    ids, vectors = _without_tuning(serving, live, sorted(nearest))
-    position = {id: number for number, id in enumerate(ids)}
-    pairs = [pair for pair in mutual_pairs(nearest) if pair[0] in position and pair[1] in position]
-    places = np.array([(position[one], position[other]) for one, other in pairs], np.int64).reshape(-1, 2)
-    fitted = fit(vectors, places, int(state["neighbours"]))
+        return {"phase": "vary"}  # another model was switched to meanwhile
+    mean, of_views = _views(jobs, job)
+    # Each photo of a pair may have found it.
+    pairs = {(each["one"], each["other"]): each for each in jobs.collected(job) if "difference" in each}
+    of_pairs = Differences(len(mean))
+    of_pairs.add(_unpacked([each["difference"] for each in pairs.values()], len(mean)))
+    fitted = fit(mean, of_views, of_pairs, int(state["neighbours"]))
     bundle = live.embedder.bundle
     facts = {
         "from": live.model,
         "photos": state["photos"],
+        "views": fitted.views,
         "pairs": fitted.pairs,
         "neighbours": fitted.neighbours,
-        "shrinkage": round(fitted.shrinkage, 4),
     }
     lineage = {key: value for key, value in bundle.lineage.items() if key != "registered_at"} | {"tuning": facts}
     base = bundle.name.split(f"-{_NAME}")[0]
@@ -108,16 +178,69 @@ def fit_and_register(
         made = Path(folder) / f"{base}-{_NAME}"
         replace_head(bundle, head, made, name=made.name, lineage=lineage)
         model = serving.registry.register(made, cache_dir=serving.settings.compiled)
+    jobs.forget_findings(job)
     return {"phase": "prepare", "model": model, "collection": f"gallery-{model}-{job[-6:]}", "tuning": facts}
 
 
-def _without_tuning(serving: Serving, live: ServingModel, ids: list[str]) -> tuple[list[str], np.ndarray]:
-    """Stored vectors as they are before the tuning of the model that gave them, of those ids that still exist."""
-    plain = Conversion(live.embedder.head, replace(live.embedder.head, tuning=()))
-    found: dict[str, np.ndarray] = {}
-    for start in range(0, len(ids), _AT_ONCE):
-        stored = serving.store.fetch(live.collection, ids[start : start + _AT_ONCE], with_vectors=True)
-        found |= {id: point.vector for id, point in stored.items() if point.vector is not None}
-        serving.batcher.yield_to_searches()
-        time.sleep(0.001)  # vectors become arrays under the interpreter's lock
-    return list(found), plain(np.stack(list(found.values())))
+def _draw(serving: Serving, live: ServingModel, id: str, count: int) -> np.ndarray | None:
+    """Views of an original as the network takes them; None where there is none to be read."""
+    serving.batcher.yield_to_searches()
+    try:
+        work = Work(live.embedder.preprocessing, limits=serving.limits)
+        pixels = serving.decoders.decode(serving.gallery.original(id), work).pixels
+    except (UnreadableImage, Damaged, NotFound):
+        return None
+    return views(pixels, count, seed=int(id, 16))
+
+
+def _with_prefix(serving: Serving, collection: str, item: str, params: dict[str, Any]) -> Iterable[str]:
+    """The photos of an item: all, or of a large gallery the first few. Ids are hashes, so that is a fair draw."""
+    prefix = item.removeprefix("prefix:")
+    if not params["is_sampled"]:
+        return points_with_prefix(serving.store, collection, prefix)
+    first = int(prefix + 30 * "0", 16)
+    after = f"{first - 1:032x}" if first else None
+    points = serving.store.points(collection, after=after, limit=SAMPLE // len(PREFIXES))
+    return [point.id for point in itertools.takewhile(lambda point: point.id.startswith(prefix), points)]
+
+
+@functools.lru_cache(maxsize=2)  # every chunk needs it
+def _first_fit(jobs: Jobs, job: str, source: str) -> GalleryHead:
+    """The map of the views alone, of the collection that the job began with."""
+    return fit(*_views(jobs, job))
+
+
+def _views(jobs: Jobs, job: str) -> tuple[np.ndarray, Differences]:
+    """The mean vector of the photos that were varied, and what their views differ by. Raises GalleryTooSmall."""
+    varied = {each["id"]: each for each in jobs.collected(job) if "differences" in each}
+    if not varied:
+        check_size(0)
+    found = list(varied.values())
+    dim = len(base64.b64decode(found[0]["vector"])) - _SCALE_BYTES
+    differences = Differences(dim)
+    differences.add(_unpacked([each["differences"] for each in found], dim))
+    return _unpacked([each["vector"] for each in found], dim).mean(axis=0), differences
+
+
+@functools.lru_cache(maxsize=2)  # to undo a tuning, a matrix is inverted
+def _without_tuning(head: Head) -> Conversion:
+    return Conversion(head, replace(head, tuning=()))
+
+
+_SCALE_BYTES = 4
+
+
+def _packed(rows: np.ndarray) -> str:
+    """float32 [n, d] as base64 of one scale and bytes: a 250th of the largest number is below what a fit can see."""
+    scale = np.float32(max(float(np.abs(rows).max(initial=0.0)), 1e-12) / 127)
+    return base64.b64encode(scale.tobytes() + np.rint(rows / scale).astype(np.int8).tobytes()).decode()
+
+
+def _unpacked(packed: Sequence[str], dim: int) -> np.ndarray:
+    """float32 [n, dim], the rows of all."""
+    parts = [np.empty((0, dim), np.float32)]
+    for each in packed:
+        raw = base64.b64decode(each)
+        rows = np.frombuffer(raw, np.int8, offset=_SCALE_BYTES).reshape(-1, dim)
+        parts.append(rows * np.frombuffer(raw, np.float32, count=1))
+    return np.concatenate(parts)

@@ -1,11 +1,21 @@
-"""A map fitted on a gallery's own pairs: what it does to neighbours, that it can be undone, and when it is refused."""
+"""A map fitted to a gallery: what it does to neighbours, that it can be undone, and when it is refused."""
 
 import numpy as np
 import pytest
 
 from ml.model.head import Head, LinearMap, unit_length
 from ml.tuning import gallery_head
-from ml.tuning.gallery_head import Conversion, GalleryTooSmall, fit, fit_gallery, mutual_pairs, neighbours_for
+from ml.tuning.gallery_head import (
+    Conversion,
+    Differences,
+    GalleryHead,
+    GalleryTooSmall,
+    fit,
+    fit_gallery,
+    neighbours_for,
+    partners,
+    views_for,
+)
 
 
 def groups(count: int, each: int, dim: int = 32, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -18,6 +28,18 @@ def groups(count: int, each: int, dim: int = 32, seed: int = 0) -> tuple[np.ndar
     return unit_length((rows + 0.5).astype(np.float32)), np.repeat(np.arange(count), each)
 
 
+def varied(vectors: np.ndarray, dimensions: int = 4, seed: int = 0) -> list[np.ndarray]:
+    """Views: they vary in some of the dimensions alone."""
+    dice = np.random.default_rng(seed)
+    spread = np.zeros(vectors.shape[1])
+    spread[-dimensions:] = 0.2
+    return [unit_length(vectors + (spread * dice.normal(size=vectors.shape)).astype(np.float32)) for _ in range(3)]
+
+
+def fitted_on(vectors: np.ndarray) -> GalleryHead:
+    return fit_gallery(vectors, varied(vectors))
+
+
 def right_share(vectors: np.ndarray, labels: np.ndarray, k: int) -> float:
     similarity = vectors @ vectors.T
     np.fill_diagonal(similarity, -1)
@@ -25,20 +47,52 @@ def right_share(vectors: np.ndarray, labels: np.ndarray, k: int) -> float:
     return float((labels[nearest] == labels[:, None]).mean())
 
 
+def differences(rows: np.ndarray) -> Differences:
+    found = Differences(rows.shape[1])
+    found.add(rows)
+    return found
+
+
 def test_neighbours_are_right_more_often_on_photos_that_it_was_not_fitted_on() -> None:
     vectors, labels = groups(30, 12)
-    fitted = fit_gallery(vectors[::2])
+    fitted = fitted_on(vectors[::2])
     tuned = Head(False, tuning=(fitted.linear_map,)).tune(vectors[1::2])
     assert right_share(tuned, labels[1::2], 4) > right_share(vectors[1::2], labels[1::2], 4) + 0.03
 
 
-def test_the_map_whitens_the_pairs_as_an_independent_formula_says() -> None:
+def test_a_gallery_with_one_photo_of_each_thing_learns_from_views() -> None:
+    vectors, labels = groups(40, 4)
+    fitted = fitted_on(vectors[::4])
+    assert fitted.views == 3 * 40
+    tuned = Head(False, tuning=(fitted.linear_map,)).tune(vectors)
+    assert right_share(tuned, labels, 3) > right_share(vectors, labels, 3) + 0.02
+
+
+def test_pairs_tell_what_views_do_not_show() -> None:
+    vectors, labels = groups(30, 12)
+    views = varied(vectors, dimensions=2)  # of the four that vary
+    of_views = Differences(32)
+    for view in views:
+        of_views.add(view - vectors)
+    alone = fit(vectors.mean(0), of_views)
+    both = fit_gallery(vectors, views)
+    assert both.pairs > 300
+    shares = [right_share(Head(False, tuning=(each.linear_map,)).tune(vectors), labels, 6) for each in (alone, both)]
+    assert shares[1] > shares[0] + 0.01
+
+
+def test_the_map_whitens_the_differences_as_an_independent_formula_says() -> None:
     vectors, _ = groups(8, 10)
-    pairs = np.array([[0, 1], [2, 3], [10, 11], [12, 17], [20, 21]])
-    fitted = fit(vectors, pairs, 4)
-    difference = vectors[pairs[:, 0]] - vectors[pairs[:, 1]]
-    covariance = sum(np.outer(d, d) for d in difference.astype(float)) / (2 * len(pairs))
-    shrunk = covariance + (0.5 + 2000 / 5) * np.trace(covariance) / 32 * np.eye(32)
+    dice = np.random.default_rng(1)
+    of_views, of_pairs = (dice.normal(size=(n, 32)).astype(np.float32) for n in (50, 20))
+    fitted = fit(vectors.mean(0), differences(of_views), differences(of_pairs), 3)
+
+    def covariance(rows: np.ndarray) -> np.ndarray:
+        return sum(np.outer(d, d) for d in rows.astype(float)) / (2 * len(rows))
+
+    views, pairs = covariance(of_views), covariance(of_pairs)
+    together = (1000 * views + 20 * pairs * np.trace(views) / np.trace(pairs)) / 1020
+    shrunk = together + 0.25 * np.trace(views) / 32 * np.eye(32)
     weight = fitted.linear_map.weight.astype(float)
     product = weight @ shrunk @ weight.T  # the identity, up to scale
     assert product / product[0, 0] == pytest.approx(np.eye(32), abs=1e-4)
@@ -54,24 +108,30 @@ def test_neighbours_are_the_nearest_others_whatever_the_chunks(monkeypatch: pyte
     assert np.array_equal(np.sort(gallery_head.nearest_neighbours(vectors, 3), axis=1), expected)
 
 
-def test_pairs_are_mutual_and_stand_once() -> None:
-    nearest = {"a": ["b", "c"], "b": ["a", "d"], "c": ["d"], "d": ["c", "x"]}
-    assert mutual_pairs(nearest) == [("a", "b"), ("c", "d")]
-    assert mutual_pairs(nearest, ["d"]) == [("c", "d")]
+def test_partners_are_near_from_both_sides() -> None:
+    angles = np.radians([0, 10, 11, 13, 40])  # the second has nearer ones than the first
+    points = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+    assert partners(points, 1) == []
+    assert partners(points[[1, 0, 2, 3, 4]], 1) == [2]
+    assert sorted(partners(points, 4)) == [1, 2, 3, 4]
+    assert partners(points[:1], 4) == []
 
 
-def test_a_larger_gallery_asks_more_neighbours_and_a_small_one_is_refused() -> None:
-    assert [neighbours_for(photos) for photos in (60, 119, 120, 240, 100_000)] == [1, 1, 2, 4, 4]
-    with pytest.raises(GalleryTooSmall, match=r"at least 60 photos.* has 59"):
-        neighbours_for(59)
-    with pytest.raises(GalleryTooSmall, match="without being the same"):
-        fit_gallery(np.tile(unit_length(np.ones((1, 8), np.float32)), (80, 1)))
+def test_a_larger_gallery_asks_more_neighbours_and_fewer_views_and_a_small_one_is_refused() -> None:
+    assert [neighbours_for(photos) for photos in (30, 99, 100, 240, 300, 100_000)] == [1, 1, 2, 4, 6, 6]
+    assert [views_for(photos) for photos in (30, 128, 256, 512, 100_000)] == [16, 16, 8, 4, 4]
+    few = np.eye(29, dtype=np.float32)
+    with pytest.raises(GalleryTooSmall, match=r"at least 30 photos.* has 29"):
+        fit_gallery(few, [few])
+    same = np.tile(unit_length(np.ones((1, 8), np.float32)), (80, 1))
+    with pytest.raises(GalleryTooSmall, match="no view"):
+        fit_gallery(same, [same])
 
 
 def test_stored_vectors_become_those_of_another_tuning_and_come_back() -> None:
     vectors, _ = groups(20, 6)
     plain = Head(False)
-    first, second = (Head(False, tuning=(fit_gallery(part).linear_map,)) for part in (vectors[::2], vectors[1::2]))
+    first, second = (Head(False, tuning=(fitted_on(part).linear_map,)) for part in (vectors[::2], vectors[1::2]))
     stored = Conversion(plain, first)(vectors)
     assert stored == pytest.approx(first.tune(vectors), abs=1e-5)
     assert Conversion(first, second)(stored) == pytest.approx(second.tune(vectors), abs=1e-4)

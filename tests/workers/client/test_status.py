@@ -16,10 +16,12 @@ import pytest
 import redis
 
 from deploy.local import valkey
+from ml.errors import LookalikeError
 from tests.processes import free_port
 from web import create_app
 from workers import settings as settings_of
 from workers.client import Client, Unavailable
+from workers.client.status import suggestions
 from workers.messages import ServiceStatus, WorkerStatus
 from workers.queue import replies
 from workers.queue.liveness import forget_waiting, record_heartbeat, record_waiting, server_time
@@ -183,3 +185,28 @@ def test_an_error_of_a_worker_that_passes_is_503_and_says_when_to_try_again(
     assert answer.status_code == 503
     assert answer.headers["Retry-After"]
     assert answer.get_json()["detail"] == "the vector store does not answer"
+
+
+@pytest.mark.parametrize(
+    ("tuning", "images", "said"),
+    [
+        (None, 29, None),
+        (None, 30, "lookalike tune"),
+        ({"photos": 100}, 149, None),
+        ({"photos": 100}, 150, "was tuned to 100 photos, now there are 150"),
+        ({"photos": "many"}, 150, "lookalike tune"),  # written by nobody that we know
+    ],
+)
+def test_tuning_is_suggested_once_there_are_photos_and_again_when_half_as_many_came(
+    tuning: object, images: int, said: str | None
+) -> None:
+    registry = SimpleNamespace(record=lambda model: SimpleNamespace(lineage={"tuning": tuning}))
+    lines = suggestions(registry, "untrained", images)  # type: ignore[arg-type]
+    assert [said in line for line in lines if said] == [True] if said else lines == ()
+
+
+def test_a_model_that_cannot_be_read_is_not_suggested_to_be_tuned() -> None:
+    def record(model: str) -> None:
+        raise LookalikeError("its model.json is damaged")
+
+    assert suggestions(SimpleNamespace(record=record), "untrained", 100) == ()  # type: ignore[arg-type]

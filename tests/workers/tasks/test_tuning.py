@@ -1,5 +1,7 @@
-"""Tuning over a real store: neighbours that are looked up are the true ones, and the model that is made fits them."""
+"""Tuning over a real store: views and pairs that are found make the model that an independent fit makes."""
 
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -8,71 +10,181 @@ import numpy as np
 import pytest
 import redis
 
-from ml.model.head import Head, unit_length
-from ml.tuning.gallery_head import mutual_pairs
-from workers.messages import JobStatus
+from ml.images import UnreadableImage
+from ml.model.head import Head, LinearMap, unit_length
+from ml.tuning.gallery_head import Conversion, fit_gallery
+from ml.tuning.views import views
+from workers.messages import AlikePair, JobStatus, VariedImage
 from workers.queue.jobs import PREFIXES, Chunk, Jobs
 from workers.store import Payload, Point
 from workers.store.edge import EdgeStore
 from workers.tasks import tuning
 from workers.tasks.publish import advance
 
+DIM = 48
+VIEWS = 3
+
+
+def embed(pixels: np.ndarray) -> np.ndarray:
+    """A network for tests: the mean colours of a grid of 4 x 4, uint8 [n, 16, 16, 3] to float32 [n, 48]."""
+    cells = pixels.reshape(len(pixels), 4, 4, 4, 4, 3).mean(axis=(2, 4))
+    return unit_length(cells.reshape(len(pixels), DIM).astype(np.float32))
+
+
+def photos(groups: int, each: int) -> dict[str, np.ndarray]:
+    """id -> pixels: groups of smooth images, more or less like their group's."""
+    dice = np.random.default_rng(0)
+    found = {}
+    for _ in range(groups):
+        cells = dice.uniform(40, 215, (4, 4, 3))
+        for _ in range(each):
+            small = np.clip(cells + dice.normal(0, 12, cells.shape), 0, 255)
+            found[f"{int(dice.integers(0, 2**63)) << 65:032x}"] = np.kron(small, np.ones((4, 4, 1))).astype(np.uint8)
+    return found
+
+
+def serving_of(store: Any, head: Head, images: dict[str, np.ndarray]) -> Any:
+    embedder = SimpleNamespace(
+        head=head, bundle=SimpleNamespace(name="model", lineage={}), preprocessing=None, embed=lambda x: embed(x)
+    )
+    live = SimpleNamespace(model="model", collection="photos", embedder=embedder)
+
+    def decode(pixels: np.ndarray | None, work: Any) -> Any:
+        if pixels is None:
+            raise UnreadableImage("it is cut off")
+        return SimpleNamespace(pixels=pixels)
+
+    return SimpleNamespace(
+        store=store,
+        active=lambda: live,
+        batcher=SimpleNamespace(
+            yield_to_searches=lambda: None, embed=lambda model, x, urgent: model.head.tune(embed(x))
+        ),
+        preparers=ThreadPoolExecutor(2),
+        decode_step=4,
+        decoders=SimpleNamespace(decode=decode),
+        gallery=SimpleNamespace(original=images.get),
+        limits=None,
+    )
+
 
 @pytest.fixture
-def serving(tmp_path: Path) -> Any:
-    store = EdgeStore(tmp_path / "store")
-    store.ensure("photos", 16)
-    embedder = SimpleNamespace(head=Head(False), bundle=SimpleNamespace(name="model", lineage={}))
-    live = SimpleNamespace(model="model", collection="photos", embedder=embedder)
-    yield SimpleNamespace(
-        store=store, active=lambda: live, batcher=SimpleNamespace(yield_to_searches=lambda: None), limits=None
-    )
-    store.close()
+def store(tmp_path: Path) -> Iterator[EdgeStore]:
+    opened = EdgeStore(tmp_path / "store")
+    opened.ensure("photos", DIM)
+    yield opened
+    opened.close()
 
 
-def fill(store: EdgeStore, groups: int, each: int) -> dict[str, np.ndarray]:
-    dice = np.random.default_rng(0)
-    rows = np.repeat(dice.normal(size=(groups, 16)), each, axis=0) + 0.2 * dice.normal(size=(groups * each, 16))
-    vectors = unit_length(rows.astype(np.float32))
-    ids = [f"{int(value):032x}" for value in dice.integers(0, 2**63, len(vectors)).astype(object) << 65]
-    store.upsert("photos", [Point(id, v, Payload(id, None)) for id, v in zip(ids, vectors, strict=True)])
-    return dict(zip(ids, vectors, strict=True))
+@pytest.fixture
+def jobs(queue: redis.Redis) -> Jobs:
+    return Jobs(queue)
 
 
-def looked_up(serving: Any, *, is_sampled: bool) -> dict[str, tuple[str, ...]]:
-    params = {"source": "photos", "neighbours": 2, "is_sampled": is_sampled}
-    chunk = Chunk("tune-1", 0, PREFIXES, 1, params)
-    return {each.id: each.nearest for each in tuning.look(serving, chunk, lambda: None)}
+def fill(store: EdgeStore, head: Head, images: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Returns id -> vector without tuning."""
+    plain = dict(zip(images, embed(np.stack(list(images.values()))), strict=True))
+    stored = head.tune(np.stack(list(plain.values())))
+    store.upsert("photos", [Point(id, v, Payload(id, None)) for id, v in zip(plain, stored, strict=True)])
+    return plain
 
 
-def test_the_neighbours_that_are_found_are_the_nearest_others(serving: Any) -> None:
-    vectors = fill(serving.store, 20, 5)
-    ids, rows = list(vectors), np.stack(list(vectors.values()))
-    similarity = rows @ rows.T
-    np.fill_diagonal(similarity, -2)
-    expected = {id: {ids[n] for n in np.argsort(-similarity[row])[:2]} for row, id in enumerate(ids)}
-    assert {id: set(nearest) for id, nearest in looked_up(serving, is_sampled=False).items()} == expected
+def found(serving: Any, jobs: Jobs, **changes: Any) -> tuple[list[VariedImage], list[AlikePair]]:
+    """What chunks over the whole gallery find."""
+    common = {"source": "photos", "photos": 100, "is_sampled": False}
+    job = jobs.create("tune", {}, externally_driven=True)
+    varied = tuning.find(serving, jobs, Chunk(job, 0, PREFIXES, 1, common | {"views": VIEWS} | changes))
+    jobs.collect(job, varied)
+    pairs = tuning.find(serving, jobs, Chunk(job, 1, PREFIXES, 1, common | {"neighbours": 2} | changes))
+    return list(varied), list(pairs)
 
 
-def test_a_sample_knows_of_its_neighbours_whether_they_are_mutual(
-    serving: Any, monkeypatch: pytest.MonkeyPatch
+TUNED = Head(False, tuning=(LinearMap(np.diag(np.linspace(1, 2, DIM)).astype(np.float32)),))
+
+
+@pytest.mark.parametrize("head", [Head(False), TUNED])
+def test_pairs_are_those_of_an_exact_search_among_all_without_the_tuning_before(
+    store: EdgeStore, jobs: Jobs, head: Head
 ) -> None:
-    fill(serving.store, 20, 5)
-    everything = mutual_pairs(looked_up(serving, is_sampled=False))
-    monkeypatch.setattr(tuning, "_SAMPLE", 256)  # one for each prefix
-    sampled = mutual_pairs(looked_up(serving, is_sampled=True))
-    assert 0 < len(sampled) <= len(everything)
-    assert set(sampled) <= set(everything)
+    images = photos(8, 4)
+    plain = fill(store, head, images)
+    varied, pairs = found(serving_of(store, head, images), jobs)
+    assert {each.id for each in varied} == set(images)
+    vectors = np.stack([plain[id] for id in images])
+    drawn = [embed(np.stack([views(pixels, VIEWS, int(id, 16))[n] for id, pixels in images.items()])) for n in range(3)]
+    conversion = Conversion(head, Head(False))
+    assert conversion(head.tune(drawn[0])) == pytest.approx(drawn[0], abs=1e-4)
+    of_views = tuning.Differences(DIM)
+    for view in drawn:
+        of_views.add(view - vectors)
+    tuned = Head(False, tuning=(tuning.fit(vectors.mean(0), of_views).linear_map,)).tune(vectors)
+    similarity = tuned @ tuned.T
+    np.fill_diagonal(similarity, -2)
+    nearest = [set(row) for row in np.argsort(-similarity, axis=1)[:, :2].tolist()]
+    ids = list(images)
+    expected = {
+        (min(ids[i], ids[j]), max(ids[i], ids[j])) for i, row in enumerate(nearest) for j in row if i in nearest[j]
+    }
+    assert {(each.one, each.other) for each in pairs} == expected
 
 
-def test_a_gallery_that_is_too_small_ends_the_job_with_the_reason(serving: Any, queue: redis.Redis) -> None:
-    fill(serving.store, 10, 3)
+def test_the_map_is_the_one_that_is_fitted_in_memory(store: EdgeStore, jobs: Jobs) -> None:
+    images = photos(25, 4)  # so many that two neighbours propose
+    plain = fill(store, Head(False), images)
+    serving = serving_of(store, Head(False), images)
+    job = jobs.create("tune", {}, externally_driven=True)
+    common = {"source": "photos", "photos": 100, "is_sampled": False}
+    for params in ({"views": VIEWS}, {"neighbours": 2}):
+        jobs.collect(job, tuning.find(serving, jobs, Chunk(job, 0, PREFIXES, 1, common | params)))
+    mean, of_views = tuning._views(jobs, job)
+    vectors = np.stack([plain[id] for id in images])
+    drawn = [embed(np.stack([views(p, VIEWS, int(id, 16))[n] for id, p in images.items()])) for n in range(3)]
+    expected = fit_gallery(vectors, drawn)
+    assert mean == pytest.approx(vectors.mean(0), abs=2e-3)
+    pairs = {(each["one"], each["other"]) for each in jobs.collected(job) if "difference" in each}
+    assert abs(len(pairs) - expected.pairs) <= 2  # of 32 that are around
+    assert of_views.count == expected.views == 300
+    jobs.forget_findings(job)
+    assert jobs.collected(job) == []
+
+
+def test_originals_that_cannot_be_read_are_left_out(store: EdgeStore, jobs: Jobs) -> None:
+    images = photos(8, 4)
+    fill(store, Head(False), images)
+    broken = next(iter(images))
+    varied, pairs = found(serving_of(store, Head(False), images | {broken: None}), jobs)  # type: ignore[dict-item]
+    assert {each.id for each in varied} == images.keys() - {broken}
+    assert any(broken in (each.one, each.other) for each in pairs)  # its vector is in the collection
+
+
+def test_of_a_large_gallery_a_sample_is_varied(store: EdgeStore, jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = photos(100, 4)
+    fill(store, Head(False), images)
+    monkeypatch.setattr(tuning, "SAMPLE", 256)  # one for each prefix
+    varied, _ = found(serving_of(store, Head(False), images), jobs, is_sampled=True)
+    assert {each.id for each in varied} < images.keys()
+    assert len({each.id[:2] for each in varied}) == len(varied)
+
+
+def test_a_model_that_is_switched_to_meanwhile_begins_again(store: EdgeStore, jobs: Jobs) -> None:
+    images = photos(8, 4)
+    fill(store, Head(False), images)
+    serving = serving_of(store, Head(False), images)
+    assert found(serving, jobs, source="another") == ([], [])
+    job = jobs.create("tune", {}, externally_driven=True)
+    for step in (tuning.begin_to_look, tuning.fit_and_register):
+        assert step(serving, jobs, [], job, {"source": "another"}) == {"phase": "vary"}
+
+
+def test_a_gallery_that_is_too_small_ends_the_job_with_the_reason(store: EdgeStore, jobs: Jobs) -> None:
+    images = photos(10, 2)
+    fill(store, Head(False), images)
+    serving = serving_of(store, Head(False), images)
     serving.registry = SimpleNamespace(building=list, set_building=lambda entries: None, active=lambda: None)
     serving.refresh = lambda: None
-    jobs = Jobs(queue)
     job = jobs.create("tune", {"force": False}, externally_driven=True)
-    jobs.describe(job, {"phase": "look"})
+    jobs.describe(job, {"phase": "vary"})
     advance(serving, jobs, [], job)
     status: JobStatus = jobs.status(job)
     assert status.state == "failed"
-    assert "at least 60 photos" in status.detail["reason"] and "has 30" in status.detail["reason"]
+    assert "at least 30 photos" in status.detail["reason"] and "has 20" in status.detail["reason"]
