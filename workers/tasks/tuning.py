@@ -47,6 +47,7 @@ from workers.store import points_with_prefix
 _AROUND = 32  # photos around one, among which its partners are looked for
 _RENEWED_S = 5.0
 _NAME = "tuned"
+_PLAIN = Head(False)
 
 Step = dict[str, Any] | None
 
@@ -107,14 +108,19 @@ def vary(
         drawing = {id: serving.preparers.submit(_draw, serving, live, id, count) for id in part}
         while wait(drawing.values(), _RENEWED_S).not_done:
             renew()
-        drawn = {id: pixels for id, future in drawing.items() if (pixels := future.result()) is not None}
+        results = {id: future.result() for id, future in drawing.items()}
+        drawn = {id: of_one for id, of_one in results.items() if of_one is not None}
         stored = serving.store.fetch(live.collection, list(drawn), with_vectors=True)
         originals = {id: point.vector for id, point in stored.items() if point.vector is not None}
-        for id, original in originals.items():
-            embedded = serving.batcher.embed(live.embedder, drawn[id], urgent=False)
-            rows = _without_tuning(live.embedder.head)(np.vstack([original[None], embedded]))
-            found.append(VariedImage(id, _packed(rows[:1]), _packed(rows[1:] - rows[:1])))
-            renew()
+        if not originals:
+            continue
+        pixels = np.concatenate([drawn[id] for id in originals])
+        plain = _without_tuning(live.embedder.head)
+        vectors = plain(np.stack(list(originals.values())))
+        embedded = plain(serving.batcher.embed(live.embedder, pixels, urgent=False)).reshape(len(vectors), count, -1)
+        for id, vector, of_views in zip(originals, vectors, embedded, strict=True):
+            found.append(VariedImage(id, _packed(vector[None]), _packed(of_views - vector)))
+        renew()
     return found
 
 
@@ -131,7 +137,7 @@ def look(
     The store knows neighbours without that map: those with it are nearly all among the nearest few without.
     """
     found = []
-    head = Head(False, tuning=(first.linear_map,))
+    tune = Conversion(_PLAIN, replace(_PLAIN, tuning=(first.linear_map,)))
     plain = _without_tuning(live.embedder.head)
     for id in ids:
         serving.batcher.yield_to_searches()
@@ -142,7 +148,7 @@ def look(
         around = {hit.id: hit.vector for hit in hits if hit.id != id and hit.vector is not None}
         names = list(around)
         rows = plain(np.stack([stored.vector, *around.values()]))
-        for other in partners(head.tune(rows), neighbours):
+        for other in partners(tune(rows), neighbours):
             partner = names[other - 1]
             difference = _packed(rows[:1] - rows[other : other + 1])
             found.append(AlikePair(min(id, partner), max(id, partner), difference))
@@ -242,5 +248,5 @@ def _unpacked(packed: Sequence[str], dim: int) -> np.ndarray:
     for each in packed:
         raw = base64.b64decode(each)
         rows = np.frombuffer(raw, np.int8, offset=_SCALE_BYTES).reshape(-1, dim)
-        parts.append(rows * np.frombuffer(raw, np.float32, count=1))
+        parts.append(rows.astype(np.float32) * np.frombuffer(raw, np.float32, count=1))
     return np.concatenate(parts)
