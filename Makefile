@@ -41,10 +41,12 @@ test: $(STAMP)
 	@echo "==> running the tests"
 	@$(BIN)/python -m pytest $(ARGS)
 
-# -rs: what was skipped, and why, is the last thing that is read. -s: the figures.
+# IMAGES=serving leaves the trainer out, IMAGES=built takes the images that are there. -rs: what was skipped, and why, is
+# the last thing that is read. -s: the figures.
+IMAGES ?= all
 test-containers: $(STAMP)
 	@echo "==> building the images and driving them"
-	@LOOKALIKE_TEST_CONTAINERS=1 $(BIN)/python -m pytest tests/containers -s -rs --timeout 1200 $(ARGS)
+	@LOOKALIKE_TEST_CONTAINERS=$(IMAGES) $(BIN)/python -m pytest tests/containers -s -rs --timeout 1200 $(ARGS)
 
 lint: $(STAMP)
 	@echo "==> ruff: style"

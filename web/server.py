@@ -37,6 +37,7 @@ BODY_S = 20.0  # a body that takes longer must come at this rate at least
 BODY_BYTES_A_SECOND = 16_384
 IDLE_S = 60  # between two requests
 DRAIN_S = 4.0  # for answers under way when the server is told to stop
+FRESH_S = 0.5  # in which a new connection says what it wants
 
 _Wsgi = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
@@ -90,6 +91,12 @@ class _Channel(HTTPChannel):  # type: ignore[misc]
             return took_s > HEAD_S
         return took_s > BODY_S and self.request.body_bytes_received < BODY_BYTES_A_SECOND * took_s
 
+    def is_under_way(self, now: float) -> bool:
+        """Whether somebody waits for an answer: to what was asked, is being asked, or is about to be."""
+        if self.requests or self.total_outbufs_len or self.request is not None:
+            return True
+        return not self.has_asked and now - self.creation_time < FRESH_S
+
 
 class _Server(TcpWSGIServer):  # type: ignore[misc]
     channel_class: type[HTTPChannel] = _Channel
@@ -103,6 +110,18 @@ class _Server(TcpWSGIServer):  # type: ignore[misc]
         for channel in list(self.active_channels.values()):
             if channel.is_too_slow(now):
                 channel.will_close = True
+
+    def accept_the_last(self) -> None:
+        """Takes the connections that wait, and refuses those to come, so that a proxy turns to another portal.
+
+        One that waited when the process ended would be reset: its request, nobody knows whether it was answered.
+        """
+        for _ in range(CONNECTIONS):
+            before = len(self.active_channels)
+            self.handle_accept()
+            if len(self.active_channels) == before:
+                break
+        wasyncore.dispatcher.close(self)  # the listening socket alone
 
 
 def serve(app: Flask, listener: socket.socket) -> None:
@@ -148,10 +167,10 @@ def serve(app: Flask, listener: socket.socket) -> None:
     signal.signal(signal.SIGINT, stop)
     while not stopping.is_set():
         wasyncore.loop(timeout=1, use_poll=True, map=server._map, count=1)
-    server.accepting = False
+    server.accept_the_last()
     deadline = time.monotonic() + DRAIN_S
     while time.monotonic() < deadline and any(
-        channel.requests or channel.total_outbufs_len for channel in server.active_channels.values()
+        channel.is_under_way(time.time()) for channel in server.active_channels.values()
     ):
         wasyncore.loop(timeout=0.05, use_poll=True, map=server._map, count=1)
     dispatcher.shutdown(timeout=0)

@@ -14,6 +14,7 @@ from typing import Any
 
 import requests
 
+from tests.containers import stand_ins
 from tests.containers.engine import VERSION, Engine
 from tests.deploy.deployments import ROOT
 from tests.processes import free_port, wait_for
@@ -24,8 +25,8 @@ START_S = 240.0
 class Composition:
     """A project of docker compose with a folder of settings and secrets of its own."""
 
-    def __init__(self, engine: Engine, folder: Path, photos: Path) -> None:
-        self.engine, self.folder, self.photos = engine, folder, photos
+    def __init__(self, engine: Engine, folder: Path, photos: Path, *, has_trainer: bool) -> None:
+        self.engine, self.folder, self.has_trainer = engine, folder, has_trainer
         folder.chmod(0o755)
         subprocess.run(["sh", str(ROOT / "deploy/docker/secrets.sh"), str(folder / "secrets")], check=True)
         self.settings = {
@@ -40,18 +41,14 @@ class Composition:
             "COMPOSE_PROFILES": "proxy",
         }
         self._files = ["-f", str(ROOT / "docker-compose.yml")]
+        changed: dict[str, Any] = {}
         if engine.has_stand_ins:
-            self._stand_in()
+            self._files += ["-f", str(stand_ins.COMPOSE_FILE)]
+        if not has_trainer:
+            changed["trainer"] = {"profiles": ["training"]}
+        (folder / "changed.yml").write_text(json.dumps({"services": changed}))
+        self._files += ["-f", str(folder / "changed.yml")]
         self.token = (folder / "secrets/api_tokens").read_text().splitlines()[0]
-
-    def _stand_in(self) -> None:
-        """Debian's Caddy is older, and knows no buffers."""
-        caddyfile = (ROOT / "deploy/docker/Caddyfile").read_text()
-        kept = "\n".join(line for line in caddyfile.splitlines() if "_buffers" not in line)
-        (self.folder / "Caddyfile").write_text(kept + "\n")
-        volumes = {"proxy": {"volumes": [f"{self.folder}/Caddyfile:/etc/caddy/Caddyfile:ro"]}}
-        (self.folder / "stand_in.yml").write_text(json.dumps({"services": volumes}))
-        self._files += ["-f", str(ROOT / "tests/containers/stand_in.yml"), "-f", str(self.folder / "stand_in.yml")]
 
     @property
     def portal(self) -> str:
@@ -63,10 +60,7 @@ class Composition:
 
     def compose(self, *arguments: str, timeout_s: float = 300, check: bool = True) -> str:
         """Runs docker compose, with the settings as its `.env`. Returns what it printed."""
-        env_file = self.folder / ".env"
-        env_file.write_text("".join(f"{name}={value}\n" for name, value in self.settings.items()))
-        command = [_compose_program(), "--project-directory", str(ROOT), "--project-name", "lookalike-test"]
-        command += ["--env-file", str(env_file), *self._files, *arguments]
+        command = self._compose(*arguments)
         done = subprocess.run(command, capture_output=True, text=True, env=self.engine.environment, timeout=timeout_s)
         assert not check or done.returncode == 0, f"{' '.join(arguments)}\n{done.stdout}{done.stderr}"
         return done.stdout
@@ -89,9 +83,7 @@ class Composition:
 
     def index(self, folder: Path, *more: str) -> "subprocess.Popen[str]":
         """Starts `lookalike index` on photos of the host, in a container of its own."""
-        arguments = ["run", "--rm", "-T", "--volume", f"{folder}:/photos:ro", "worker"]
-        command = [_compose_program(), "--project-directory", str(ROOT), "--project-name", "lookalike-test"]
-        command += ["--env-file", str(self.folder / ".env"), *self._files, *arguments]
+        command = self._compose("run", "--rm", "-T", "--volume", f"{folder}:/photos:ro", "worker")
         return subprocess.Popen(
             [*command, "lookalike", "index", "/photos", "--json", *more],
             stdout=subprocess.PIPE,
@@ -100,12 +92,9 @@ class Composition:
             env=self.engine.environment,
         )
 
-    def containers(self, service: str) -> list[str]:
-        return self.compose("ps", "--quiet", service).split()
-
-    def state(self, container: str) -> dict[str, Any]:
-        described: dict[str, Any] = json.loads(self.engine("inspect", "--format", "{{json .State}}", container))
-        return described
+    def containers(self, service: str, *more: str) -> list[str]:
+        """A part's containers that run; with `--all` those that are stopped, too."""
+        return self.compose("ps", "--quiet", *more, service).split()
 
     def get(self, path: str, **options: Any) -> requests.Response:
         return requests.get(self.portal + path, headers=self._headers(), timeout=60, **options)
@@ -129,8 +118,7 @@ class Composition:
 
     def compose_fails(self, *arguments: str) -> str:
         """Runs docker compose, which must fail. Returns what it said on stderr."""
-        command = [_compose_program(), "--project-directory", str(ROOT), "--project-name", "lookalike-test"]
-        command += ["--env-file", str(self.folder / ".env"), *self._files, *arguments]
+        command = self._compose(*arguments)
         done = subprocess.run(command, capture_output=True, text=True, env=self.engine.environment, timeout=120)
         assert done.returncode != 0
         return done.stderr
@@ -157,6 +145,12 @@ class Composition:
         if folder := os.environ.get("LOOKALIKE_TEST_CONTAINERS_LOGS"):
             Path(folder).mkdir(parents=True, exist_ok=True)
             (Path(folder) / "compose.log").write_text(self.compose("logs", "--no-color", check=False))
+
+    def _compose(self, *arguments: str) -> list[str]:
+        env_file = self.folder / ".env"
+        env_file.write_text("".join(f"{name}={value}\n" for name, value in self.settings.items()))
+        command = [_compose_program(), "--project-directory", str(ROOT), "--project-name", "lookalike-test"]
+        return [*command, "--env-file", str(env_file), *self._files, *arguments]
 
     def _headers(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self.token}"}

@@ -1,31 +1,22 @@
-"""A container engine that runs here, and images: real ones, or stand-ins where no registry can be reached.
+"""A container engine that answers, and the images of ours that it builds."""
 
-`../shared/containers/base-images.sh`, where that is, installs and starts an engine and makes base images under the real
-names. Elsewhere the engine that answers is used; root with CI=true installs the one of Debian.
-"""
-
+import json
 import os
 import shutil
 import subprocess
-import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
-from tests.deploy.deployments import ROOT
+from tests.containers.deadline import Deadline
+from tests.deploy.deployments import ROOT, composed
 
-BASE_IMAGES = ROOT.parent / "shared" / "containers" / "base-images.sh"
 VERSION = "0.1.0"
-_OWN = Path("/var/tmp/lookalike-engine")  # of an engine that is started here: its files want a real disk
-_CADDY = "caddy:2.10.2-alpine"
-_CADDY_STAND_IN = """
-FROM debian:bookworm-slim
-RUN apt-get update && apt-get install --yes --no-install-recommends caddy wget && rm -rf /var/lib/apt/lists/*
-CMD ["caddy", "run", "--config", "/etc/caddy/Caddyfile", "--adapter", "caddyfile"]
-"""
+PYTHON = "python:3.11-slim-bookworm"
 
 
 class NoEngine(Exception):
-    """No engine runs here; the text says why."""
+    """Containers cannot be tried here, for a reason that is none of our code's; the text says which."""
 
 
 class Engine:
@@ -46,75 +37,88 @@ class Engine:
         assert not check or done.returncode == 0, f"{' '.join(command)}\n{done.stdout}{done.stderr}"
         return done.stdout
 
-    def build(self, target: str) -> None:
-        """Builds an image of ours as the compose file does."""
+    def has(self, image: str) -> bool:
+        """Whether an image of this name is here."""
+        return bool(self("image", "ls", "--quiet", image))
+
+    def pull_base_images(self, deadline: Deadline) -> None:
+        """Fetches what the compose file starts from, its optional parts for metrics and GPUs left out.
+
+        Raises:
+            NoEngine: a registry does not answer.
+        """
+        services = composed()["services"].items()
+        unused = ("prometheus", "grafana")
+        images = {each["image"] for name, each in services if "build" not in each and name not in unused}
+        for image in sorted({PYTHON, *images}):
+            if not self.has(image):
+                _expect(self, f"the image {image} cannot be had", deadline, "pull", "--quiet", image)
+
+    def check_that_it_runs_containers(self, deadline: Deadline) -> None:
+        """Starts a container with all that the compose file asks of a kernel.
+
+        Raises:
+            NoEngine: the kernel, or what this machine allows, does not do it.
+        """
+        limits = ("--cpus", "2", "--memory", "64m", "--read-only", "--cap-drop", "ALL", "--tmpfs", "/tmp:size=1m")
+        rights = ("--security-opt", "no-new-privileges:true", "--publish", "127.0.0.1::8000", "--user", "10001:10001")
+        what = "this machine runs no containers with limits and networks"
+        _expect(self, what, deadline, "run", "--rm", *limits, *rights, PYTHON, "python", "-c", "print(1)")
+
+    def build(self, target: str, deadline: Deadline) -> None:
+        """Builds an image of ours as the compose file does.
+
+        Raises:
+            NoEngine: see `make`.
+        """
         pip_config = os.environ.get("PIP_CONFIG") or str(ROOT / "deploy/docker/pip.conf")
-        started = time.monotonic()
-        self(
-            *("build", "--quiet", "-f", str(ROOT / "deploy/docker/Dockerfile"), "--target", target),
+        self.make(
+            f"lookalike-{target}:{VERSION}",
+            deadline,
+            *("-f", str(ROOT / "deploy/docker/Dockerfile"), "--target", target),
             *("--secret", f"id=pip_config,src={pip_config}"),
-            *("--build-arg", f"TORCH_INDEX={os.environ.get('TORCH_INDEX', '')}"),
-            *("-t", f"lookalike-{target}:{VERSION}", str(ROOT)),
-            timeout_s=900,
+            *("--build-arg", f"TORCH_INDEX={os.environ.get('TORCH_INDEX', '')}", str(ROOT)),
         )
-        self.build_seconds[target] = time.monotonic() - started
+
+    def make(self, image: str, deadline: Deadline, *arguments: str) -> None:
+        """Builds an image of this name.
+
+        Raises:
+            NoEngine: packages cannot be had, or not in the time that there is. Any other failure is the Dockerfile's.
+        """
+        started = time.monotonic()
+        try:
+            self("build", "--progress", "plain", "-t", image, *arguments, timeout_s=deadline.left_s())
+        except subprocess.TimeoutExpired as error:
+            raise NoEngine(f"{image} was not built in the time that there is") from error
+        except AssertionError:
+            asked = "apt-get update && pip download --no-deps --dest /tmp packaging"
+            what = f"{image} cannot be built: no package registry answers in a container"
+            _expect(self, what, deadline, "run", "--rm", PYTHON, "sh", "-euc", asked)
+            raise
+        self.build_seconds[image] = round(time.monotonic() - started, 1)
 
     def megabytes(self, image: str) -> float:
         """What an image takes, its base included."""
         return int(self("image", "inspect", "--format", "{{.Size}}", image)) / 1e6
 
+    def state(self, container: str) -> dict[str, Any]:
+        """Docker's record of whether a container runs, is healthy and how it ended."""
+        described: dict[str, Any] = json.loads(self("inspect", "--format", "{{json .State}}", container))
+        return described
 
-def find_engine() -> Engine:
-    """An engine that runs, installed and started where that is allowed.
-
-    Raises:
-        NoEngine: none does.
-    """
-    if BASE_IMAGES.exists() and os.geteuid() == 0:
-        made = subprocess.run(["bash", str(BASE_IMAGES), str(ROOT)], capture_output=True, text=True, timeout=900)
-        if made.returncode:
-            raise NoEngine(_last_lines(made.stdout + made.stderr))
-        exported = made.stdout.strip().removeprefix("export DOCKER_HOST=")
-        engine = Engine({"DOCKER_HOST": exported} if exported else {}, has_stand_ins=True)
-        if not engine("image", "ls", "--quiet", _CADDY):
-            with tempfile.TemporaryDirectory() as folder:
-                (Path(folder) / "Dockerfile").write_text(_CADDY_STAND_IN)
-                engine("build", "--quiet", "-t", _CADDY, folder, timeout_s=300)
-        return engine
-    if shutil.which("docker") and _answers({}):
-        return Engine({}, has_stand_ins=False)
-    if os.environ.get("CI") != "true" or os.geteuid() != 0 or not shutil.which("apt-get"):
-        raise NoEngine("no container engine runs here; with CI=true and as root this would install one")
-    return Engine(_installed(), has_stand_ins=False)
+    def is_healthy(self, container: str) -> bool:
+        """Whether the container's own health check says so."""
+        return bool(self.state(container)["Health"]["Status"] == "healthy")
 
 
-def _installed() -> dict[str, str]:
-    """Debian's engine, installed and started. Returns what clients need in their environment."""
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    install = "apt-get update -qq && apt-get install -y -qq --no-install-recommends docker.io iptables"
-    subprocess.run(["sh", "-c", install], check=True, capture_output=True, env=environment, timeout=600)
-    _OWN.mkdir(parents=True, exist_ok=True)
-    client = {"DOCKER_HOST": f"unix://{_OWN}/docker.sock"}
-    if _answers(client):
-        return client
-    command = ["dockerd", "--data-root", f"{_OWN}/data", "--exec-root", f"{_OWN}/exec", "-H", client["DOCKER_HOST"]]
-    with (_OWN / "dockerd.log").open("wb") as log:
-        started = subprocess.Popen(
-            [*command, "--pidfile", f"{_OWN}/docker.pid"], stdout=log, stderr=log, start_new_session=True
-        )
-    for _ in range(120):
-        if _answers(client):
-            return client
-        if started.poll() is not None:
-            break
-        time.sleep(0.5)
-    raise NoEngine(f"this kernel runs no engine: {_last_lines((_OWN / 'dockerd.log').read_text())}")
+def _expect(engine: Engine, what: str, deadline: Deadline, *arguments: str) -> None:
+    try:
+        engine(*arguments, timeout_s=min(deadline.left_s(), 300))
+    except (AssertionError, subprocess.TimeoutExpired) as error:
+        raise NoEngine(f"{what}: {last_lines(str(error))}") from error
 
 
-def _answers(environment: dict[str, str]) -> bool:
-    asked = subprocess.run(["docker", "info"], capture_output=True, env={**os.environ, **environment}, timeout=60)
-    return asked.returncode == 0
-
-
-def _last_lines(text: str) -> str:
-    return " | ".join(text.strip().splitlines()[-5:])
+def last_lines(text: str, number: int = 5) -> str:
+    """The end of a log, in one line."""
+    return " | ".join(line.strip() for line in text.strip().splitlines()[-number:])

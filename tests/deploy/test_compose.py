@@ -97,6 +97,14 @@ def test_the_defaults_start_on_a_machine_with_two_cores_and_an_old_engine() -> N
         assert "start_interval" not in service.get("healthcheck", {}), f"{name}: wants Docker Engine 25"
 
 
+def test_queue_and_store_stop_after_those_who_finish_their_work_with_them() -> None:
+    services = composed()["services"]
+    assert services["worker"]["depends_on"].keys() == services["worker-gpu"]["depends_on"].keys() == {"redis", "qdrant"}
+    for name in ("web", "worker", "trainer"):
+        conditions = {each["condition"] for each in services[name]["depends_on"].values()}
+        assert conditions == {"service_started"}, name  # no part waits until another is healthy
+
+
 def test_the_number_of_workers_is_in_the_settings_so_that_starting_again_keeps_it() -> None:
     asked = compose("config", "--format", "json", LOOKALIKE_SECRETS=str(secrets_folder()), LOOKALIKE_WORKERS="3")
     assert json.loads(asked.stdout)["services"]["worker"]["scale"] == 3

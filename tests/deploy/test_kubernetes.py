@@ -82,7 +82,7 @@ def test_kuberay_gets_what_its_reference_names(overlay: str) -> None:
 
 @every_overlay
 def test_every_pod_fits_the_restricted_profile(overlay: str) -> None:
-    assert len(pod_templates(overlay)) == 7
+    assert len(pod_templates(overlay)) == 8
     for name, template in pod_templates(overlay).items():
         pod = template["spec"]
         assert pod["automountServiceAccountToken"] is False, name
@@ -106,6 +106,7 @@ def test_every_pod_fits_the_restricted_profile(overlay: str) -> None:
 def test_every_variable_is_a_setting_that_the_code_can_read(overlay: str) -> None:
     known = {f.metadata[key] for f in fields(Settings) for key in ("env", "file")} - {""}
     of_others = {"FORWARDED_ALLOW_IPS", "AWS_ENDPOINT_URL", "AWS_REGION", "AWS_SHARED_CREDENTIALS_FILE"}
+    of_others.add("RAY_AUTH_TOKEN_PATH")
     for name, template in pod_templates(overlay).items():
         if name in ("redis", "qdrant"):
             continue
@@ -117,10 +118,39 @@ def test_every_variable_is_a_setting_that_the_code_can_read(overlay: str) -> Non
                 assert Path(value).name in {item["path"] for item in items}, (name, variable)
                 given[variable] = str(secrets_folder() / Path(value).name)
         read = settings.load(given)
-        assert not read.is_embedded_redis and not read.is_embedded_qdrant, name
+        assert not read.is_embedded_redis, name
+        assert read.is_embedded_qdrant == (name not in WORKERS), name
         assert bool(read.api_tokens) == (name == "web"), name
         assert read.storage.startswith("s3://" if overlay.endswith("s3") else "file:///data"), name
         assert read.device in (("cuda",) if overlay == "gpu" and name in WORKERS else ("cpu", "auto")), name
+
+
+@every_overlay
+def test_workers_alone_have_the_key_of_qdrant_and_the_way_to_it(overlay: str) -> None:
+    for name, template in pod_templates(overlay).items():
+        if name in ("redis", "qdrant"):
+            continue
+        (items,) = [v["secret"]["items"] for v in template["spec"]["volumes"] if v["name"] == "secrets"]
+        assert ("qdrant_api_key" in {item["key"] for item in items}) == (name in WORKERS), name
+        assert ("LOOKALIKE_QDRANT_URL" in settings_of(template, overlay)) == (name in WORKERS), name
+    for name, policy in _all(overlay, "NetworkPolicy").items():
+        ports = {port["port"] for rule in policy["spec"].get("egress", []) for port in rule.get("ports", [])}
+        assert (6333 in ports) == (name == "worker"), name
+    admitted = _all(overlay, "NetworkPolicy")["qdrant"]["spec"]["ingress"][0]["from"]
+    assert admitted == [{"podSelector": {"matchLabels": {"app.kubernetes.io/component": "worker"}}}]
+
+
+@every_overlay
+def test_what_the_portal_starts_is_trained_by_a_service_that_takes_it_from_the_queue(overlay: str) -> None:
+    (container,) = pod_templates(overlay)["trainer"]["spec"]["containers"]
+    assert container["args"] == ["lookalike", "trainer"]
+    assert container["livenessProbe"]["exec"]["command"] == ["python", "-m", "workers.life_sign"]
+    assert ("nvidia.com/gpu" in container["resources"]["limits"]) == (overlay == "gpu")
+    (rule,) = _all(overlay, "NetworkPolicy")["trainer"]["spec"]["egress"]
+    assert rule["to"] == [{"podSelector": {"matchLabels": {"app.kubernetes.io/name": "redis"}}}]
+    (admitted,) = _all(overlay, "NetworkPolicy")["redis"]["spec"]["ingress"]
+    (named,) = [each["podSelector"] for each in admitted["from"] if "matchExpressions" in each.get("podSelector", {})]
+    assert "trainer" in named["matchExpressions"][0]["values"]
 
 
 @every_overlay
@@ -192,7 +222,8 @@ def test_secrets_are_made_from_files_and_missing_ones_stop_it(tmp_path: Path) ->
     for name, template in pod_templates("cpu+s3").items():
         for volume in template["spec"].get("volumes", []):
             if "secret" in volume:
-                assert {item["key"] for item in volume["secret"]["items"]} <= made["lookalike"].keys(), name
+                known = made[volume["secret"]["secretName"]].keys()
+                assert {item["key"] for item in volume["secret"]["items"]} <= known, name
 
 
 def test_a_store_of_objects_has_an_address_and_the_way_to_it() -> None:
