@@ -11,7 +11,8 @@ import fcntl
 import os
 import threading
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
@@ -21,6 +22,7 @@ from ml.errors import LookalikeError
 from ml.names import BadName
 from ml.reflink import clone
 
+_PUT_AT_ONCE = 16  # an object store answers in milliseconds, one after another
 _LOCKS = 64  # keys share locks; few enough files, and seldom do two writers meet
 
 
@@ -39,6 +41,9 @@ class Storage(Protocol):
         `same_as` is a file on this machine that should hold the same: blocks of the disk may be shared with it, copy
         on write. The stored file is one of its own: whatever becomes of the other, it keeps `data`.
         """
+
+    def put_many(self, contents: Mapping[str, bytes]) -> None:
+        """Writes or replaces several files. All are durable when it returns; when it raises, some may be."""
 
     def get(self, key: str) -> bytes:
         """The content. Raises FileNotFoundError."""
@@ -94,12 +99,19 @@ class LocalStorage:
         self._locks = [threading.Lock() for _ in range(_LOCKS)]
 
     def put(self, key: str, data: bytes, *, same_as: Path | None = None) -> None:
+        if same_as is None:
+            self.put_many({key: data})
+            return
         with self._writing(), files.draft(self._path(key)) as draft:
-            if same_as is not None and clone(same_as, draft):
+            if clone(same_as, draft):
                 if draft.read_bytes() == data:
                     return
                 draft.unlink()  # written to since it was read
             draft.write_bytes(data)
+
+    def put_many(self, contents: Mapping[str, bytes]) -> None:
+        with self._writing():
+            files.write_many({self._path(key): data for key, data in contents.items()})
 
     def get(self, key: str) -> bytes:
         try:
@@ -194,6 +206,10 @@ class ObjectStorage:
                 raise StorageFailed(
                     f"the storage {self.url} is not there: {error}", hint="check its address"
                 ) from error
+
+    def put_many(self, contents: Mapping[str, bytes]) -> None:
+        with ThreadPoolExecutor(max(1, min(_PUT_AT_ONCE, len(contents)))) as threads:
+            list(threads.map(self.put, contents, contents.values()))
 
     def get(self, key: str) -> bytes:
         with self._failing():

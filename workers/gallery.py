@@ -13,7 +13,7 @@ when its metadata does: it is written last and removed first. Whoever reads meta
 import contextlib
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
@@ -218,8 +218,9 @@ class Gallery:
     def has_thumbnail(self, id: str) -> bool:
         return self._storage.exists(_thumbnail(id))
 
-    def put_thumbnail(self, id: str, data: bytes) -> None:
-        self._storage.put(_thumbnail(id), data)
+    def put_thumbnails(self, thumbnails: Mapping[str, bytes]) -> None:
+        """Keeps what was made, id -> JPEG."""
+        self._storage.put_many({_thumbnail(id): data for id, data in thumbnails.items()})
 
     def set_label(self, id: str, label: str | None) -> LabelBefore:
         """Gives an image the label that a person chose. Returns the one that it had.

@@ -56,18 +56,18 @@ class TestFiles:
 
     def test_content_is_on_disk_before_the_name_and_the_name_before_the_return(self, tmp_path, monkeypatch):
         events = []
-        fsync, replace = os.fsync, Path.replace
+        fsync, replace = os.fsync, os.replace
 
         def note_sync(descriptor):
             events.append("folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "content")
             fsync(descriptor)
 
-        def note_rename(self, other):
+        def note_rename(draft, target):
             events.append("rename")
-            return replace(self, other)
+            replace(draft, target)
 
         monkeypatch.setattr(os, "fsync", note_sync)
-        monkeypatch.setattr(Path, "replace", note_rename)
+        monkeypatch.setattr(os, "replace", note_rename)
         files.write(tmp_path / "file", b"content")
         assert events == ["content", "rename", "folder"]
 
@@ -129,3 +129,39 @@ class TestFolders:
             reader.join()
         assert not missing
         assert (target / "two").read_text() == "199"
+
+
+class TestManyFiles:
+    def test_all_are_written_or_replaced_and_synced_with_their_folders(self, tmp_path, monkeypatch):
+        synced: set[tuple[int, int]] = set()
+        fsync = os.fsync
+
+        def noted(descriptor: int) -> None:
+            status = os.fstat(descriptor)
+            synced.add((status.st_dev, status.st_ino))
+            fsync(descriptor)
+
+        monkeypatch.setattr(os, "fsync", noted)
+        (tmp_path / "a").mkdir()
+        (tmp_path / "a" / "1").write_bytes(b"old")
+        contents = {tmp_path / folder / name: name.encode() * 100_000 for folder in "ab" for name in "12"}
+        files.write_many(contents)
+        assert {path: path.read_bytes() for path in contents} == contents
+        assert [sorted(names(tmp_path / folder)) for folder in "ab"] == [["1", "2"], ["1", "2"]]
+        for path in (*contents, tmp_path / "a", tmp_path / "b"):
+            assert (path.stat().st_dev, path.stat().st_ino) in synced
+
+    def test_a_failure_leaves_no_draft_and_no_half_file(self, tmp_path, monkeypatch):
+        def full(descriptor: int) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        (tmp_path / "1").write_bytes(b"old")
+        monkeypatch.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="No space"):
+            files.write_many({tmp_path / "1": b"new", tmp_path / "2": b"new"})
+        assert names(tmp_path) == ["1"]
+        assert (tmp_path / "1").read_bytes() == b"old"
+
+    def test_none_are_no_work(self, tmp_path):
+        files.write_many({})
+        assert names(tmp_path) == []

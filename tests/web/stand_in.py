@@ -236,7 +236,7 @@ class StandInClient:
         broken = [Failure(each.path, self.unindexable[each.path]) for each in images if each.path in self.unindexable]
         good = {each.id for each in images if each.path not in self.unindexable}
         for id in good:
-            self.gallery.put_thumbnail(id, thumbnail(decode(self.original(id))))
+            self.gallery.put_thumbnails({id: thumbnail(decode(self.original(id)))})
         self._indexed |= good
         return self._note("index", len(images), len(good), [*failures, *broken])
 

@@ -69,7 +69,7 @@ class TestGallery:
 
     def test_what_is_forgotten_does_not_exist(self, gallery: Gallery) -> None:
         id = gallery.add(photo(), path="a.png", label=None).id
-        gallery.put_thumbnail(id, b"jpeg")
+        gallery.put_thumbnails({id: b"jpeg"})
         gallery.forget(id)
         with pytest.raises(NotFound):
             gallery.image(id)

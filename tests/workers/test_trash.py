@@ -32,7 +32,7 @@ def gallery(tmp_path: Path) -> Gallery:
 def id(gallery: Gallery) -> str:
     id = gallery.add(photo(1), path="cafe/1.png", label="folder").id
     gallery.set_label(id, "cup")
-    gallery.put_thumbnail(id, b"jpeg")
+    gallery.put_thumbnails({id: b"jpeg"})
     return id
 
 

@@ -7,14 +7,14 @@ done already counts as done by the run that repeats it.
 
 import functools
 import logging
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import wait
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from ml.decoders import Work
+from ml.decoders import Prepared, Work
 from ml.images import UnreadableImage
 from ml.model.head import Head
 from ml.records import Damaged
@@ -187,24 +187,40 @@ def embed(
     failed: dict[str, Failure],
     renew: Callable[[], None],
 ) -> list[Point]:
-    """The points of images, a few at a time. Those that cannot be embedded are noted in `failed`."""
+    """The points of images, a few at a time. Those that cannot be embedded are noted in `failed`.
+
+    While some are embedded the next ones are decoded. Thumbnails are durable when it returns, and so before any point.
+    """
+    step = serving.decode_step
+    parts = [images[start : start + step] for start in range(0, len(images), step)]
     points: list[Point] = []
-    for start in range(0, len(images), serving.decode_step):
-        part = images[start : start + serving.decode_step]
-        waiting = [serving.preparers.submit(_prepare, serving, target, image) for image in part]
+    thumbnails: dict[str, bytes] = {}
+    coming = deque(_preparing(serving, target, part) for part in parts[:1])
+    for number, part in enumerate(parts):
+        coming.extend(_preparing(serving, target, following) for following in parts[number + 1 : number + 2])
+        waiting = coming.popleft()
         while wait(waiting, _RENEWED_S).not_done:  # an image that takes long is no sign that this worker died
             renew()
         ready = []
-        for image, pixels in zip(part, (each.result() for each in waiting), strict=True):
-            if isinstance(pixels, Failure):
-                failed[image.id] = pixels
-            else:
-                ready.append((image, pixels))
+        for image, prepared in zip(part, (each.result() for each in waiting), strict=True):
+            if isinstance(prepared, Failure):
+                failed[image.id] = prepared
+                continue
+            ready.append((image, prepared.pixels))
+            if prepared.thumbnail:
+                thumbnails[image.id] = prepared.thumbnail
         if ready:
             vectors = serving.batcher.embed(target.embedder, np.stack([pixels for _, pixels in ready]), urgent=False)
             points += [Point(p.id, v, Payload.of(p)) for (p, _), v in zip(ready, vectors, strict=True)]
         renew()
+    serving.gallery.put_thumbnails(thumbnails)
     return points
+
+
+def _preparing(
+    serving: Serving, target: ServingModel, images: Sequence[GalleryImage]
+) -> list["Future[Prepared | Failure]"]:
+    return [serving.preparers.submit(_prepare, serving, target, image) for image in images]
 
 
 def _results(changes: _Changes, points: Sequence[Point], intended: Mapping[str, str]) -> dict[str, str]:
@@ -224,21 +240,18 @@ def _apply(serving: Serving, collection: str, changes: _Changes, points: Sequenc
         serving.store.upsert(collection, points)
 
 
-def _prepare(serving: Serving, target: ServingModel, image: GalleryImage) -> np.ndarray | Failure:
+def _prepare(serving: Serving, target: ServingModel, image: GalleryImage) -> Prepared | Failure:
     """Decodes an original once: for its thumbnail, if it has none, and for the model."""
     serving.batcher.yield_to_searches()
     try:
         data = serving.gallery.original(image.id)
         needs_thumbnail = not serving.gallery.has_thumbnail(image.id)
         wanted = Work(target.embedder.preprocessing, THUMBNAIL_PX if needs_thumbnail else None, serving.limits)
-        prepared = serving.decoders.decode(data, wanted)
+        return serving.decoders.decode(data, wanted)
     except (UnreadableImage, Damaged) as error:
         return Failure(image.path, error.message)
     except NotFound:
         return Failure(image.path, "it was deleted meanwhile")
-    if needs_thumbnail:
-        serving.gallery.put_thumbnail(image.id, prepared.thumbnail)
-    return prepared.pixels
 
 
 def _catch_up(serving: Serving, images: dict[str, GalleryImage], collections: set[str]) -> None:

@@ -290,3 +290,19 @@ def test_an_image_that_takes_long_is_no_sign_that_its_worker_died(
     monkeypatch.setattr(reconcile_module, "_prepare", slow)
     outcome = reconcile_module.reconcile(context.serving, ids, renew=renewed.set)
     assert (outcome.counts["added"], outcome.failures) == (3, [])
+
+
+def test_thumbnails_are_on_the_disk_before_any_point_is_written(
+    context: Context, ids: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody makes the thumbnail of an image that has its point."""
+    serving, written = context.serving, []
+    upsert = serving.store.upsert
+
+    def noted(collection: str, points: Any) -> None:
+        written.extend(serving.gallery.has_thumbnail(point.id) for point in points)
+        upsert(collection, points)
+
+    monkeypatch.setattr(serving.store, "upsert", noted, raising=False)
+    reconcile(serving, ids)
+    assert written == 3 * [True]
