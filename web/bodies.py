@@ -9,12 +9,13 @@ from collections.abc import Callable
 from typing import Any, NoReturn, TypeVar
 
 from flask import Flask, current_app, request
-from werkzeug.exceptions import LengthRequired, UnprocessableEntity
+from werkzeug.exceptions import LengthRequired, UnprocessableEntity, UnsupportedMediaType
 
 View = TypeVar("View", bound=Callable[..., Any])
 
 SMALL = 64 * 1024
 SIGN_IN = 4 * 1024
+MANY_IDS = 512 * 1024  # 10,000 of them as JSON
 MANY_IMAGES = 8  # of the largest accepted size; more of smaller ones
 
 
@@ -36,6 +37,12 @@ def accepts_images(count: int) -> Callable[[View], View]:
         return view
 
     return mark
+
+
+def reads_json_too(view: View) -> View:
+    """Marks a view of the API that reads JSON besides the kind of body that its input states."""
+    view.reads_json_too = True  # type: ignore[attr-defined]
+    return view
 
 
 def init_app(app: Flask) -> None:
@@ -62,12 +69,20 @@ def limit_of(view: Callable[..., Any] | None, mimetype: str) -> int:
     return size
 
 
-def check_json() -> None:
-    """Refuses JSON that would overtax whoever reads it after us. What is no JSON at all is left to its reader: 400.
+def check_api_body() -> None:
+    """Refuses bodies that the view would not see, and JSON that would overtax whoever reads it after us.
+
+    What claims to be JSON and is none is left to its reader: 400.
 
     Raises:
-        UnprocessableEntity: it is nested too deep, or holds a number or a text that is none for us.
+        UnsupportedMediaType: the view reads another kind of body; to it, all that was sent would look left out.
+        UnprocessableEntity: the JSON is nested too deep, or holds a number or a text that is none for us.
     """
+    kinds = _kinds_of_body()
+    if not kinds or not request.content_length:
+        return
+    if request.mimetype not in kinds:
+        raise UnsupportedMediaType(f"this route reads {' or '.join(kinds)}")
     if not request.is_json:
         return
     try:
@@ -81,6 +96,14 @@ def check_json() -> None:
         raise UnprocessableEntity("the JSON is nested too deep") from None
     except ValueError:  # Python reads no integer of more than 4,300 digits: that takes quadratic time
         raise UnprocessableEntity("the JSON holds a number of too many digits") from None
+
+
+def _kinds_of_body() -> list[str]:
+    """What the view's `input` says that it reads; empty for one without a body."""
+    view = current_app.view_functions.get(request.endpoint or "")
+    stated: str | None = getattr(view, "_spec", {}).get("content_type")
+    also = ["application/json"] if getattr(view, "reads_json_too", False) else []
+    return [stated, *also] if stated else []
 
 
 def _refuse_constant(name: str) -> NoReturn:

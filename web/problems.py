@@ -14,7 +14,6 @@ from werkzeug.http import HTTP_STATUS_CODES
 
 from web.access import resume
 from web.access.principals import current_principal
-from web.bodies import SMALL
 from workers.client import (
     BadBox,
     Busy,
@@ -138,7 +137,7 @@ def _http(error: HTTPException) -> Response:
 def too_large_hint() -> str:
     """What to do about a 413."""
     limit = request.max_content_length or 0
-    if limit <= SMALL:
+    if limit < current_app.config["MAX_IMAGE_BYTES"]:
         return f"its body may have {limit // 1024} kB"
     megabytes = current_app.config["MAX_IMAGE_BYTES"] // 2**20
     return f"an image may have {megabytes} MB; send fewer or smaller images at once"

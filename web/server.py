@@ -24,14 +24,16 @@ from waitress.adjustments import Adjustments
 from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser
 from waitress.server import TcpWSGIServer
-from waitress.task import ThreadedTaskDispatcher
+from waitress.task import ErrorTask, ThreadedTaskDispatcher
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from web.access.principals import Authenticator
 from web.bodies import SMALL, limit_of
+from web.problems import problem
 
 THREADS = 32  # they wait for the queue most of the time
 CONNECTIONS = 1_000
+HEAD_BYTES = 64 * 1024  # the longest folder and label that the API takes, in an address
 HEAD_S = 10.0  # from the first moment of a connection, or the first byte of a later request
 BODY_S = 20.0  # a body that takes longer must come at this rate at least
 BODY_BYTES_A_SECOND = 16_384
@@ -65,9 +67,24 @@ class _Parser(HTTPRequestParser):  # type: ignore[misc] # waitress has no types
         return len(data)  # what follows is no request of its own
 
 
+class _Refusal(ErrorTask):  # type: ignore[misc]
+    """What is no request that the application could see, told as the application tells its errors."""
+
+    def execute(self) -> None:
+        error = self.request.error
+        hint = f"address and headers may have {HEAD_BYTES // 1024} kB" if error.code == 431 else "send HTTP/1.1"
+        told = problem(error.code, error.body, title=error.reason, hint=hint)
+        self.status = told.status
+        self.response_headers.extend(told.headers.items())
+        self.set_close_on_finish()
+        self.content_length = told.content_length
+        self.write(told.get_data())
+
+
 class _Channel(HTTPChannel):  # type: ignore[misc]
     """A connection that knows since when its request is coming in."""
 
+    error_task_class = _Refusal
     began_at = 0.0
     has_asked = False
 
@@ -140,7 +157,7 @@ def serve(app: Flask, listener: socket.socket) -> None:
         connection_limit=CONNECTIONS,
         channel_timeout=IDLE_S,
         cleanup_interval=1,
-        max_request_header_size=32 * 1024,
+        max_request_header_size=HEAD_BYTES,
         max_request_body_size=2**40,  # each route has its own
         asyncore_use_poll=True,
         ident=None,

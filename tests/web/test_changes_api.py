@@ -66,3 +66,15 @@ def test_a_label_is_renamed_merged_or_removed_and_comes_back(browser, workers_si
     browser.post(f"{URL}/{done['job']}/undo")
     assert (workers_side.image(red).label, workers_side.image(blue).label) == ("red", "blue")
     assert browser.post("/api/v1/labels/replace", json={"label": "nobody's", "by": by}).status_code == 404
+
+
+def test_ids_in_a_body_that_nothing_reads_do_not_empty_the_whole_trash(browser, workers_side, red, blue):
+    change(browser, "delete", red, blue)
+    assert browser.post("/api/v1/trash/empty", data={"ids": [red]}).status_code == 415
+    assert browser.get("/api/v1/trash").json["total"] == 2
+
+
+def test_ten_thousand_images_fit_into_one_request(browser, red):
+    ids = [f"{number:032x}" for number in range(9_999)]
+    done = change(browser, "delete", red, *ids)
+    assert (done.status_code, done.json["changed"], len(done.json["missing"])) == (200, [red], 9_999)

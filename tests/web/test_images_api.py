@@ -98,7 +98,7 @@ class TestAdding:
         assert browser.get(f"{URL}/{id}").json["label"] == "mine"
 
     def test_no_file_at_all_is_422(self, browser):
-        answer = browser.post(URL, data={"label": "x"})
+        answer = browser.post(URL, data={"label": "x"}, content_type="multipart/form-data")
         assert (answer.status_code, answer.json["errors"][0]["field"]) == (422, "images")
 
     def test_what_is_stored_while_the_queue_is_away_is_answered_503(self, browser, workers_side):
@@ -135,6 +135,20 @@ class TestShowing:
         assert browser.get(URL, query_string={"after": "zzz"}).status_code == 422
         folders = {each["folder"]: each["count"] for each in browser.get("/api/v1/folders").json["folders"]}
         assert folders == {"reds": 1, "blues": 1}
+
+    @pytest.mark.parametrize(
+        "query",
+        [
+            "added_from=-1.8e308",
+            "taken_before=1e300",
+            "added_before=nan",
+            "unlabelled=1",
+            "lable=red",
+            "label=a&label=b",
+        ],
+    )
+    def test_a_selection_that_makes_no_sense_is_422(self, browser, query):
+        assert browser.get(f"{URL}?{query}").status_code == 422
 
     def test_the_large_view_is_a_jpeg_without_metadata(self, browser, red):
         answer = browser.get(f"{URL}/{red}/view")

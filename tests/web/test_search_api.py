@@ -108,6 +108,33 @@ def test_wrong_fields_are_named(browser, request_, field):
     assert answer.json["detail"].startswith(f"{field}: ")
 
 
+@pytest.mark.parametrize(
+    "fields, named, reason",
+    [
+        ({"lable": "red"}, "lable", "Unknown field"),
+        ({"k": ["3", "4"]}, "k", "Must be given once"),
+        ({"rerank": "on"}, "rerank", "Not a valid boolean"),
+    ],
+)
+def test_an_option_that_would_be_passed_over_is_told(browser, fields, named, reason):
+    answer = browser.post(URL, data=form(photo(), **fields))
+    assert answer.status_code == 422
+    assert answer.json["errors"] == [{"field": named, "reason": reason}]
+
+
+@pytest.mark.parametrize("body", [{"k": "6"}, {"k": True}, {"k": 6.5}, {"rerank": "true"}, {"rerank": 1}])
+def test_json_of_the_wrong_type_is_422(browser, red, body):
+    assert browser.post(URL, json={"id": red, **body}).status_code == 422
+    assert browser.post(URL, json={"id": red, "k": 6.0, "rerank": True}).status_code == 200
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "application/xml"])
+def test_a_body_that_nothing_reads_is_415_and_says_what_is_read(browser, red, kind):
+    answer = browser.post(URL, data=b"id=" + red.encode(), content_type=kind)
+    assert answer.status_code == 415
+    assert "multipart/form-data or application/json" in answer.json["detail"]
+
+
 def test_broken_json_is_a_problem_too(browser):
     answer = browser.post(URL, data=b"{", content_type="application/json")
     assert (answer.status_code, answer.content_type) == (400, "application/problem+json")

@@ -15,7 +15,7 @@ from apiflask import APIBlueprint, APIFlask
 
 from web.access import csrf
 from web.api import answers, changes, coverage, document, duplicates, images, search, system
-from web.bodies import check_json
+from web.bodies import check_api_body
 
 PREFIX = "/api/v1"
 
@@ -23,7 +23,7 @@ PREFIX = "/api/v1"
 def init_app(app: APIFlask) -> None:
     """Registers the routes and the document at /api/v1/openapi.json."""
     v1 = APIBlueprint("api", __name__, url_prefix=PREFIX)
-    v1.before_request(check_json)
+    v1.before_request(check_api_body)
     for part in (search, images, changes, answers, duplicates, coverage, system):
         csrf.exempt(part.blueprint)  # Programs have no form token; web.access.cross_site guards these routes.
         v1.register_blueprint(part.blueprint)

@@ -22,9 +22,12 @@ from web.api.schemas import (
 )
 from web.api.uploads import tidy_label
 from web.backend import client, image_id
+from web.bodies import MANY_IDS, body_limit
 from workers.client import NotFound, Role
 
 blueprint = APIBlueprint("changes", __name__)
+
+_NONE_THERE = {404: "None of the images is in the trash"}
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,7 @@ def change(action: str, ids: Sequence[str], label: str | None = None) -> Changed
 
 @blueprint.post("/changes")
 @requires(Role.EDITOR)
+@body_limit(MANY_IDS)
 @blueprint.input(ChangeForm, arg_name="asked")
 @blueprint.output(Change, description="Searches see the change")
 @blueprint.doc(tags=["Gallery"])
@@ -83,7 +87,7 @@ def change_images(asked: dict[str, Any]) -> Any:
 @requires(Role.EDITOR)
 @blueprint.input(LabelReplacement, arg_name="asked")
 @blueprint.output(ReplacedLabel, description="Searches see the change")
-@blueprint.doc(tags=["Gallery"])
+@blueprint.doc(tags=["Gallery"], responses={404: "No image has the label"})
 def replace_label(asked: dict[str, Any]) -> Any:
     """Rename, merge or remove a label
 
@@ -124,9 +128,10 @@ def list_trash(asked: dict[str, Any]) -> Any:
 
 @blueprint.post("/trash/restore")
 @requires(Role.EDITOR)
+@body_limit(MANY_IDS)
 @blueprint.input(RestoreForm, arg_name="asked")
 @blueprint.output(Undone, description="They are searchable again")
-@blueprint.doc(tags=["Gallery"])
+@blueprint.doc(tags=["Gallery"], responses=_NONE_THERE)
 def restore_images(asked: dict[str, Any]) -> Any:
     """Restore deleted images"""
     audit.changes("restore", asked["ids"])
@@ -135,9 +140,10 @@ def restore_images(asked: dict[str, Any]) -> Any:
 
 @blueprint.post("/trash/empty")
 @requires(Role.EDITOR)
+@body_limit(MANY_IDS)
 @blueprint.input(RemoveForm, arg_name="asked")
 @blueprint.output(Removed, description="They are gone for good")
-@blueprint.doc(tags=["Gallery"])
+@blueprint.doc(tags=["Gallery"], responses=_NONE_THERE)
 def empty_trash(asked: dict[str, Any]) -> Any:
     """Remove deleted images for good
 

@@ -21,8 +21,22 @@ When the answer is 503, wait for as many seconds as `Retry-After` says and ask a
 """
 
 OPENAPI_VERSION = "3.1.0"
+_WITH_BODY = {
+    "400": "The body is not what its Content-Type says",
+    "413": "The body is larger than this route takes",
+    "415": "The body is of a kind that this route does not read",
+}
+_CHANGES = {"409": "This is not possible now: the answer says why"}
+_NAMES_THINGS = {"404": "What the request names is not there"}
+_OF_AN_IMAGE = {"410": "What is kept of the image is damaged, see `lookalike verify`"}
+# Only the action `label` needs one.
+_LABEL_IF_ASKED_FOR = {
+    "if": {"properties": {"action": {"const": "label"}}},
+    "then": {"required": ["label"], "properties": {"label": {"type": "string", "pattern": r"\S"}}},
+}
 _EVERY_ROUTE = {
     "401": "A token is needed, and none or a wrong one was sent",
+    "431": "Address and headers are too long",
     "429": "Too many wrong tokens like this one came from this address: wait as Retry-After says",
     "503": "A part of the system does not answer, or the queue is too long: ask again after Retry-After seconds",
 }
@@ -55,19 +69,28 @@ def _complete(app: APIFlask, spec: Any) -> Any:
                 role = role_of(app.view_functions[rule.endpoint])
                 operation["responses"]["403"] = {"description": f"The token's role may not do this: it needs {role}"}
     problem = {"schema": {"$ref": "#/components/schemas/Problem"}}
-    spec["security"] = [{"token": []}, {}]
+    is_closed = app.extensions["lookalike-authenticator"].is_closed
+    spec["security"] = [{"token": []}] if is_closed else [{"token": []}, {}]
     schemas = spec.setdefault("components", {}).setdefault("schemas", {})
-    for path in spec["paths"].values():
+    for address, path in spec["paths"].items():
         for name, operation in path.items():
             if name == "parameters":
                 continue
-            for status, text in _EVERY_ROUTE.items():
+            texts = _EVERY_ROUTE | (_WITH_BODY if "requestBody" in operation else {})
+            texts |= _CHANGES if name != "get" else {}
+            if "requestBody" in operation or operation.get("parameters"):
+                texts |= _NAMES_THINGS
+            if "System" not in operation["tags"] and ("{" in address or "requestBody" in operation):
+                texts |= _OF_AN_IMAGE
+            for status, text in texts.items():
                 operation["responses"].setdefault(status, {"description": text})
             for status, response in operation["responses"].items():
                 stated = response.get("content", {}).get("application/json")
                 if status >= "400" and stated in (None, problem):
                     response["content"] = {MIMETYPE: problem}
     schemas["SearchById"] = _json_schema(SearchById)
+    schemas["ChangeForm"] |= _LABEL_IF_ASKED_FOR
+    schemas["SearchByImage"]["oneOf"] = [{"required": ["image"]}, {"required": ["id"]}]
     schemas["ImagePage"]["properties"]["images"]["items"]["$ref"] = "#/components/schemas/Image"
     schemas["JobList"]["properties"]["jobs"]["items"]["$ref"] = "#/components/schemas/Job"
     for schema, part in (("CopyOfImage", "image"), ("CopyGroup", "best")):
@@ -75,6 +98,10 @@ def _complete(app: APIFlask, spec: Any) -> Any:
     for part in ("failures", "skips"):
         schemas["FolderCoverage"]["properties"][part]["items"]["$ref"] = "#/components/schemas/Failure"
     del schemas["ListedImage"], schemas["ListedJob"], schemas["LeftOut"]
+    for path in spec["paths"].values():
+        for body in (operation["requestBody"] for operation in path.values() if "requestBody" in operation):
+            stated = next(iter(body["content"].values()))["schema"]["$ref"].rpartition("/")[2]
+            body["required"] = bool(schemas[stated].get("required"))
     body = spec["paths"]["/api/v1/search"]["post"]["requestBody"]
     # It is needed: 422 without. Saying `required` makes openapi-python-client 0.29 write a module that lacks an import
     # wherever a request may have two kinds of body.

@@ -20,6 +20,7 @@ _FORMATS: dict[str, tuple[tuple[str, ...], str]] = {
     "AVIF": (("avif",), "image/avif"),
 }
 _UNKNOWN = (("bin",), "application/octet-stream")
+MEDIA_TYPES = sorted({media_type for _, media_type in (*_FORMATS.values(), _UNKNOWN)})
 _IMAGE_EXTENSIONS = {extension for extensions, _ in _FORMATS.values() for extension in extensions}
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)", re.IGNORECASE)  # devices, for Windows
 _LONGEST = 120

@@ -10,7 +10,7 @@ from flask import Response, current_app, request, send_file
 
 from web.access import audit, requires
 from web.api import uploads
-from web.api.downloads import download_name, media_type
+from web.api.downloads import MEDIA_TYPES, download_name, media_type
 from web.api.schemas import Image, ImagePage, ImageQuery, LabelChange, Upload, UploadForm
 from web.backend import client, image_id
 from web.bodies import MANY_IMAGES, accepts_images
@@ -23,6 +23,11 @@ blueprint = APIBlueprint("images", __name__)
 FOR_EVER = "private, max-age=31536000, immutable"  # An id names its bytes, so what it shows never changes.
 
 
+_BINARY = {"type": "string", "format": "binary"}
+_BYTES = FileSchema(**_BINARY)
+_ORIGINAL_ANSWERS: Any = {
+    200: {"description": "By its format", "content": {media_type: {"schema": _BINARY} for media_type in MEDIA_TYPES}}
+}
 _UPLOAD_ANSWERS: Any = {
     202: {
         "description": "Stored; the job that makes them searchable goes on",
@@ -106,7 +111,7 @@ def get_image(id: str) -> Any:
 
 @blueprint.get("/images/<id>/thumbnail")
 @requires(Role.VIEWER)
-@blueprint.output(FileSchema(type="string", format="binary"), content_type="image/jpeg", description="At most 256 px")
+@blueprint.output(_BYTES, content_type="image/jpeg", description="At most 256 px")
 @blueprint.doc(tags=["Gallery"])
 def get_thumbnail(id: str) -> Any:
     """Show a small copy of an image
@@ -118,7 +123,7 @@ def get_thumbnail(id: str) -> Any:
 
 @blueprint.get("/images/<id>/view")
 @requires(Role.VIEWER)
-@blueprint.output(FileSchema(type="string", format="binary"), content_type="image/jpeg", description="At most 1,600 px")
+@blueprint.output(_BYTES, content_type="image/jpeg", description="At most 1,600 px")
 @blueprint.doc(tags=["Gallery"])
 def get_view(id: str) -> Any:
     """Show a large copy of an image
@@ -138,8 +143,8 @@ def _jpeg(id: str, copy_of: Callable[[str], bytes]) -> Response:
 
 @blueprint.get("/images/<id>/original")
 @requires(Role.VIEWER)
-@blueprint.output(FileSchema(type="string", format="binary"), content_type="application/octet-stream")
-@blueprint.doc(tags=["Gallery"])
+@blueprint.output(_BYTES, content_type="application/octet-stream")
+@blueprint.doc(tags=["Gallery"], responses=_ORIGINAL_ANSWERS)
 def get_original(id: str) -> Any:
     """Download an image as it was added
 

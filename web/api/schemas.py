@@ -8,20 +8,29 @@ from typing import Any
 
 from apiflask import Schema
 from apiflask.fields import URL, Boolean, Dict, Field, File, Float, Integer, List, Nested, String
-from apiflask.validators import Length, OneOf, Range, Regexp
+from apiflask.validators import Length, OneOf, Range
 from marshmallow import ValidationError, validates_schema
 
-from web.api.uploads import LONGEST_LABEL, is_plain_text
+from web.api.fields import (
+    A_LABEL,
+    ID_EXAMPLE,
+    LABEL_LENGTH,
+    Asked,
+    Number,
+    TrueOrFalse,
+    WholeNumber,
+    WholeText,
+    image_ids,
+    moment,
+    note,
+)
 from workers.client import COPY_FROM, MOST_EXAMPLES, NEAR_COPY, SAME_IMAGE
 from workers.messages import AVERAGE, STRATEGIES
 
 _File: Any = File  # its package has no types
 
-LABEL_LENGTH = Length(max=LONGEST_LABEL)
 MAX_K = 200
-
-PAGE_START = r"^[0-9]{1,16}-[0-9a-f]{32}\Z"  # the `next` of a page
-ID_EXAMPLE = "9f86d081884c7d659a2feaa0c55ad015"
+PAGE_START = "^[0-9]{1,16}-[0-9a-f]{32}$"  # the `next` of a page
 
 TIERS = (SAME_IMAGE, NEAR_COPY)
 OUTCOMES = ("added", "unchanged", "restored", "refused", "pending")
@@ -45,21 +54,6 @@ KINDS = (
 QUEUES = ("search", "index", "maintenance")
 
 
-def _plain(text: str | None) -> None:
-    if text is not None and not is_plain_text(text.strip()):
-        raise ValidationError("Must be one line of text.")
-
-
-A_LABEL = (LABEL_LENGTH, _plain)  # to be given to images
-
-
-def _note(description: str, example: object = None) -> dict[str, object]:
-    note: dict[str, object] = {"description": description}
-    if example is not None:
-        note["example"] = example
-    return note
-
-
 class Answer(Schema):
     """What goes out. Every field is always there, so the document marks each as required; a missing value is null."""
 
@@ -70,24 +64,22 @@ class Answer(Schema):
 class Problem(Schema):
     """An error, as RFC 9457 has it."""
 
-    type = String(
-        required=True, metadata=_note("always about:blank: the title says which problem it is", "about:blank")
-    )
-    title = String(required=True, metadata=_note("what kind of problem", "Unreadable image"))
-    status = Integer(required=True, metadata=_note("the HTTP status again", 422))
-    detail = String(required=True, metadata=_note("what is the case", "notes.txt is no image that we read"))
-    hint = String(required=True, metadata=_note("what to do next", "choose another photo"))
-    errors = List(Dict(keys=String(), values=String()), metadata=_note("which fields or files, each with its reason"))
+    type = String(required=True, metadata=note("always about:blank: the title says which problem it is", "about:blank"))
+    title = String(required=True, metadata=note("what kind of problem", "Unreadable image"))
+    status = Integer(required=True, metadata=note("the HTTP status again", 422))
+    detail = String(required=True, metadata=note("what is the case", "notes.txt is no image that we read"))
+    hint = String(required=True, metadata=note("what to do next", "choose another photo"))
+    errors = List(Dict(keys=String(), values=String()), metadata=note("which fields or files, each with its reason"))
 
 
-class SearchOptions(Schema):
-    k = Integer(load_default=6, validate=Range(1, MAX_K), metadata=_note("how many results", 6))
-    label = String(load_default=None, allow_none=True, validate=LABEL_LENGTH, metadata=_note("only this label", "mug"))
-    rerank = Boolean(load_default=False, metadata=_note("k-reciprocal re-ranking: slower, often better order"))
+class SearchOptions(Asked):
+    k = Integer(load_default=6, validate=Range(1, MAX_K), metadata=note("how many results", 6))
+    label = String(load_default=None, allow_none=True, validate=LABEL_LENGTH, metadata=note("only this label", "mug"))
+    rerank = TrueOrFalse(load_default=False, metadata=note("k-reciprocal re-ranking: slower, often better order"))
     strategy = String(
         load_default=AVERAGE,
         validate=OneOf(STRATEGIES),
-        metadata=_note("of several photos: average: what all have in common; best: what is like any of them", AVERAGE),
+        metadata=note("of several photos: average: what all have in common; best: what is like any of them", AVERAGE),
     )
 
 
@@ -120,21 +112,21 @@ def numbers_of_box(text: str) -> list[float] | None:
 
 
 class SearchByImage(SearchOptions):
-    image = _File(load_default=None, metadata=_note("the query photo; it is searched with and not kept"))
+    image = _File(load_default=None, metadata=note("the query photo; it is searched with and not kept"))
     id = String(
         load_default=None,
-        metadata=_note("id of an image of the gallery to search with, in place of a photo", ID_EXAMPLE),
+        metadata=note("id of an image of the gallery to search with, in place of a photo", ID_EXAMPLE),
     )
-    box = BoxText(load_default=None, metadata=_note(_BOX, "0.25,0.1,0.5,0.6"))
+    box = BoxText(load_default=None, metadata=note(_BOX, "0.25,0.1,0.5,0.6"))
     more = List(
-        _File(), load_default=(), validate=_EXAMPLE_COUNT, metadata=_note(f"further photos to look for{_NOT_ITSELF}")
+        _File(), load_default=(), validate=_EXAMPLE_COUNT, metadata=note(f"further photos to look for{_NOT_ITSELF}")
     )
     more_id = List(
-        String(), load_default=(), validate=_EXAMPLE_COUNT, metadata=_note("further images to look for, by their ids")
+        String(), load_default=(), validate=_EXAMPLE_COUNT, metadata=note("further images to look for, by their ids")
     )
-    unlike = List(_File(), load_default=(), validate=_EXAMPLE_COUNT, metadata=_note("photos that are not looked for"))
+    unlike = List(_File(), load_default=(), validate=_EXAMPLE_COUNT, metadata=note("photos that are not looked for"))
     unlike_id = List(
-        String(), load_default=(), validate=_EXAMPLE_COUNT, metadata=_note("images that are not looked for")
+        String(), load_default=(), validate=_EXAMPLE_COUNT, metadata=note("images that are not looked for")
     )
 
     @validates_schema(skip_on_field_errors=True)
@@ -144,127 +136,127 @@ class SearchByImage(SearchOptions):
 
 
 class SearchById(SearchOptions):
-    id = String(required=True, metadata=_note("id of an image of the gallery to search with", ID_EXAMPLE))
+    k = WholeNumber(load_default=6, validate=Range(1, MAX_K), metadata=note("how many results", 6))
+    rerank = TrueOrFalse(in_json=True, load_default=False, metadata=note("k-reciprocal re-ranking"))
+    id = String(required=True, metadata=note("id of an image of the gallery to search with", ID_EXAMPLE))
     box = List(
-        Float(),
+        Number(),
         load_default=None,
         allow_none=True,
         validate=Length(equal=4),
-        metadata=_note(_BOX, [0.25, 0.1, 0.5, 0.6]),
+        metadata=note(_BOX, [0.25, 0.1, 0.5, 0.6]),
     )
     more = List(
         String(),
         load_default=(),
         validate=_EXAMPLE_COUNT,
-        metadata=_note(f"ids of further images to look for{_NOT_ITSELF}", []),
+        metadata=note(f"ids of further images to look for{_NOT_ITSELF}", []),
     )
     unlike = List(
-        String(), load_default=(), validate=_EXAMPLE_COUNT, metadata=_note("ids of images that are not looked for", [])
+        String(), load_default=(), validate=_EXAMPLE_COUNT, metadata=note("ids of images that are not looked for", [])
     )
 
 
 class Result(Answer):
-    rank = Integer(metadata=_note("1 is the most similar", 1))
-    id = String(metadata=_note("the image's id", ID_EXAMPLE))
-    path = String(metadata=_note("where the image came from, as text to show", "mugs/sunrise-mug/03.jpg"))
-    label = String(allow_none=True, metadata=_note("its label", "sunrise-mug"))
-    similarity = Float(metadata=_note("cosine, in [-1, 1]", 0.93))
-    distance = Float(metadata=_note("L2 distance of unit vectors", 0.374))
+    rank = Integer(metadata=note("1 is the most similar", 1))
+    id = String(metadata=note("the image's id", ID_EXAMPLE))
+    path = String(metadata=note("where the image came from, as text to show", "mugs/sunrise-mug/03.jpg"))
+    label = String(allow_none=True, metadata=note("its label", "sunrise-mug"))
+    similarity = Float(metadata=note("cosine, in [-1, 1]", 0.93))
+    distance = Float(metadata=note("L2 distance of unit vectors", 0.374))
     probability = Float(
-        allow_none=True, metadata=_note("that it shows the same thing; null: nothing is claimed, see told", 0.97)
+        allow_none=True, metadata=note("that it shows the same thing; null: nothing is claimed, see told", 0.97)
     )
     verdict = String(
         allow_none=True,
         validate=OneOf(["same", "similar", "unlikely"]),
-        metadata=_note("same from 0.6 on, unlikely below 0.25; null: nothing is claimed", "same"),
+        metadata=note("same from 0.6 on, unlikely below 0.25; null: nothing is claimed", "same"),
     )
 
 
 class SearchResult(Answer):
-    model = String(metadata=_note("the model that gave this answer", "efficientnet-lite0-imagenet"))
-    collection = String(metadata=_note("the collection that it compared with"))
+    model = String(metadata=note("the model that gave this answer", "efficientnet-lite0-imagenet"))
+    collection = String(metadata=note("the collection that it compared with"))
     results = List(Nested(Result))
-    timings_ms = Dict(keys=String(), values=Float(), metadata=_note("where the time went: wait, decode, embed, search"))
+    timings_ms = Dict(keys=String(), values=Float(), metadata=note("where the time went: wait, decode, embed, search"))
     matches = Integer(
         allow_none=True,
-        metadata=_note("results whose verdict is same; 0: nothing in the gallery matches; null: not claimed", 3),
+        metadata=note("results whose verdict is same; 0: nothing in the gallery matches; null: not claimed", 3),
     )
-    told = String(metadata=_note("what probabilities were fitted on, or why there are none", "fitted on your labels"))
+    told = String(metadata=note("what probabilities were fitted on, or why there are none", "fitted on your labels"))
 
 
-class UploadForm(Schema):
-    images = List(_File(), required=True, metadata=_note("the photos to keep, one part each"))
-    label = String(load_default=None, validate=A_LABEL, metadata=_note("label for all of them", "mug"))
+class UploadForm(Asked):
+    images = List(_File(), required=True, validate=Length(min=1), metadata=note("the photos to keep, one part each"))
+    label = String(load_default=None, validate=A_LABEL, metadata=note("label for all of them", "mug"))
     label_from = String(
         load_default="person",
         validate=OneOf(["person", "folder"]),
-        metadata=_note("who gave the label: a folder's name never replaces what a person chose", "person"),
+        metadata=note("who gave the label: a folder's name never replaces what a person chose", "person"),
     )
     wait_s = Float(
-        load_default=10.0, validate=Range(0, 30), metadata=_note("how long to wait for them to be searchable")
+        load_default=10.0, validate=Range(0, 30), metadata=note("how long to wait for them to be searchable")
     )
 
 
 class Uploaded(Answer):
-    file = String(metadata=_note("the file's name, as sent", "IMG_0042.jpg"))
-    id = String(allow_none=True, metadata=_note("the image's id; null when it was refused", ID_EXAMPLE))
+    file = String(metadata=note("the file's name, as sent", "IMG_0042.jpg"))
+    id = String(allow_none=True, metadata=note("the image's id; null when it was refused", ID_EXAMPLE))
     outcome = String(
         validate=OneOf(OUTCOMES),
-        metadata=_note(
-            "unchanged: was there; restored: was in the trash; pending: stored, not searchable yet", "added"
-        ),
+        metadata=note("unchanged: was there; restored: was in the trash; pending: stored, not searchable yet", "added"),
     )
-    reason = String(allow_none=True, metadata=_note("why it was refused"))
+    reason = String(allow_none=True, metadata=note("why it was refused"))
 
 
 class Upload(Answer):
-    job = String(metadata=_note("the job that makes the photos searchable"))
-    job_url = URL(relative=True, metadata=_note("where to follow it"))
-    state = String(validate=OneOf(STATES), metadata=_note("of the job", "done"))
+    job = String(metadata=note("the job that makes the photos searchable"))
+    job_url = URL(relative=True, metadata=note("where to follow it"))
+    state = String(validate=OneOf(STATES), metadata=note("of the job", "done"))
     images = List(Nested(Uploaded))
 
 
 class Known(Answer):
     """What is known of every image that was ever added, in the trash too."""
 
-    id = String(metadata=_note("the first 32 hex digits of the SHA-256 of its bytes", ID_EXAMPLE))
-    name = String(metadata=_note("the last part of its path", "03.jpg"))
-    path = String(metadata=_note("where it came from, as text to show", "mugs/sunrise-mug/03.jpg"))
-    label = String(allow_none=True, metadata=_note("its label", "sunrise-mug"))
-    width = Integer(metadata=_note("in pixels", 1024))
-    height = Integer(metadata=_note("in pixels", 768))
-    format = String(metadata=_note("by content, not by name", "JPEG"))
-    bytes = Integer(metadata=_note("size of the original", 183_204))
-    added_at = Float(metadata=_note("seconds since 1970, UTC", 1_795_500_000.0))
+    id = String(metadata=note("the first 32 hex digits of the SHA-256 of its bytes", ID_EXAMPLE))
+    name = String(metadata=note("the last part of its path", "03.jpg"))
+    path = String(metadata=note("where it came from, as text to show", "mugs/sunrise-mug/03.jpg"))
+    label = String(allow_none=True, metadata=note("its label", "sunrise-mug"))
+    width = Integer(metadata=note("in pixels", 1024))
+    height = Integer(metadata=note("in pixels", 768))
+    format = String(metadata=note("by content, not by name", "JPEG"))
+    bytes = Integer(metadata=note("size of the original", 183_204))
+    added_at = Float(metadata=note("seconds since 1970, UTC", 1_795_500_000.0))
 
 
 class Image(Known):
-    is_in_place = Boolean(metadata=_note("the original is not copied, it stays where its owner keeps it", False))
+    is_in_place = Boolean(metadata=note("the original is not copied, it stays where its owner keeps it", False))
     taken_at = Float(
         allow_none=True,
-        metadata=_note("when the photo says it was taken: seconds since 1970 by the camera's clock", 1_795_400_000.0),
+        metadata=note("when the photo says it was taken: seconds since 1970 by the camera's clock", 1_795_400_000.0),
     )
     state = String(
         validate=OneOf(["ok", "damaged", "changed", "missing"]),
-        metadata=_note("damaged: its metadata; changed, missing: its original, which was to stay in place", "ok"),
+        metadata=note("damaged: its metadata; changed, missing: its original, which was to stay in place", "ok"),
     )
 
 
-class ImageQuery(Schema):
-    label = String(load_default=None, validate=LABEL_LENGTH, metadata=_note("only this label", "mug"))
-    unlabelled = Boolean(load_default=False, metadata=_note("only those without a label", False))
-    folder = String(load_default=None, validate=Length(max=4_000), metadata=_note("only from this folder", "mugs"))
+class ImageQuery(Asked):
+    label = String(load_default=None, validate=LABEL_LENGTH, metadata=note("only this label", "mug"))
+    unlabelled = TrueOrFalse(load_default=False, metadata=note("only those without a label", False))
+    folder = String(load_default=None, validate=Length(max=4_000), metadata=note("only from this folder", "mugs"))
     text = String(
         load_default=None,
         validate=Length(max=200),
-        metadata=_note("beginnings of words in file name or label", "img_00"),
+        metadata=note("beginnings of words in file name or label", "img_00"),
     )
-    added_from = Float(load_default=None, metadata=_note("added then or later, seconds since 1970"))
-    added_before = Float(load_default=None, metadata=_note("added before, seconds since 1970"))
-    taken_from = Float(load_default=None, metadata=_note("taken then or later by the camera's clock"))
-    taken_before = Float(load_default=None, metadata=_note("taken before by the camera's clock"))
-    after = String(load_default=None, validate=Regexp(PAGE_START), metadata=_note("`next` of the page before"))
-    limit = Integer(load_default=60, validate=Range(1, 500), metadata=_note("images on a page", 60))
+    added_from = moment("added then or later")
+    added_before = moment("added before")
+    taken_from = moment("taken then or later by the camera's clock")
+    taken_before = moment("taken before by the camera's clock")
+    after = String(load_default=None, validate=WholeText(PAGE_START), metadata=note("`next` of the page before"))
+    limit = Integer(load_default=60, validate=Range(1, 500), metadata=note("images on a page", 60))
 
 
 class ListedImage(Image):
@@ -273,82 +265,82 @@ class ListedImage(Image):
 
 class ImagePage(Answer):
     images = List(Nested(ListedImage))
-    next = String(allow_none=True, metadata=_note("give this as `after` for the next page; null: this is the last"))
-    total = Integer(metadata=_note("images on all pages", 1_830))
+    next = String(allow_none=True, metadata=note("give this as `after` for the next page; null: this is the last"))
+    total = Integer(metadata=note("images on all pages", 1_830))
 
 
 class LabelChange(Schema):
-    label = String(required=True, allow_none=True, validate=A_LABEL, metadata=_note("null takes the label away", "mug"))
+    label = String(required=True, allow_none=True, validate=A_LABEL, metadata=note("null takes the label away", "mug"))
 
 
-_IDS = (Length(min=1, max=10_000),)
 ACTIONS = ("label", "remove_label", "delete")
 
 
 class ChangeForm(Schema):
-    action = String(required=True, validate=OneOf(ACTIONS), metadata=_note("what to do with them", "label"))
-    ids = List(String(), required=True, validate=_IDS, metadata=_note("of images", [ID_EXAMPLE]))
-    label = String(load_default=None, allow_none=True, validate=A_LABEL, metadata=_note("for action label", "mug"))
+    action = String(required=True, validate=OneOf(ACTIONS), metadata=note("what to do with them", "label"))
+    ids = image_ids("of images", required=True)
+    label = String(load_default=None, allow_none=True, validate=A_LABEL, metadata=note("for action label", "mug"))
 
 
 class Change(Answer):
-    job = String(allow_none=True, metadata=_note("what undoes it; null: there was nothing to change"))
-    changed = List(String(), metadata=_note("ids of images that were changed", [ID_EXAMPLE]))
-    missing = List(String(), metadata=_note("ids of images that are not in the gallery", []))
+    job = String(allow_none=True, metadata=note("what undoes it; null: there was nothing to change"))
+    changed = List(String(), metadata=note("ids of images that were changed", [ID_EXAMPLE]))
+    missing = List(String(), metadata=note("ids of images that are not in the gallery", []))
 
 
 class LabelReplacement(Schema):
-    label = String(required=True, validate=LABEL_LENGTH, metadata=_note("the label as it is now", "mugg"))
-    by = String(required=True, allow_none=True, validate=A_LABEL, metadata=_note("its new name; null: none", "mug"))
+    label = String(required=True, validate=LABEL_LENGTH, metadata=note("the label as it is now", "mugg"))
+    by = String(required=True, allow_none=True, validate=A_LABEL, metadata=note("its new name; null: none", "mug"))
 
 
 class ReplacedLabel(Answer):
-    job = String(metadata=_note("what undoes it"))
-    changed = Integer(metadata=_note("images that had the label", 12))
+    job = String(metadata=note("what undoes it"))
+    changed = Integer(metadata=note("images that had the label", 12))
 
 
 class Undone(Answer):
-    restored = Integer(metadata=_note("images that are as they were", 2))
+    restored = Integer(metadata=note("images that are as they were", 2))
 
 
-class TrashQuery(Schema):
-    limit = Integer(load_default=500, validate=Range(1, 5_000), metadata=_note("the latest so many", 500))
+class TrashQuery(Asked):
+    limit = Integer(load_default=500, validate=Range(1, 5_000), metadata=note("the latest so many", 500))
 
 
 class TrashedImage(Known):
-    label = String(allow_none=True, metadata=_note("the label that it comes back with", "sunrise-mug"))
-    deleted_at = Float(metadata=_note("seconds since 1970, UTC", 1_795_500_000.0))
-    expires_at = Float(metadata=_note("when it is removed for good", 1_798_092_000.0))
+    label = String(allow_none=True, metadata=note("the label that it comes back with", "sunrise-mug"))
+    deleted_at = Float(metadata=note("seconds since 1970, UTC", 1_795_500_000.0))
+    expires_at = Float(metadata=note("when it is removed for good", 1_798_092_000.0))
 
 
 class Trash(Answer):
     images = List(Nested(TrashedImage))
-    total = Integer(metadata=_note("how many are in the trash in all", 3))
+    total = Integer(metadata=note("how many are in the trash in all", 3))
 
 
 class RestoreForm(Schema):
-    ids = List(String(), required=True, validate=_IDS, metadata=_note("of images in the trash", [ID_EXAMPLE]))
+    ids = image_ids("of images in the trash", required=True)
 
 
 class RemoveForm(Schema):
-    ids = List(
-        String(), load_default=None, allow_none=True, validate=_IDS, metadata=_note("of images; left out: all of them")
-    )
+    ids = image_ids("of images; left out: all of them", load_default=None, allow_none=True)
 
 
 class Removed(Answer):
-    removed = Integer(metadata=_note("images that are gone for good", 3))
+    removed = Integer(metadata=note("images that are gone for good", 3))
 
 
-class AnswerQuery(Schema):
-    image = String(required=True, metadata=_note("of which image", ID_EXAMPLE))
+class AnswerQuery(Asked):
+    image = String(required=True, metadata=note("of which image", ID_EXAMPLE))
 
 
 class AnswerForm(Schema):
-    image = String(required=True, metadata=_note("one image", ID_EXAMPLE))
-    other = String(required=True, metadata=_note("another image", "d7a8fbb307d7809469ca9abcb0082e4f"))
-    same = Boolean(
-        required=True, allow_none=True, metadata=_note("whether both show the same; null takes the answer back", True)
+    image = String(required=True, metadata=note("one image", ID_EXAMPLE))
+    other = String(required=True, metadata=note("another image", "d7a8fbb307d7809469ca9abcb0082e4f"))
+    same = TrueOrFalse(
+        in_json=True,
+        required=True,
+        allow_none=True,
+        metadata=note("whether both show the same; null takes the answer back", True),
     )
 
     @validates_schema(skip_on_field_errors=True)
@@ -358,15 +350,15 @@ class AnswerForm(Schema):
 
 
 class GivenAnswer(Answer):
-    image = String(metadata=_note("one image", ID_EXAMPLE))
-    other = String(metadata=_note("the other image"))
-    same = Boolean(allow_none=True, metadata=_note("whether both show the same", True))
-    since_training = Integer(metadata=_note("answers since a model was last trained on the gallery", 14))
+    image = String(metadata=note("one image", ID_EXAMPLE))
+    other = String(metadata=note("the other image"))
+    same = Boolean(allow_none=True, metadata=note("whether both show the same", True))
+    since_training = Integer(metadata=note("answers since a model was last trained on the gallery", 14))
 
 
 class AnswerAbout(Answer):
-    other = String(metadata=_note("the other image"))
-    same = Boolean(metadata=_note("whether both show the same", True))
+    other = String(metadata=note("the other image"))
+    same = Boolean(metadata=note("whether both show the same", True))
 
 
 class Answers(Answer):
@@ -374,8 +366,8 @@ class Answers(Answer):
 
 
 class FolderCount(Answer):
-    folder = String(metadata=_note("a folder, as text to show", "mugs/sunrise-mug"))
-    count = Integer(metadata=_note("images that came from it", 12))
+    folder = String(metadata=note("a folder, as text to show", "mugs/sunrise-mug"))
+    count = Integer(metadata=note("images that came from it", 12))
 
 
 class Folders(Answer):
@@ -383,8 +375,8 @@ class Folders(Answer):
 
 
 class LabelCount(Answer):
-    label = String(metadata=_note("a label", "sunrise-mug"))
-    count = Integer(metadata=_note("images that carry it", 12))
+    label = String(metadata=note("a label", "sunrise-mug"))
+    count = Integer(metadata=note("images that carry it", 12))
 
 
 class Labels(Answer):
@@ -392,8 +384,8 @@ class Labels(Answer):
 
 
 class Failure(Answer):
-    path = String(metadata=_note("the file that was left out", "notes.txt"))
-    reason = String(metadata=_note("why"))
+    path = String(metadata=note("the file that was left out", "notes.txt"))
+    reason = String(metadata=note("why"))
 
 
 class LeftOut(Failure):
@@ -401,19 +393,19 @@ class LeftOut(Failure):
 
 
 class FolderCoverage(Answer):
-    folder = String(metadata=_note("its path on the machine that indexed it", "/home/ann/Pictures"))
-    host = String(metadata=_note("that machine", "ann-laptop"))
-    at = Float(metadata=_note("when it was looked at, seconds since 1970", 1_795_500_000.0))
-    is_watched = Boolean(metadata=_note("whether the gallery follows it", True))
-    job = String(allow_none=True, metadata=_note("the job that indexes or indexed it"))
-    is_complete = Boolean(metadata=_note("false while the job runs, and after one that was cut short", True))
-    indexed = Integer(metadata=_note("files whose photo is indexed", 1_801))
-    same = Integer(metadata=_note("of these, files whose photo goes by another file's path", 12))
-    failed = Integer(metadata=_note("files that could not be read, see failures", 3))
-    waiting = Integer(metadata=_note("files that are still to be indexed", 0))
-    skipped = Integer(metadata=_note("files and folders that are plainly no photos, see skips", 26))
-    failures = List(Nested(LeftOut), metadata=_note("the first 1,000 files that could not be read"))
-    skips = List(Nested(LeftOut), metadata=_note("the first 1,000 that were skipped"))
+    folder = String(metadata=note("its path on the machine that indexed it", "/home/ann/Pictures"))
+    host = String(metadata=note("that machine", "ann-laptop"))
+    at = Float(metadata=note("when it was looked at, seconds since 1970", 1_795_500_000.0))
+    is_watched = Boolean(metadata=note("whether the gallery follows it", True))
+    job = String(allow_none=True, metadata=note("the job that indexes or indexed it"))
+    is_complete = Boolean(metadata=note("false while the job runs, and after one that was cut short", True))
+    indexed = Integer(metadata=note("files whose photo is indexed", 1_801))
+    same = Integer(metadata=note("of these, files whose photo goes by another file's path", 12))
+    failed = Integer(metadata=note("files that could not be read, see failures", 3))
+    waiting = Integer(metadata=note("files that are still to be indexed", 0))
+    skipped = Integer(metadata=note("files and folders that are plainly no photos, see skips", 26))
+    failures = List(Nested(LeftOut), metadata=note("the first 1,000 files that could not be read"))
+    skips = List(Nested(LeftOut), metadata=note("the first 1,000 that were skipped"))
 
 
 class FolderCoverages(Answer):
@@ -421,100 +413,100 @@ class FolderCoverages(Answer):
 
 
 class Folder(Schema):
-    folder = String(required=True, validate=Length(max=16_384), metadata=_note("as coverage lists it", "/mnt/scans"))
+    folder = String(required=True, validate=Length(max=16_384), metadata=note("as coverage lists it", "/mnt/scans"))
 
 
-class WhereaboutsForm(Schema):
-    image = _File(required=True, metadata=_note("the photo that is missed; it is looked for and not kept"))
+class WhereaboutsForm(Asked):
+    image = _File(required=True, metadata=note("the photo that is missed; it is looked for and not kept"))
 
 
 class Whereabouts(Answer):
     answer = String(
         validate=OneOf(["here", "damaged", "trash", "unreadable", "failed", "skipped", "alike", "unknown"]),
-        metadata=_note("alike: a photo that looks the same is here; failed: a file of this name was left out", "trash"),
+        metadata=note("alike: a photo that looks the same is here; failed: a file of this name was left out", "trash"),
     )
-    told = String(metadata=_note("the answer in words", "It is in the trash since 2026-11-24."))
-    next = String(metadata=_note("what to do, in words", "Restore it there."))
-    id = String(allow_none=True, metadata=_note("of the image that the answer is about", ID_EXAMPLE))
-    path = String(allow_none=True, metadata=_note("of that image, or of the file that was left out"))
+    told = String(metadata=note("the answer in words", "It is in the trash since 2026-11-24."))
+    next = String(metadata=note("what to do, in words", "Restore it there."))
+    id = String(allow_none=True, metadata=note("of the image that the answer is about", ID_EXAMPLE))
+    path = String(allow_none=True, metadata=note("of that image, or of the file that was left out"))
 
 
 class Job(Answer):
-    job = String(metadata=_note("the job's id"))
-    kind = String(validate=OneOf(KINDS), metadata=_note("what it does", "index"))
-    state = String(validate=OneOf(STATES), metadata=_note("how it is", "running"))
-    total = Integer(metadata=_note("items to do", 128))
-    done = Integer(metadata=_note("items finished, failed ones included", 64))
-    added = Integer(metadata=_note("new ones", 60))
-    updated = Integer(metadata=_note("known ones with a new label", 0))
-    unchanged = Integer(metadata=_note("known ones", 3))
-    removed = Integer(metadata=_note("deleted ones", 0))
-    failed = Integer(metadata=_note("left out, see failures", 1))
-    seconds = Float(metadata=_note("since it began"))
-    ended_at = Float(allow_none=True, metadata=_note("seconds since 1970, null while it runs"))
-    failures = List(Nested(Failure), metadata=_note("the first 1,000"))
-    detail = Dict(keys=String(), metadata=_note("what this kind of job has to tell besides"))
+    job = String(metadata=note("the job's id"))
+    kind = String(validate=OneOf(KINDS), metadata=note("what it does", "index"))
+    state = String(validate=OneOf(STATES), metadata=note("how it is", "running"))
+    total = Integer(metadata=note("items to do", 128))
+    done = Integer(metadata=note("items finished, failed ones included", 64))
+    added = Integer(metadata=note("new ones", 60))
+    updated = Integer(metadata=note("known ones with a new label", 0))
+    unchanged = Integer(metadata=note("known ones", 3))
+    removed = Integer(metadata=note("deleted ones", 0))
+    failed = Integer(metadata=note("left out, see failures", 1))
+    seconds = Float(metadata=note("since it began"))
+    ended_at = Float(allow_none=True, metadata=note("seconds since 1970, null while it runs"))
+    failures = List(Nested(Failure), metadata=note("the first 1,000"))
+    detail = Dict(keys=String(), metadata=note("what this kind of job has to tell besides"))
 
 
 class DuplicatesForm(Schema):
-    score_from = Float(
+    score_from = Number(
         load_default=COPY_FROM,
         validate=Range(0.5, 1),
-        metadata=_note("how well photos must agree; lower also takes shots of one scene for copies", 0.955),
+        metadata=note("how well photos must agree; lower also takes shots of one scene for copies", 0.955),
     )
 
 
-class DuplicatesQuery(Schema):
-    tier = String(load_default=None, validate=OneOf(TIERS), metadata=_note("only these", "same-image"))
+class DuplicatesQuery(Asked):
+    tier = String(load_default=None, validate=OneOf(TIERS), metadata=note("only these", "same-image"))
 
 
 class Pair(Answer):
-    id = String(metadata=_note("of the one image", ID_EXAMPLE))
-    other_id = String(metadata=_note("of the other"))
-    path = String(metadata=_note("where the one came from, as text to show", "mugs/03.jpg"))
-    other_path = String(metadata=_note("where the other came from", "mugs/03-small.jpg"))
-    similarity = Float(metadata=_note("cosine of their vectors", 0.97))
+    id = String(metadata=note("of the one image", ID_EXAMPLE))
+    other_id = String(metadata=note("of the other"))
+    path = String(metadata=note("where the one came from, as text to show", "mugs/03.jpg"))
+    other_path = String(metadata=note("where the other came from", "mugs/03-small.jpg"))
+    similarity = Float(metadata=note("cosine of their vectors", 0.97))
     tier = String(
         validate=OneOf(TIERS),
-        metadata=_note("same-image: saved anew or resized; near-copy: cropped, turned, written over, …", "same-image"),
+        metadata=note("same-image: saved anew or resized; near-copy: cropped, turned, written over, …", "same-image"),
     )
-    score = Float(metadata=_note("how well they agree where they overlap, at most 1", 0.991))
+    score = Float(metadata=note("how well they agree where they overlap, at most 1", 0.991))
 
 
 class Duplicates(Answer):
-    job = String(allow_none=True, metadata=_note("what looked for them last; null: nothing has for a week"))
-    state = String(allow_none=True, validate=OneOf(STATES), metadata=_note("of that job", "done"))
-    done = Integer(metadata=_note("how much of the gallery it has looked at, in 256ths", 256))
-    pairs = List(Nested(Pair), metadata=_note("the same image first, then by score"))
+    job = String(allow_none=True, metadata=note("what looked for them last; null: nothing has for a week"))
+    state = String(allow_none=True, validate=OneOf(STATES), metadata=note("of that job", "done"))
+    done = Integer(metadata=note("how much of the gallery it has looked at, in 256ths", 256))
+    pairs = List(Nested(Pair), metadata=note("the same image first, then by score"))
 
 
 class CopyOfImage(Answer):
     image = Nested(ListedImage)
-    tier = String(validate=OneOf(TIERS), metadata=_note("as of a pair", "same-image"))
-    score = Float(metadata=_note("how well it agrees with the best one", 0.991))
+    tier = String(validate=OneOf(TIERS), metadata=note("as of a pair", "same-image"))
+    score = Float(metadata=note("how well it agrees with the best one", 0.991))
 
 
 class CopyGroup(Answer):
-    best = Nested(ListedImage, metadata=_note("the one to keep: most pixels, unless it is less sharp than others"))
-    copies = List(Nested(CopyOfImage), metadata=_note("each a copy of the best one"))
-    tier = String(validate=OneOf(TIERS), metadata=_note("of the copy that is least like it", "near-copy"))
+    best = Nested(ListedImage, metadata=note("the one to keep: most pixels, unless it is less sharp than others"))
+    copies = List(Nested(CopyOfImage), metadata=note("each a copy of the best one"))
+    tier = String(validate=OneOf(TIERS), metadata=note("of the copy that is least like it", "near-copy"))
 
 
 class CopyGroups(Answer):
-    job = String(allow_none=True, metadata=_note("what looked for them last; null: nothing has for a week"))
-    state = String(allow_none=True, validate=OneOf(STATES), metadata=_note("of that job", "done"))
-    groups = List(Nested(CopyGroup), metadata=_note("the same image first; at most 50"))
-    total = Integer(metadata=_note("groups in all", 12))
+    job = String(allow_none=True, metadata=note("what looked for them last; null: nothing has for a week"))
+    state = String(allow_none=True, validate=OneOf(STATES), metadata=note("of that job", "done"))
+    groups = List(Nested(CopyGroup), metadata=note("the same image first; at most 50"))
+    total = Integer(metadata=note("groups in all", 12))
 
 
 class KeepForm(Schema):
-    keep = String(required=True, metadata=_note("id of the image to keep", ID_EXAMPLE))
-    ids = List(String(), required=True, validate=_IDS, metadata=_note("of copies, which go into the trash"))
+    keep = String(required=True, metadata=note("id of the image to keep", ID_EXAMPLE))
+    ids = image_ids("of copies, which go into the trash", required=True)
 
 
 class ApartForm(Schema):
-    ids = List(String(), required=True, validate=Length(min=2, max=100), metadata=_note("of images"))
-    apart = Boolean(load_default=True, metadata=_note("false takes it back", True))
+    ids = List(String(), required=True, validate=Length(min=2, max=100), metadata=note("of images"))
+    apart = Boolean(load_default=True, metadata=note("false takes it back", True))
 
 
 class ListedJob(Job):
@@ -530,26 +522,26 @@ class Worker(Answer):
     host = String()
     pid = Integer()
     queues = List(String(validate=OneOf(QUEUES)))
-    device = String(metadata=_note("where its model runs", "cpu"))
-    precision = String(metadata=_note("number format of the model", "bf16"))
-    why = String(metadata=_note("the reason for device and precision"))
+    device = String(metadata=note("where its model runs", "cpu"))
+    precision = String(metadata=note("number format of the model", "bf16"))
+    why = String(metadata=note("the reason for device and precision"))
     model = String()
     collection = String()
     images = Integer()
-    holds = List(String(), metadata=_note("collections that a change of the gallery reaches through it"))
-    age_s = Float(metadata=_note("since its last heartbeat"))
+    holds = List(String(), metadata=note("collections that a change of the gallery reaches through it"))
+    age_s = Float(metadata=note("since its last heartbeat"))
     started_at = Float()
-    rss_mb = Float(metadata=_note("memory in use"))
-    problem = String(metadata=_note("what it cannot work without and that is away; empty: nothing"))
+    rss_mb = Float(metadata=note("memory in use"))
+    problem = String(metadata=note("what it cannot work without and that is away; empty: nothing"))
 
 
 class Health(Answer):
     healthy = Boolean()
-    problems = List(String(), metadata=_note("what is wrong and what to do, in words; empty: nothing"))
-    suggestions = List(String(), metadata=_note("what would make searches better, in words"))
+    problems = List(String(), metadata=note("what is wrong and what to do, in words; empty: nothing"))
+    suggestions = List(String(), metadata=note("what would make searches better, in words"))
     model = String(allow_none=True)
     collection = String(allow_none=True)
-    images = Integer(allow_none=True, metadata=_note("in the active collection; null while no worker can be heard"))
-    queues = Dict(keys=String(), values=Integer(), metadata=_note("tasks waiting in each queue"))
+    images = Integer(allow_none=True, metadata=note("in the active collection; null while no worker can be heard"))
+    queues = Dict(keys=String(), values=Integer(), metadata=note("tasks waiting in each queue"))
     workers = List(Nested(Worker))
-    settings = Dict(keys=String(), metadata=_note("every setting, secrets hidden; empty for all but admins"))
+    settings = Dict(keys=String(), metadata=note("every setting, secrets hidden; empty for all but admins"))

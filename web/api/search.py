@@ -13,7 +13,7 @@ from web.access import requires
 from web.api.schemas import SearchById, SearchByImage, SearchResult
 from web.api.uploads import tidy_label
 from web.backend import client, image_id
-from web.bodies import accepts_images
+from web.bodies import accepts_images, reads_json_too
 from workers.client import MOST_EXAMPLES, Role, UnreadableImage
 from workers.messages import SearchResult as SearchAnswer
 
@@ -25,6 +25,7 @@ PHOTOS = 4  # of the largest accepted size; more of smaller ones
 @blueprint.post("/search")
 @requires(Role.VIEWER)
 @accepts_images(PHOTOS)
+@reads_json_too
 @blueprint.input(SearchByImage, location="files", arg_name="_documented", validation=False)
 @blueprint.output(SearchResult, description="The most similar images, best first")
 @blueprint.doc(
