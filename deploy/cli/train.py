@@ -69,7 +69,7 @@ _LOSSES = "normsoftmax, softmax, proxy_anchor, arcface, multi_similarity, triple
 @click.option("--seed", type=int, metavar="N", help="Seed of everything random. [0]")
 @setting_option
 @click.option("--workers", type=click.IntRange(1, 1024), default=1, show_default=True, help="Processes that train.")
-@click.option("--gpus", type=click.IntRange(0, 1024), metavar="N", help="GPUs to train on; 0 for none.")
+@click.option("--gpus", type=click.IntRange(0, 1024), metavar="N", help="GPUs to train on, a process each; 0 for none.")
 @click.option("--strict", is_flag=True, help="Notes on the data (copies, leaks, files left out) are errors.")
 @click.option("--resume", is_flag=True, help="Go on where the same command was stopped.")
 @click.option("--publish", is_flag=True, help="Make the model the one that answers searches.")

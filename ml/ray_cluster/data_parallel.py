@@ -34,7 +34,7 @@ from ml.training import checkpoints, train
 from ml.training.checkpoints import TrainingFailed
 from ml.training.config import TrainConfig
 from ml.training.finetune import EpochReport
-from ml.training.process_group import TorchProcessGroup
+from ml.training.process_group import TorchProcessGroup, check_cards
 from ml.training.runs import Run
 from ml.training.train import TrainResult
 
@@ -85,7 +85,7 @@ def train_distributed(
         runs_dir: as for `train`.
         test: measured by the first process, which must be able to read its files.
         workers: processes.
-        gpus: of all of them together; 0 for CPUs, None for a GPU each where there are that many.
+        gpus: of all of them together, as many as processes; 0 for CPUs, None for one each where there are any.
         cpus_each: cores of each process; None shares out those that there are.
         resume: go on after the last checkpoint of this very run.
         storage: URL under which Ray keeps checkpoints; a cluster of many machines needs one that all of them reach.
@@ -100,6 +100,7 @@ def train_distributed(
         LookalikeError: Ray is not there, or has too few GPUs.
     """
     began = time.monotonic()
+    check_cards(workers, gpus)
     datasets.check_trainable(data)
     run = Run.of(config, data, runs_dir)
     remarks = train.notes_on(data, test)
@@ -141,7 +142,7 @@ def _fit(job: _Job, run: Run, workers: int, gpus: int, cpus_each: int | None, st
     shared_out = 1 if gpus else int(ray.cluster_resources().get("CPU", 1) / workers)
     each: dict[str, float] = {"CPU": cpus_each or max(1, shared_out)}
     if gpus:
-        each["GPU"] = gpus / workers
+        each["GPU"] = 1
     trainer = TorchTrainer(
         _work,
         train_loop_config={"job": job},
@@ -250,14 +251,8 @@ def _packed(checkpoint: checkpoints.Checkpoint | None) -> dict[str, bytes] | Non
 
 def _gpus(workers: int, requested: int | None) -> int:
     available = int(ray.cluster_resources().get("GPU", 0))
-    if requested is None:
-        return workers if available >= workers else 0
-    if requested > available:
-        raise LookalikeError(
-            f"--gpus must be <= {available}, the GPUs that Ray has, got {requested}",
-            hint="set RAY_ADDRESS for a cluster",
-        )
-    return requested
+    check_cards(workers, requested, available)
+    return workers if (requested is None and available) or requested else 0
 
 
 def _file_system(url: str) -> tuple["pyarrow.fs.FileSystem", str]:

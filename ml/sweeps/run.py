@@ -257,7 +257,7 @@ def _tune(
         return
     resources, side_by_side = _room(plan, searcher.runs)
     scheduler = StopAtMarks(rungs.marks, plan.base.epochs) if rungs else FIFOScheduler()
-    job = Job(plan.base, plan.workers, data, record.directory, cache_actor)
+    job = Job(plan.base, plan.workers, plan.gpus == 0, data, record.directory, cache_actor)
     state = record.directory / ".tune"
     with _quietly():
         tuner = tune.Tuner(

@@ -31,6 +31,7 @@ class Job:
 
     base: TrainConfig
     workers: int
+    is_on_cpus: bool  # even where there are GPUs
     data: Dataset
     directory: Path
     cache_actor: Any
@@ -82,6 +83,7 @@ def _train(config: TrainConfig, job: Job, on_epoch: Callable[[EpochReport], None
             job.data,
             runs,
             workers=job.workers,
+            gpus=0 if job.is_on_cpus else None,
             cpus_each=1,
             resume=True,
             cache_actor=job.cache_actor,

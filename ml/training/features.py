@@ -1,7 +1,7 @@
 """Images to features of a network that is being trained: decoded once, read in batches, shared between runs."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -58,43 +58,61 @@ class Reader:
         array: np.ndarray,
         what: str,
         *,
+        rows: np.ndarray | None = None,
         is_mirrored: bool = False,
         vary: Callable[[Tensor], Tensor] | None = None,
     ) -> Tensor:
         """uint8 [n, s, s, 3] to layer-normalised pooled features, float32 [n, d] on the CPU.
 
         Args:
-            array: images.
+            array: images; processes may share them, so they are read in batches and never copied as a whole.
             what: for progress.
+            rows: of the array, int64 [m]; None for all.
             is_mirrored: of their mirror images.
             vary: uint8 [n, s, s, 3] to float [n, 3, t, t] in 0..1, instead of the images as they are.
         """
+        rows = np.arange(len(array)) if rows is None else rows
         if self._is_untouched and vary is None:
-            content = hashlib.blake2b(np.ascontiguousarray(array).data, digest_size=16).hexdigest()
-            key = f"{self._network} {is_mirrored} {array.shape} {content}"
-            return self._cache.features(key, lambda: self._compute(array, what, is_mirrored, None))
-        return self._compute(array, what, is_mirrored, vary)
+            content = hashlib.blake2b(digest_size=16)
+            for batch in _batches(array, rows):
+                content.update(batch.data)
+            key = f"{self._network} {is_mirrored} {len(rows)} {array.shape[1:]} {content.hexdigest()}"
+            return self._cache.features(key, lambda: self._compute(array, rows, what, is_mirrored, None))
+        return self._compute(array, rows, what, is_mirrored, vary)
 
     @torch.no_grad()
     def _compute(
-        self, array: np.ndarray, what: str, is_mirrored: bool, vary: Callable[[Tensor], Tensor] | None
+        self,
+        array: np.ndarray,
+        rows: np.ndarray,
+        what: str,
+        is_mirrored: bool,
+        vary: Callable[[Tensor], Tensor] | None,
     ) -> Tensor:
-        batches = []
-        for start in range(0, len(array), _BATCH):
-            batch = torch.from_numpy(np.ascontiguousarray(array[start : start + _BATCH])).to(self.device)
+        computed: list[Tensor] = []
+        done = 0
+        for images in _batches(array, rows):
+            batch = torch.from_numpy(images).to(self.device)
             x = self.normalise(vary(batch)) if vary else self.model.normalise(batch)
             x = (x.flip(3) if is_mirrored else x).contiguous(memory_format=torch.channels_last)
             with finetune.autocast(self.device):
                 features = self.model.features(x)
-            batches.append(features.float().cpu())
+            computed.append(features.float().cpu())
+            done += len(images)
             if self.on_progress:
-                self.on_progress(what, min(start + _BATCH, len(array)), len(array))
-        features = torch.cat(batches)
+                self.on_progress(what, done, len(rows))
+        features = torch.cat(computed)
         return functional.layer_norm(features, features.shape[1:])
 
     def normalise(self, x: Tensor) -> Tensor:
         """float [n, 3, h, w] in 0..1 to what the backbone takes."""
         return (x - self.model.mean) / self.model.std
+
+
+def _batches(array: np.ndarray, rows: np.ndarray) -> Iterator[np.ndarray]:
+    """Copies of a batch of rows at a time."""
+    for start in range(0, len(rows), _BATCH):
+        yield np.ascontiguousarray(array[rows[start : start + _BATCH]])
 
 
 @torch.no_grad()

@@ -148,6 +148,7 @@ def finetune(
     schedule: Schedule,
     augmentation: Vary,
     *,
+    rows: np.ndarray | None = None,
     normalise: Callable[[Tensor], Tensor],
     held_out: Callable[[nn.Module], tuple[float, float]] | None = None,
     patience: int = 0,
@@ -162,10 +163,11 @@ def finetune(
     Args:
         network: prepared by `ml.training.frozen_backbone`, on its device.
         loss: on the same device.
-        pixels: uint8 [n, s, s, 3].
+        pixels: uint8 [m, s, s, 3]; processes may share them, so that a batch at a time is copied and no more.
         labels: int64 [n].
         schedule: how long and how fast.
         augmentation: how images vary, as `ml.data.augment.Augmentation`.
+        rows: of `pixels`, int64 [n], which the labels are of; None for all.
         normalise: float [n, 3, h, w] in 0..1 to what the network takes.
         held_out: (mAP@R, recall@1) of held-out classes; called in the first process.
         patience: stop when mAP@R of held-out classes has not risen for so many epochs, and go back to the best epoch;
@@ -180,6 +182,7 @@ def finetune(
         TrainingFailed: the loss is not a number, memory runs out, or a checkpoint cannot be written.
     """
     process_group = process_group or SingleProcess()
+    rows = np.arange(len(labels)) if rows is None else rows
     if process_group.world_size > _batch_size(schedule):
         raise TrainingFailed(
             f"workers must be <= {_batch_size(schedule)}, the images of a batch, got {process_group.world_size}",
@@ -200,6 +203,7 @@ def finetune(
             loss,
             optimizer,
             pixels,
+            rows,
             labels,
             schedule,
             augmentation,
@@ -252,6 +256,7 @@ def _one_epoch(
     loss: nn.Module,
     optimizer: torch.optim.Optimizer,
     pixels: np.ndarray,
+    rows: np.ndarray,
     labels: np.ndarray,
     schedule: Schedule,
     augmentation: Vary,
@@ -270,7 +275,7 @@ def _one_epoch(
         _set_rates(optimizer, schedule, epoch * steps + step, schedule.epochs * steps)
         draws = Augmentation.draw(len(batch), generator)[process_group.rank :: process_group.world_size]
         own = batch[process_group.rank :: process_group.world_size]
-        x = normalise(augmentation(torch.from_numpy(pixels[own]).to(device), schedule.size_px, draws))
+        x = normalise(augmentation(torch.from_numpy(pixels[rows[own]]).to(device), schedule.size_px, draws))
         target = torch.from_numpy(labels[batch]).to(device)
         try:
             with autocast(device), torch.set_grad_enabled(not is_head_only):

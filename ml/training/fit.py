@@ -100,7 +100,7 @@ def fit(
         network = FeatureNetwork(model).to(device)
         if config.head == "linear":
             weight = closed_form_head(
-                reader.features(seen.array[trained], "reading features"), _long(labels), dim=config.dim
+                reader.features(seen.array, "reading features", rows=trained), _long(labels), dim=config.dim
             )[0]
             network.projection = _linear(config.dim, model.feature_dim, weight).to(device)
         pretrained_weights = {key: value.clone() for key, value in network.state_dict().items()}
@@ -169,7 +169,7 @@ def _before(reader: Reader, seen: Pixels, held_out: np.ndarray, *, is_all_read: 
     if is_all_read:
         features = reader.features(seen.array, "reading features")[held_out]
     else:
-        features = reader.features(seen.array[held_out], "held-out images")
+        features = reader.features(seen.array, "held-out images", rows=held_out)
     vectors = functional.normalize(features, dim=1)
     map_at_r = evaluate_retrieval(vectors, _long(seen.dataset.labels[held_out]), ks=(1,), whole_ranking=False).map_at_r
     return {"held_out_map@r_before": map_at_r} if math.isfinite(map_at_r) else {}
@@ -195,11 +195,10 @@ def _finetune(
     larger = cache.pixels(data, _whole(reader.model.preprocessing, round(size * _CACHE_MARGIN)), on_progress)
     if len(larger.dataset) != len(seen.dataset):
         raise LookalikeError("an image changed while the run was reading it", hint="start the run again")
-    array = larger.array[trained]
     classes = int(labels.max()) + 1
     means = None
     if config.init_from_means and config.loss == "normsoftmax":
-        features = reader.features(array, "reading features", vary=_plain(size))
+        features = reader.features(larger.array, "reading features", rows=trained, vary=_plain(size))
         means = _class_means(network, features, _long(labels), classes, reader.device)
     dim = config.dim if isinstance(network.projection, nn.Linear) else reader.model.feature_dim
     loss = losses.make(
@@ -207,7 +206,7 @@ def _finetune(
     ).to(reader.device)
 
     def held_out(_: nn.Module) -> tuple[float, float]:
-        features = reader.features(seen.array[held], "held-out images")
+        features = reader.features(seen.array, "held-out images", rows=held)
         with torch.no_grad():
             vectors = functional.normalize(network.projection(features.to(reader.device)).cpu(), dim=1)
         retrieval = evaluate_retrieval(vectors, _long(seen.dataset.labels[held]), ks=(1,), whole_ranking=False)
@@ -217,7 +216,7 @@ def _finetune(
     return finetune.finetune(
         network,
         loss,
-        array,
+        larger.array,
         labels,
         Schedule(
             epochs=config.epochs,
@@ -234,6 +233,7 @@ def _finetune(
             seed=config.seed,
         ),
         _augmentation(config),
+        rows=trained,
         normalise=reader.normalise,
         held_out=held_out if len(held) else None,
         patience=config.patience,

@@ -11,6 +11,38 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, distributed
 
+from ml.errors import LookalikeError
+
+
+def check_cards(workers: int, gpus: int | None, available: int | None = None) -> None:
+    """Refuses what would make two processes share a card, or leave one idle.
+
+    Args:
+        workers: processes.
+        gpus: of all of them together; 0 for CPUs, None for one each where there are any.
+        available: GPUs that there are; None where that is not known yet.
+
+    Raises:
+        LookalikeError: the numbers do not go together.
+    """
+    if gpus not in (None, 0, workers):
+        raise LookalikeError(
+            f"gpus must be 0 or the number of workers, {workers}, got {gpus}: each process trains on a card of its own",
+            hint=f"--gpus {gpus} --workers {gpus}",
+        )
+    if available is None or gpus == 0:
+        return
+    if gpus is not None and gpus > available:
+        raise LookalikeError(f"gpus must be <= {available}, the GPUs that Ray has, got {gpus}", hint=_CLUSTER)
+    if gpus is None and 0 < available < workers:
+        raise LookalikeError(
+            f"workers must be <= {available}, the GPUs that Ray has, got {workers}: two never share one",
+            hint=f"lower --workers, or train on CPUs with --gpus 0; {_CLUSTER}",
+        )
+
+
+_CLUSTER = "set RAY_ADDRESS for a cluster"
+
 
 class ProcessGroup(Protocol):
     """The processes that train together."""

@@ -14,6 +14,7 @@ from ml.training import recipes, runs
 from ml.training import train as training
 from ml.training.config import TrainConfig, preset_config
 from ml.training.finetune import EpochReport
+from ml.training.process_group import check_cards
 from ml.training.train import TrainResult
 from workers.messages import TrainRequest
 from workers.settings import Settings
@@ -55,6 +56,7 @@ def train(request: TrainRequest, settings: Settings, report: Report) -> Trained:
         LookalikeError: the request, the data or the run is at fault; the message says how.
         KeyboardInterrupt: it was interrupted. The epochs that had ended are kept, and `resume` goes on after them.
     """
+    _processes(request)  # before the photos are read: it may be refused
     recipe, splits = None, None
     if request.recipe is not None:
         recipe = recipes.named(request.recipe)
@@ -119,6 +121,13 @@ def requested_config(preset: str, changes: dict[str, Any]) -> TrainConfig:
     return preset_config(preset).changed(changes)
 
 
+def _processes(request: TrainRequest) -> int:
+    """How many processes train: one for each GPU that is asked for. Raises LookalikeError where that is not so."""
+    workers = request.workers if request.workers > 1 else max(1, request.gpus or 0)
+    check_cards(workers, request.gpus)
+    return workers
+
+
 def _run(
     request: TrainRequest,
     config: TrainConfig,
@@ -130,7 +139,8 @@ def _run(
 ) -> TrainResult:
     """In this process, or on Ray where more than one process or a cluster is asked for."""
     runs = settings.home / "runs"
-    if request.workers > 1 or (request.gpus or 0) > 1 or settings.ray_address:
+    workers = _processes(request)
+    if workers > 1 or settings.ray_address:
         from ml.ray_cluster.data_parallel import train_distributed  # imports Ray
 
         return train_distributed(
@@ -138,7 +148,7 @@ def _run(
             images,
             runs,
             test=test,
-            workers=request.workers,
+            workers=workers,
             gpus=request.gpus,
             storage=f"{settings.storage_url}/training",
             resume=request.resume,

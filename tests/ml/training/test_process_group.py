@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import distributed, multiprocessing, nn
 
+from ml.errors import LookalikeError
 from ml.training import losses
-from ml.training.process_group import TorchProcessGroup, gathered
+from ml.training.process_group import TorchProcessGroup, check_cards, gathered
 
 LOSSES = ("triplet", "multi_similarity", "supcon", "contrastive", "proxy_anchor", "normsoftmax")
 CLASSES, DIM = 4, 8
@@ -51,3 +52,22 @@ def test_gradients_are_those_of_one_process(processes: int, tmp_path: Path) -> N
         assert np.abs(alone).max() > 1e-3, "the loss teaches nothing"
         for rank in range(processes):
             np.testing.assert_allclose(np.load(tmp_path / f"{rank}.npz")[name], alone, atol=1e-5, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("workers", "gpus", "available", "message"),
+    [
+        (2, 3, None, "gpus must be 0 or the number of workers, 2, got 3: each process trains on a card of its own"),
+        (2, 1, 8, "gpus must be 0 or the number of workers, 2, got 1"),
+        (4, 4, 2, "gpus must be <= 2, the GPUs that Ray has, got 4"),
+        (4, None, 2, "workers must be <= 2, the GPUs that Ray has, got 4: two never share one"),
+    ],
+)
+def test_two_processes_never_share_a_card(workers, gpus, available, message):
+    with pytest.raises(LookalikeError, match=message):
+        check_cards(workers, gpus, available)
+
+
+def test_a_card_for_each_process_or_none_at_all():
+    for workers, gpus, available in ((2, 2, 2), (2, 0, 1), (2, None, 0), (2, None, 4), (3, 3, None)):
+        check_cards(workers, gpus, available)

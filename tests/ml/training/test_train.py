@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -307,3 +308,30 @@ def test_training_anew_sets_checkpoints_aside_instead_of_deleting_them(products,
     anew = train(config, products, tmp_path)
     assert any("an unfinished run of 1 epochs was set aside" in remark for remark in anew.remarks)
     assert checkpoints.latest(tmp_path / f"{anew.run_dir.name}.1" / "checkpoints").epoch == 1
+
+
+def test_shared_images_are_copied_a_batch_at_a_time(products, tmp_path):
+    """Trials of a sweep share one array in memory: a copy of what each trains on would multiply it."""
+
+    class Watched(np.ndarray):
+        taken: ClassVar[list[int]] = []
+
+        def __getitem__(self, rows):
+            part = super().__getitem__(rows)
+            if isinstance(part, np.ndarray) and part.ndim == 4:
+                self.taken.append(len(part))
+            return part
+
+    class SharedPixels(Cache):
+        def pixels(self, data, preprocessing, on_progress):
+            found = super().pixels(data, preprocessing, on_progress)
+            return replace(found, array=found.array.view(Watched))
+
+    twice = replace(
+        products,
+        paths=products.paths * 2,
+        labels=np.tile(products.labels, 2),
+        sha256=products.sha256 * 2,
+    )
+    train(quick(epochs=1), twice, tmp_path, cache=SharedPixels())
+    assert len(twice) > 64 and 0 < max(Watched.taken) <= 64
