@@ -35,8 +35,12 @@ from workers.messages import (
     GalleryImage,
     JobStatus,
     LabelCount,
+    Outlier,
+    Outliers,
     Page,
     Pair,
+    Proposal,
+    Proposals,
     Result,
     SearchResult,
     Selection,
@@ -155,6 +159,7 @@ class StandInClient:
         self.jobs = SimpleNamespace(params=lambda job: {})
         self.coverage = Coverage(open_storage(settings.storage_url))
         self.changes = Changes(connection, self.gallery)
+        self.labelling = SimpleNamespace(proposals=self._proposals, outliers=self._outliers)
         self.answers = Answers(open_storage(settings.storage_url))
         self.answers_since_training = self.answers.count
         self._indexed: set[str] = set()
@@ -189,6 +194,18 @@ class StandInClient:
         matches = sum(result.verdict == "same" for result in results)
         timings = {"wait": 1.0, "embed": 2.5, "search": 0.5}
         return SearchResult("stand-in", "images-stand-in", results, timings, matches, "fitted on your labels")
+
+    def _proposals(self, limit: int = 60) -> Proposals:
+        """Every image without a label is a group, guessed to be lemons."""
+        self._answering()
+        images = [each for each in map(self.image, sorted(self._indexed)) if each.label is None]
+        return Proposals(tuple(Proposal("lemon", 0.75, (each,)) for each in images)[:limit], len(images))
+
+    def _outliers(self, label: str, limit: int = 12) -> Outliers:
+        """Every image of a label is one, more like a lime."""
+        self._answering()
+        images = [each for each in map(self.image, sorted(self._indexed)) if each.label == label]
+        return Outliers(label, len(images), tuple(Outlier(each, 0.4, "lime") for each in images)[:limit])
 
     def labels(self) -> list[LabelCount]:
         self._answering()

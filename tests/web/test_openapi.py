@@ -29,6 +29,10 @@ ANSWERS = (
         "Answers",
         "AnswerAbout",
         "GivenAnswer",
+        "Proposal",
+        "Proposals",
+        "Outlier",
+        "Outliers",
         "Duplicates",
         "Pair",
     ),
@@ -117,6 +121,7 @@ def test_a_generated_client_has_functions_that_read_well(document, tmp_path):
         ),
         *("change_images", "replace_label", "undo_change", "list_trash", "restore_images", "empty_trash"),
         *("find_duplicates", "list_duplicates", "give_answer", "list_answers"),
+        *("list_unlabelled", "list_outliers"),
     }
     program = (
         "from lookalike_client.api.search import search; from lookalike_client.models import SearchById, SearchResult;"
@@ -136,6 +141,10 @@ def test_a_generated_client_has_functions_that_read_well(document, tmp_path):
         (schemas.Failure, messages.Failure),
         (schemas.Pair, messages.Pair),
         (schemas.LabelCount, messages.LabelCount),
+        (schemas.Proposal, messages.Proposal),
+        (schemas.Proposals, messages.Proposals),
+        (schemas.Outlier, messages.Outlier),
+        (schemas.Outliers, messages.Outliers),
         (schemas.Worker, messages.WorkerStatus),
         (schemas.Health, messages.SystemStatus),
     ],

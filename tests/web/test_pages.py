@@ -200,7 +200,7 @@ class TestGallery:
 
 class TestLabels:
     def test_a_label_is_renamed_on_its_page_and_comes_back(self, browser, workers_side, red):
-        assert "Rename “red” to" in browser.get("/gallery?label=red").text
+        assert "Rename to" in browser.get("/label?name=red").text
         answer = post(browser, "/labels", "/gallery?label=red", label="red", by="crimson", action="rename")
         assert answer.headers["Location"] == "/gallery?label=crimson"
         page = browser.get("/gallery?label=crimson").text

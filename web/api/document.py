@@ -91,13 +91,9 @@ def _complete(app: APIFlask, spec: Any) -> Any:
     schemas["SearchById"] = _json_schema(SearchById)
     schemas["ChangeForm"] |= _LABEL_IF_ASKED_FOR
     schemas["SearchByImage"]["oneOf"] = [{"required": ["image"]}, {"required": ["id"]}]
-    schemas["ImagePage"]["properties"]["images"]["items"]["$ref"] = "#/components/schemas/Image"
-    schemas["JobList"]["properties"]["jobs"]["items"]["$ref"] = "#/components/schemas/Job"
-    for schema, part in (("CopyOfImage", "image"), ("CopyGroup", "best")):
-        _link(schemas[schema]["properties"][part], "Image")
-    for part in ("failures", "skips"):
-        schemas["FolderCoverage"]["properties"][part]["items"]["$ref"] = "#/components/schemas/Failure"
-    del schemas["ListedImage"], schemas["ListedJob"], schemas["LeftOut"]
+    for listed, name in (("ListedImage", "Image"), ("ListedJob", "Job"), ("LeftOut", "Failure")):
+        del schemas[listed]
+        _rename(schemas, f"#/components/schemas/{listed}", f"#/components/schemas/{name}")
     for path in spec["paths"].values():
         for body in (operation["requestBody"] for operation in path.values() if "requestBody" in operation):
             stated = next(iter(body["content"].values()))["schema"]["$ref"].rpartition("/")[2]
@@ -110,11 +106,16 @@ def _complete(app: APIFlask, spec: Any) -> Any:
     return spec
 
 
-def _link(field: dict[str, Any], name: str) -> None:
-    """Leads a nested field to a schema by its own name, whatever stands around the reference."""
-    for each in [field, *field.get("allOf", ())]:
-        if "$ref" in each:
-            each["$ref"] = f"#/components/schemas/{name}"
+def _rename(part: Any, before: str, after: str) -> None:
+    """Lets every reference in a part of the document lead elsewhere."""
+    if isinstance(part, dict):
+        if part.get("$ref") == before:
+            part["$ref"] = after
+        for value in part.values():
+            _rename(value, before, after)
+    elif isinstance(part, list):
+        for value in part:
+            _rename(value, before, after)
 
 
 def _template(rule: Rule) -> str:

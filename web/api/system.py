@@ -5,7 +5,17 @@ from typing import Any
 from apiflask import APIBlueprint
 
 from web.access import audit, is_admin, requires
-from web.api.schemas import Folders, Health, Job, JobList, Labels
+from web.api.schemas import (
+    Folders,
+    Health,
+    Job,
+    JobList,
+    Labels,
+    Outliers,
+    OutliersQuery,
+    Proposals,
+    ProposalsQuery,
+)
 from web.backend import client
 from workers.client import Role, retry
 
@@ -22,6 +32,32 @@ _UNHEALTHY: Any = {503: {"description": "Something is wrong", "content": {"appli
 def list_labels() -> Any:
     """List the labels in use"""
     return {"labels": [each.to_json() for each in client().labels()]}
+
+
+@blueprint.get("/labels/outliers")
+@requires(Role.VIEWER)
+@blueprint.input(OutliersQuery, location="query", arg_name="asked")
+@blueprint.output(Outliers)
+@blueprint.doc(tags=["Gallery"])
+def list_outliers(asked: dict[str, Any]) -> Any:
+    """List images whose label may be wrong
+
+    They are far from the other images of their label, or most of their neighbours have another one.
+    """
+    return client().labelling.outliers(asked["label"], asked["limit"]).to_json()
+
+
+@blueprint.get("/unlabelled")
+@requires(Role.VIEWER)
+@blueprint.input(ProposalsQuery, location="query", arg_name="asked")
+@blueprint.output(Proposals)
+@blueprint.doc(tags=["Gallery"])
+def list_unlabelled(asked: dict[str, Any]) -> Any:
+    """List images without a label, in groups, each with a guess
+
+    The newest of them, the hardest groups first. `POST /api/v1/changes` gives a group its label.
+    """
+    return client().labelling.proposals(asked["limit"]).to_json()
 
 
 @blueprint.get("/folders")

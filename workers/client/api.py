@@ -18,6 +18,7 @@ from workers.client.connection import QueueConnection
 from workers.client.duplicates import Duplicates
 from workers.client.following import Following
 from workers.client.index_job import OpenJob
+from workers.client.labelling import Labelling
 from workers.client.rpc import RpcClient
 from workers.client.searching import Searches
 from workers.client.sessions import Sessions
@@ -77,6 +78,7 @@ class Client(Following):
         self.coverage = Coverage(storage)
         self.duplicates = Duplicates(self.connection, Answers(storage, hold, APART))
         self._rpc = RpcClient(self.connection)
+        self.labelling = Labelling(self._rpc)
         self._searches = Searches(self._rpc, settings.max_upload_mb)
         self.trainings = Trainings(settings, self.jobs)
         self.sessions = Sessions(self.connection)

@@ -22,7 +22,7 @@ from workers.queue.app import CHUNKS_PER_WORKER, enqueue_due_chunks
 from workers.queue.jobs import COUNTERS, MAX_ATTEMPTS, Chunk
 from workers.queue.liveness import count_living_workers, living_workers, record_canary, server_time
 from workers.queue.questions import Question
-from workers.tasks import duplicates, tuning
+from workers.tasks import duplicates, labelling, tuning
 from workers.tasks.answer import Answering
 from workers.tasks.browse import make_view, page_of
 from workers.tasks.context import Context
@@ -96,6 +96,16 @@ def register(context: Context) -> None:
     def labels_task(request: dict[str, Any], reply_to: str, sent_at: float, timeout_s: float) -> None:
         """Counts images by label."""
         _reply(context, reply_to, lambda: context.serving.store.labels(context.serving.active().collection))
+
+    @task("proposals")
+    def proposals_task(request: dict[str, Any], reply_to: str, sent_at: float, timeout_s: float) -> None:
+        """Guesses labels."""
+        _reply(context, reply_to, lambda: labelling.proposals(context.serving, **request).to_json())
+
+    @task("outliers")
+    def outliers_task(request: dict[str, Any], reply_to: str, sent_at: float, timeout_s: float) -> None:
+        """Finds what a label may be wrong for."""
+        _reply(context, reply_to, lambda: labelling.outliers(context.serving, **request).to_json())
 
     @task("work_on_chunk")
     def work_on_chunk(job: str, number: int) -> None:

@@ -2,7 +2,7 @@
 
 import { keep } from "./api.js";
 import { onFiles } from "./dropzone.js";
-import { suggestLabels } from "./labels.js";
+import { askWhetherMeant, suggestLabels } from "./labels.js";
 
 const BATCH_FILES = 16;
 const BATCH_BYTES = 24 * 2 ** 20;
@@ -148,4 +148,5 @@ addEventListener("beforeunload", (event) => {
   if (lanes) event.preventDefault();
 });
 suggestLabels();
+askWhetherMeant();
 document.getElementById("main").dataset.ready = "true";

@@ -2,6 +2,7 @@
 
 import { moveWithArrows, takeOut } from "./cards.js";
 import { goesOn } from "./endless.js";
+import { askWhetherMeant } from "./labels.js";
 import { tellChosen } from "./selection.js";
 import { useViewer } from "./viewer.js";
 
@@ -20,4 +21,5 @@ if (form) {
   if (document.getElementById("chosen-count")) tellChosen(form);
   moveWithArrows(wall);
 }
+askWhetherMeant();
 document.getElementById("main").dataset.ready = "true";

@@ -12,7 +12,7 @@ import { useExamples } from "./examples.js";
 import { addressOf, enter, fromState, isSeveral, keepPhotos, photos, prepare, shownAt, stateOf } from "./query.js";
 import { keepQuery } from "./remembered.js";
 import { shrunk } from "./shrink.js";
-import { suggestLabels } from "./labels.js";
+import { askWhetherMeant, suggestLabels } from "./labels.js";
 
 const page = document.getElementById("main");
 const form = page.querySelector("form.query");
@@ -306,6 +306,7 @@ onDetails({
 });
 moveWithArrows(list);
 suggestLabels();
+askWhetherMeant();
 
 // A page that came with its answer in it
 const given = form.elements.id?.value;

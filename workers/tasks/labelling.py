@@ -1,0 +1,168 @@
+"""What helps people to label: guesses for what has no label, in groups, and what its label may be wrong for."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from workers.messages import Outlier, Outliers, Proposal, Proposals, Selection
+from workers.process.serving import Serving
+from workers.store import Hit, Query
+
+_LOOKED_AT = 120  # unlabelled images that are grouped at a time: a quarter of a second of 100,000
+_NEAREST = 24  # hits among which labels are looked for
+_VOTERS = 5
+_TEMPERATURE = 0.1  # of similarities; a vote that much further away counts e times less
+_REACHES = (0.1, 0.4)  # what a reach is at least and at most: see _reach
+_OF_A_LABEL = 1_000  # images of a label that are compared with each other
+_FAR = 2.5  # standard deviations
+_GROUP_WITHIN = 1.75  # times the reach: the farthest of a group are as far from each other as second neighbours may be
+_VOTERS_WITHIN = 2.0  # times the reach: what is farther away says nothing
+_AT_ONCE = 32  # queries between two looks at whether a search waits
+
+
+def proposals(serving: Serving, *, limit: int) -> Proposals:
+    """Groups of the newest images without a label, each with the label that its neighbours suggest, hardest first.
+
+    A group holds images that are all close to each other, so that none leads to another by a chain, and whose
+    neighbours suggest the same label. The smaller the lead of that label over the next one, the harder.
+
+    Args:
+        serving: this worker's store and gallery.
+        limit: groups.
+    """
+    collection, selection = serving.active().collection, Selection(unlabelled=True)
+    found = serving.store.newest(collection, selection, after=None, limit=_LOOKED_AT)
+    total = serving.store.count(collection, selection)
+    ids, vectors = _vectors(serving, collection, [point.id for point in found])
+    if not ids:
+        return Proposals((), total)
+    hits = [
+        [hit for hit in each if hit.id != id]
+        for id, each in zip(ids, _nearest(serving, collection, vectors), strict=True)
+    ]
+    reach = _reach(hits)
+    guesses = [guess(each, within=_VOTERS_WITHIN * reach) for each in hits]
+    members: dict[tuple[int, str | None], list[int]] = defaultdict(list)
+    for position, cluster in enumerate(complete_linkage(1 - vectors @ vectors.T, _GROUP_WITHIN * reach)):
+        members[cluster, guesses[position].label].append(position)
+    groups = sorted(members.items(), key=lambda group: (np.mean([guesses[i].lead for i in group[1]]), -len(group[1])))
+    images = serving.gallery.find_many(ids)
+    made = []
+    for (_, label), positions in groups[:limit]:
+        there = tuple(images[ids[i]] for i in positions if ids[i] in images)
+        share = float(np.mean([guesses[i].share for i in positions]))
+        if there:
+            made.append(Proposal(label, round(share, 4), there))
+    return Proposals(tuple(made), total)
+
+
+@dataclass(frozen=True)
+class Guess:
+    """What an image's neighbours suggest: the label with the largest share of the votes, and its lead over the next."""
+
+    label: str | None
+    share: float
+    lead: float
+
+
+def guess(hits: Iterable[Hit], *, within: float = 2.0) -> Guess:
+    """The vote of the nearest labelled neighbours, the nearer the weightier; no label when there is none of those.
+
+    Args:
+        hits: neighbours, the nearest first.
+        within: cosine distance beyond which nobody votes.
+    """
+    near = [hit for hit in hits if hit.payload.label is not None and 1 - hit.similarity <= within]
+    voters = [(hit.payload.label, hit.similarity) for hit in near[:_VOTERS]]
+    if not voters:
+        return Guess(None, 0.0, 0.0)
+    nearest = max(similarity for _, similarity in voters)
+    votes: dict[str, float] = defaultdict(float)
+    for label, similarity in voters:
+        votes[str(label)] += float(np.exp((similarity - nearest) / _TEMPERATURE))
+    total = sum(votes.values())
+    (label, most), *others = sorted(votes.items(), key=lambda vote: (-vote[1], vote[0]))
+    return Guess(label, most / total, (most - (others[0][1] if others else 0.0)) / total)
+
+
+def outliers(serving: Serving, *, label: str, limit: int) -> Outliers:
+    """Images whose label may be wrong: far from the others of their label, or most of their neighbours have another.
+
+    Args:
+        serving: this worker's store and gallery.
+        label: the label.
+        limit: how many images, the farthest first.
+    """
+    collection = serving.active().collection
+    points = list(serving.store.points(collection, label=label, limit=_OF_A_LABEL))
+    count = serving.store.count(collection, Selection(label=label))
+    ids, vectors = _vectors(serving, collection, [point.id for point in points])
+    if len(ids) < 3:
+        return Outliers(label, count, ())
+    similarity = vectors @ vectors.T
+    np.fill_diagonal(similarity, -1.0)
+    nearest = np.sort(similarity, axis=1)[:, -min(3, len(ids) - 1) :]
+    closeness = nearest.mean(axis=1)
+    doubtful = np.argsort(closeness)[: 2 * limit]
+    bound = closeness.mean() - _FAR * closeness.std()
+    found = []
+    for i, hits in zip(doubtful, _nearest(serving, collection, vectors[doubtful]), strict=True):
+        other = guess(hit for hit in hits if hit.id != ids[i]).label
+        is_nearer = other not in (None, label)
+        if is_nearer or closeness[i] < bound:
+            found.append((ids[i], float(closeness[i]), other if is_nearer else None))
+    images = serving.gallery.find_many([id for id, _, _ in found])
+    told = [Outlier(images[id], round(close, 4), like) for id, close, like in found if id in images]
+    return Outliers(label, count, tuple(told[:limit]))
+
+
+def _vectors(serving: Serving, collection: str, ids: Sequence[str]) -> tuple[list[str], np.ndarray]:
+    """Those of the images that exist, and their vectors, float32 [n, d]."""
+    found: dict[str, np.ndarray] = {}
+    for start in range(0, len(ids), _AT_ONCE):
+        serving.batcher.yield_to_searches()
+        stored = serving.store.fetch(collection, ids[start : start + _AT_ONCE], with_vectors=True)
+        found |= {id: point.vector for id, point in stored.items() if point.vector is not None}
+    return list(found), np.stack(list(found.values())) if found else np.empty((0, 0), np.float32)
+
+
+def _nearest(serving: Serving, collection: str, vectors: np.ndarray) -> list[list[Hit]]:
+    hits: list[list[Hit]] = []
+    for start in range(0, len(vectors), _AT_ONCE):
+        serving.batcher.yield_to_searches()
+        queries = [Query(vector, _NEAREST) for vector in vectors[start : start + _AT_ONCE]]
+        hits += serving.store.query_batch(collection, queries)
+    return hits
+
+
+def _reach(hits: Sequence[Sequence[Hit]]) -> float:
+    """Cosine distance at which images of this gallery usually belong together: that of second neighbours."""
+    usual = [1 - each[min(1, len(each) - 1)].similarity for each in hits if each]
+    return float(np.clip(np.median(usual) if usual else 0.0, *_REACHES))
+
+
+def complete_linkage(distances: np.ndarray, reach: float) -> list[int]:
+    """Joins the two groups whose farthest members are nearest, until those lie beyond reach.
+
+    Args:
+        distances: float [n, n], symmetric.
+        reach: the largest distance within a group.
+
+    Returns:
+        A number for each row, the same within a group.
+    """
+    between = distances.astype(np.float64)
+    np.fill_diagonal(between, np.inf)
+    numbers = np.arange(len(between))
+    while len(between) > 1:
+        kept, given_up = sorted(divmod(int(np.argmin(between)), len(between)))
+        if between[kept, given_up] > reach:
+            break
+        farthest = np.maximum(between[kept], between[given_up])
+        between[kept], between[:, kept] = farthest, farthest
+        between[given_up], between[:, given_up] = np.inf, np.inf
+        between[kept, kept] = np.inf
+        numbers[numbers == given_up] = kept
+    return [int(number) for number in numbers]
