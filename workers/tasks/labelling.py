@@ -84,7 +84,8 @@ def guess(hits: Iterable[Hit], *, within: float = 2.0) -> Guess:
         votes[str(label)] += float(np.exp((similarity - nearest) / _TEMPERATURE))
     total = sum(votes.values())
     (label, most), *others = sorted(votes.items(), key=lambda vote: (-vote[1], vote[0]))
-    return Guess(label, most / total, (most - (others[0][1] if others else 0.0)) / total)
+    lead = (most - (others[0][1] if others else 0.0)) / total
+    return Guess(label, most / total, lead * len(voters) / _VOTERS)  # of one voter nobody is sure
 
 
 def outliers(serving: Serving, *, label: str, limit: int) -> Outliers:
