@@ -35,7 +35,7 @@ class _Box(click.ParamType):  # type: ignore[type-arg]
 @click.argument("images", nargs=-1, required=True, type=_PHOTO, metavar="IMAGE...")
 @click.option("-k", default=6, show_default=True, type=click.IntRange(1, 1000), metavar="N", help="Number of results.")
 @click.option("--label", metavar="L", help="Among photos with this label alone.")
-@click.option("--rerank", is_flag=True, help="Re-rank by shared neighbours (k-reciprocal): slower, often better.")
+@click.option("--rerank", is_flag=True, help="Order by shared neighbours (k-reciprocal): slower, often better.")
 @click.option(
     "--box",
     type=_Box(),

@@ -20,7 +20,7 @@ HITS = 30  # that a probability looks at
 FEWEST_HITS = 7
 SAME_FROM = 0.6
 UNLIKELY_BELOW = 0.25
-_SAME_IMAGE = 0.999  # such a hit is the query again, and tells nothing of the others
+SAME_IMAGE = 0.999  # such a hit is the query again, and tells nothing of the others
 _RANKS = 6  # of which later hits are learned
 _DRAWS = 8
 _RIDGE = 1.0
@@ -59,7 +59,7 @@ class Calibration:
             One for each, in 0..1; None where there are too few to tell.
         """
         found = np.asarray(similarities, np.float64)
-        copies = int((found >= _SAME_IMAGE).sum())
+        copies = int((found >= SAME_IMAGE).sum())
         others = found[copies:]
         if len(others) < FEWEST_HITS:
             return None

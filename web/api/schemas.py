@@ -75,7 +75,7 @@ class Problem(Schema):
 class SearchOptions(Asked):
     k = Integer(load_default=6, validate=Range(1, MAX_K), metadata=note("how many results", 6))
     label = String(load_default=None, allow_none=True, validate=LABEL_LENGTH, metadata=note("only this label", "mug"))
-    rerank = TrueOrFalse(load_default=False, metadata=note("k-reciprocal re-ranking: slower, often better order"))
+    rerank = TrueOrFalse(load_default=False, metadata=note("order by k-reciprocal neighbours: slower, often better"))
     strategy = String(
         load_default=AVERAGE,
         validate=OneOf(STRATEGIES),

@@ -5,17 +5,16 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ml.tuning.calibration import HITS, verdict
+from ml.tuning.calibration import verdict
 from workers.messages import Result, SearchResult
 from workers.process.serving import ServingModel
 from workers.store import Hit
+from workers.tasks.order import AVERAGED, RERANKED, ordered
 
-RERANKED = 100  # neighbours that re-ranking looks at
 
-
-def hits_wanted(live: ServingModel, k: int, label: str | None, *, rerank: bool) -> int:
-    """How many hits an answer of k results is made of."""
-    return max(k, RERANKED if rerank else 0, HITS + 1 if live.calibration and not label else 0)
+def hits_wanted(k: int, *, rerank: bool) -> int:
+    """How many hits, with their vectors, an answer of k results is made of."""
+    return max(k, RERANKED if rerank else AVERAGED)
 
 
 def nearest(
@@ -26,9 +25,7 @@ def nearest(
     calibration = None if label else live.calibration
     said = calibration.probabilities([hit.similarity for hit in hits]) if calibration else None
     likely = None if said is None else {hit.id: value for hit, value in zip(hits, said, strict=True)}
-    if rerank and len(hits) > 1:
-        hits = _reranked(vector, hits)
-    return answer(live, hits[:k], likely, _told(live, label, likely))
+    return answer(live, ordered(vector, hits, rerank=rerank)[:k], likely, _told(live, label, likely))
 
 
 def answer(live: ServingModel, hits: Sequence[Hit], likely: Mapping[str, float] | None, told: str) -> SearchResult:
@@ -45,14 +42,6 @@ def _told(live: ServingModel, label: str | None, likely: Mapping[str, float] | N
     if live.calibration and likely is None:
         return "the gallery has too few photos to say how likely they are right"
     return live.told
-
-
-def _reranked(query: np.ndarray, hits: list[Hit]) -> list[Hit]:
-    from ml.evaluation.rerank import k_reciprocal  # scipy takes a while to import, and few searches need it
-
-    gallery = np.stack([hit.vector for hit in hits if hit.vector is not None])
-    distances = k_reciprocal(query[None], gallery)[0]
-    return [hits[i] for i in np.argsort(distances, kind="stable")]
 
 
 def _result(rank: int, hit: Hit, probability: float | None) -> Result:

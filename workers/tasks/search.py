@@ -50,7 +50,8 @@ class Request:
         unlike: what not to find. With any of these, or with several of `like`, the images of the query are left out.
         k: number of answers.
         label: only images with this label.
-        rerank: reorder the nearest hundred by k-reciprocal encoding; of a single example alone.
+        rerank: order the nearest hundred by k-reciprocal encoding, instead of averaging the nearest fifty with their
+            neighbours; of a single example alone.
         strategy: how several examples count together; see workers.store.examples.
     """
 
@@ -240,8 +241,8 @@ def _asked(query: _Search) -> Query:
     request = query.request
     vectors = [part.vector for part in query.parts if part.vector is not None]
     if len(vectors) == 1:
-        limit = ranking.hits_wanted(query.live, request.k, request.label, rerank=request.rerank)
-        return Query(vectors[0], limit, request.label, with_vectors=request.rerank)
+        limit = ranking.hits_wanted(request.k, rerank=request.rerank)
+        return Query(vectors[0], limit, request.label, with_vectors=True)
     count = len(request.like)
     examples = Examples(vectors[:count], vectors[count:], request.strategy)
     return Query(examples, request.k + len(query.parts), request.label)
