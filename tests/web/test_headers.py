@@ -24,6 +24,11 @@ def test_every_answer_carries_the_headers(browser, path):
     assert "camera=(self)" in headers["Permissions-Policy"]
 
 
+@pytest.mark.parametrize("path, allowed", [("/", "'self' https: http:"), ("/gallery", "'self'"), ("/add", "'self'")])
+def test_the_search_page_alone_may_fetch_from_elsewhere(browser, path, allowed):
+    assert f"connect-src {allowed};" in browser.get(path).headers["Content-Security-Policy"]
+
+
 def test_pages_are_not_kept_by_caches(browser):
     assert browser.get("/").headers["Cache-Control"] == "no-store"
 

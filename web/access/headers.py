@@ -6,19 +6,27 @@ stricter (originals are sandboxed).
 
 from flask import Flask, Response, request
 
-CONTENT_SECURITY_POLICY = "; ".join(
-    (
-        "default-src 'none'",
-        "script-src 'self'",
-        "style-src 'self'",
-        "img-src 'self' blob:",  # blob: the visitor's own photo, before and while it is searched with
-        "connect-src 'self'",
-        "form-action 'self'",
-        "frame-ancestors 'none'",
-        "base-uri 'none'",
-        "require-trusted-types-for 'script'",  # our scripts set text and attributes, never HTML
+
+def _policy(*, connect: str = "'self'") -> str:
+    """What a page may load. `connect`: where its scripts may fetch from."""
+    return "; ".join(
+        (
+            "default-src 'none'",
+            "script-src 'self'",
+            "style-src 'self'",
+            "img-src 'self' blob:",  # blob: the visitor's own photo, before and while it is searched with
+            f"connect-src {connect}",
+            "form-action 'self'",
+            "frame-ancestors 'none'",
+            "base-uri 'none'",
+            "require-trusted-types-for 'script'",  # our scripts set text and attributes, never HTML
+        )
     )
-)
+
+
+CONTENT_SECURITY_POLICY = _policy()
+# Of the search page: a photo dropped from another site is fetched by the browser, never by us, where that site lets it.
+SEARCH_POLICY = _policy(connect="'self' https: http:")
 HEADERS = {
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
     "X-Content-Type-Options": "nosniff",

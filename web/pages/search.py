@@ -4,10 +4,11 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from flask import Blueprint, redirect, render_template, request, url_for
+from flask import Blueprint, Response, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from web.access import requires
+from web.access.headers import SEARCH_POLICY
 from web.api.schemas import MAX_K, numbers_of_box
 from web.api.search import answer as search
 from web.api.uploads import tidy_label
@@ -51,6 +52,13 @@ class Example:
 
     image: GalleryImage
     kind: str
+
+
+@blueprint.after_request
+def fetch_dropped_photos(response: Response) -> Response:
+    """Lets the page fetch a photo that was dropped from another site."""
+    response.headers["Content-Security-Policy"] = SEARCH_POLICY
+    return response
 
 
 @blueprint.get("/")

@@ -1,10 +1,14 @@
 // Files from wherever a person has them: dropped anywhere on the page, pasted, or chosen.
 
+import { addressOfImage } from "./elsewhere.js";
+
 /**
  * Calls back with a non-empty list of {blob, name, folder, refusal} for every drop, paste and choice. `refusal` says why
- * a file need not be sent, and is null for those that may be.
+ * a file need not be sent, and is null for those that may be. onAddress, if given, is called with where an image is that
+ * was dropped from a page.
  */
-export function onFiles(callback, { inputs, folders = false, form }) {
+export function onFiles(callback, { inputs, folders = false, form, onAddress = null }) {
+  const carries = (event) => carriesFiles(event) || (onAddress && carriesAddress(event));
   const maxBytes = Number(form.dataset.maxBytes);
   const entry = (file, path) => {
     const parts = path.replace(/^\//, "").split("/");
@@ -22,26 +26,28 @@ export function onFiles(callback, { inputs, folders = false, form }) {
   let depth = 0; // dragenter and dragleave also fire for every element inside the page
   const veil = (shown) => document.body.classList.toggle("dragging", shown);
   addEventListener("dragenter", (event) => {
-    if (!carriesFiles(event)) return;
+    if (!carries(event)) return;
     event.preventDefault();
     depth += 1;
     veil(true);
   });
   addEventListener("dragover", (event) => {
-    if (carriesFiles(event)) event.preventDefault();
+    if (carries(event)) event.preventDefault();
   });
   addEventListener("dragleave", (event) => {
-    if (!carriesFiles(event)) return;
+    if (!carries(event)) return;
     depth = Math.max(0, depth - 1);
     if (depth === 0) veil(false);
   });
   addEventListener("drop", async (event) => {
-    if (!carriesFiles(event)) return;
+    if (!carries(event)) return;
     event.preventDefault();
     depth = 0;
     veil(false);
+    const address = addressOfImage(event.dataTransfer); // before the first await, as files below
     const files = (await dropped(event.dataTransfer, folders)).map(({ file, path }) => entry(file, path));
     if (files.length) callback(files);
+    else if (address) onAddress?.(address);
   });
   addEventListener("paste", (event) => {
     const files = [...(event.clipboardData?.files ?? [])].map((file) => entry(file, file.name || "pasted.png"));
@@ -53,6 +59,7 @@ export function onFiles(callback, { inputs, folders = false, form }) {
 }
 
 const carriesFiles = (event) => [...(event.dataTransfer?.types ?? [])].includes("Files");
+const carriesAddress = (event) => [...(event.dataTransfer?.types ?? [])].includes("text/uri-list");
 
 async function dropped(transfer, folders) {
   // Entries have to be taken before the first await: the browser empties the list after the event.

@@ -8,6 +8,7 @@ import { moveWithArrows, rename, show, shownName, takeOut } from "./cards.js";
 import { useCrop } from "./crop.js";
 import { onDetails } from "./details.js";
 import { onFiles } from "./dropzone.js";
+import { fetched, idOf } from "./elsewhere.js";
 import { useExamples } from "./examples.js";
 import { addressOf, enter, fromState, isSeveral, keepPhotos, photos, prepare, shownAt, stateOf } from "./query.js";
 import { keepQuery } from "./remembered.js";
@@ -186,8 +187,22 @@ onFiles(
     }
     run(queries[0]);
   },
-  { inputs: [form.elements.image], form },
+  { inputs: [form.elements.image], form, onAddress: searchElsewhere },
 );
+
+/** Searches with an image that was dropped from a page: one of ours by its id, another one if its site lets us read it. */
+async function searchElsewhere(address) {
+  const id = idOf(address);
+  if (id) {
+    run({ id, name: "this photo" });
+    return;
+  }
+  try {
+    run(await fetched(address));
+  } catch (error) {
+    fail(error);
+  }
+}
 
 const camera = useCamera(document.getElementById("camera"), form.querySelector("[data-camera-open]"), {
   search: (blob, { live }) => run({ blob, name: live ? "live camera" : "camera.jpg" }, { live }),
