@@ -114,7 +114,12 @@ class Settings:
         "a secret alone is an admin's; required off loopback",
         secret=True,
     )
-    device: str = _setting("auto", "LOOKALIKE_DEVICE", "where models run", choices=("auto", "cuda", "cpu"))
+    device: str = _setting(
+        "auto",
+        "LOOKALIKE_DEVICE",
+        "where models run; of several GPUs each wants a worker of its own",
+        choices=("auto", "cpu", "cuda", *(f"cuda:{n}" for n in range(8))),
+    )
     queues: tuple[str, ...] = _setting(
         ("search", "index", "maintenance"),
         "LOOKALIKE_QUEUES",

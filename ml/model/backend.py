@@ -15,6 +15,7 @@ class Network(Protocol):
     device: str
     precision: str
     why: str
+    largest_batch: int  # images beyond which a call gains nothing
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
         """uint8 [n, s, s, 3] to float32 [n, dim], rows of unit length."""

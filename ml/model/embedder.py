@@ -63,6 +63,11 @@ class Embedder:
         return self._network.precision
 
     @property
+    def largest_batch(self) -> int:
+        """Images beyond which a call gains nothing."""
+        return self._network.largest_batch
+
+    @property
     def why(self) -> str:
         """How device and precision were chosen, one line."""
         return self._network.why
@@ -96,7 +101,7 @@ def load(bundle_dir: Path, *, device: str = "auto", cache_dir: Path | None = Non
 
     Args:
         bundle_dir: a folder that `save_bundle` wrote.
-        device: auto, cuda or cpu.
+        device: auto, cpu, cuda, or cuda:N for one of several GPUs.
         cache_dir: where compiled models are kept between starts; None keeps none.
 
     Raises:
@@ -115,9 +120,11 @@ def _network(bundle: Bundle, device: str, cache_dir: Path | None) -> Network:
     # torch takes seconds to import, so it is asked for CUDA only where a driver shows. A network that was made by code
     # of the user's is served as ONNX alone: torch would have to run that code.
     is_code = is_import_path(bundle.backbone)
-    if is_code and device == "cuda":
+    if is_code and device.startswith("cuda"):
         raise LookalikeError(f"the backbone of model {bundle.name} is code, and runs on the CPU alone, as ONNX")
-    if device == "cuda" or (device == "auto" and not is_code and any(Path(path).exists() for path in _CUDA_DRIVERS)):
+    if device.startswith("cuda") or (
+        device == "auto" and not is_code and any(Path(path).exists() for path in _CUDA_DRIVERS)
+    ):
         on_cuda = _on_cuda(bundle, device)
         if on_cuda is not None:
             return on_cuda
@@ -138,13 +145,15 @@ def _network(bundle: Bundle, device: str, cache_dir: Path | None) -> Network:
 def _on_cuda(bundle: Bundle, device: str) -> Network | None:
     """On a GPU; None where torch is not installed or finds none, unless the device was asked for."""
     try:
-        from ml.model.torch_backend import TorchNetwork, has_cuda
+        from ml.model.torch_backend import CudaNetwork, has_cuda
     except ImportError as error:
-        if device == "cuda":
-            raise LookalikeError("device cuda needs torch, which is not installed", hint=GPU_HINT) from error
+        if device != "auto":
+            raise LookalikeError(f"device {device} needs torch, which is not installed", hint=GPU_HINT) from error
         log.warning("there is an NVIDIA driver, but no torch to use it: %s", GPU_HINT)
         return None
-    return TorchNetwork.on_cuda(bundle) if device == "cuda" or has_cuda() else None
+    if device == "auto":
+        return CudaNetwork(bundle) if has_cuda() else None
+    return CudaNetwork(bundle, device)
 
 
 def _in_torch(bundle: Bundle, why: str) -> Network:

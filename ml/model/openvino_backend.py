@@ -52,6 +52,7 @@ class OpenVinoNetwork:
     """
 
     device = "cpu"
+    largest_batch = 32
 
     def __init__(self, network: ov.Model, head: Head, precision: str, why: str, *, mirror: bool) -> None:
         self.precision, self.why = precision, why

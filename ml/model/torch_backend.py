@@ -1,11 +1,18 @@
 """A bundle's network in torch: CUDA where there is one, and the fallback on CPU."""
 
+import threading
+from collections.abc import Callable
+
 import numpy as np
 import torch
+from torch import Tensor, nn
 
 from ml.errors import LookalikeError
 from ml.model.bundle import Bundle
-from ml.model.network import from_bundle
+from ml.model.fixed_batches import SIZES, FixedBatches
+from ml.model.network import EmbeddingModel, from_bundle
+
+_DTYPES = {"bf16": torch.bfloat16, "f16": torch.float16}
 
 
 def has_cuda() -> bool:
@@ -13,38 +20,83 @@ def has_cuda() -> bool:
     return torch.cuda.is_available()
 
 
+def half_forward(model: EmbeddingModel, device: torch.device, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
+    """The forward pass in 16 bits, channels last, fit to be recorded. Changes the model: its weights are cast once.
+
+    What sums up and normalises stays in float32, as autocast has it.
+    """
+    model.eval().to(device).to(memory_format=torch.channels_last)
+    for module in model.backbone.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            module.to(dtype)
+
+    def forward(pixels: Tensor) -> Tensor:
+        # Without the cache: what it keeps of a recorded pass is not there when the pass is replayed.
+        with torch.autocast(device.type, dtype, cache_enabled=False):
+            vectors: Tensor = model(pixels)
+            return vectors
+
+    return forward
+
+
 class TorchNetwork:
-    """uint8 [n, s, s, 3] to float32 [n, dim] in torch."""
+    """uint8 [n, s, s, 3] to float32 [n, dim] in torch, in float32 on the CPU."""
 
-    def __init__(self, bundle: Bundle, device: str, precision: str, why: str) -> None:
-        self.device, self.precision, self.why = device, precision, why
-        self._dtype = {"bf16": torch.bfloat16, "f16": torch.float16, "f32": torch.float32}[precision]
-        self._model = from_bundle(bundle).to(device).to(memory_format=torch.channels_last)
+    device = "cpu"
+    precision = "f32"
+    largest_batch = 32
 
-    @classmethod
-    def on_cuda(cls, bundle: Bundle) -> "TorchNetwork":
-        """On the first GPU, in bf16 where it has that, else in f16.
-
-        Raises:
-            LookalikeError: there is none.
-        """
-        if not has_cuda():
-            raise LookalikeError("torch finds no CUDA device", hint="use device auto or cpu")
-        name = torch.cuda.get_device_name()
-        if torch.cuda.is_bf16_supported(including_emulation=False):
-            return cls(bundle, "cuda", "bf16", f"torch bf16: {name} computes in bf16")
-        return cls(bundle, "cuda", "f16", f"torch f16: {name} has no bf16")
+    def __init__(self, bundle: Bundle, why: str) -> None:
+        self.why = why
+        self._model = from_bundle(bundle).to(memory_format=torch.channels_last)
 
     @classmethod
     def on_cpu(cls, bundle: Bundle, why: str) -> "TorchNetwork":
         """On the CPU, in f32."""
-        return cls(bundle, "cpu", "f32", f"torch f32: {why}")
+        return cls(bundle, f"torch f32: {why}")
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
-        batch = torch.from_numpy(np.ascontiguousarray(pixels)).to(self.device)
-        with torch.inference_mode(), torch.autocast(self.device, self._dtype, enabled=self.precision != "f32"):
-            vectors: np.ndarray = self._model(batch).float().cpu().numpy()
+        with torch.inference_mode():
+            vectors: np.ndarray = self._model(torch.from_numpy(np.ascontiguousarray(pixels))).float().numpy()
             return vectors
 
     def interrupt(self) -> None:
-        """Does nothing: what a GPU has begun, it ends."""
+        """Does nothing: what torch has begun, it ends."""
+
+
+class CudaNetwork:
+    """The same on a GPU, in bf16 where it has that, else in f16: see ml.model.fixed_batches.
+
+    Args:
+        bundle: what to load.
+        device: cuda, or cuda:N for one of several GPUs.
+
+    Raises:
+        LookalikeError: there is none.
+    """
+
+    device = "cuda"
+    largest_batch = SIZES[-1]
+
+    def __init__(self, bundle: Bundle, device: str = "cuda") -> None:
+        where = torch.device(device)
+        if not has_cuda():
+            raise LookalikeError("torch finds no CUDA device", hint="use device auto or cpu")
+        if (where.index or 0) >= (count := torch.cuda.device_count()):
+            raise LookalikeError(f"device {device} is not one of the {count} here", hint="they count from cuda:0")
+        name = torch.cuda.get_device_name(where)
+        with torch.cuda.device(where):
+            has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
+        self.precision = "bf16" if has_bf16 else "f16"
+        self.why = f"torch bf16: {name} computes in bf16" if has_bf16 else f"torch f16: {name} has no bf16"
+        forward = half_forward(from_bundle(bundle), where, _DTYPES[self.precision])
+        self._batches = FixedBatches(forward, where, bundle.preprocessing.size_px, bundle.dim)
+        self._interrupted = threading.Event()
+
+    def __call__(self, pixels: np.ndarray) -> np.ndarray:
+        self._interrupted.clear()
+        return self._batches(pixels, self._interrupted.is_set)
+
+    def interrupt(self) -> None:
+        """Ends the call under way before its next batch: what a GPU has begun, it ends."""
+        self._interrupted.set()

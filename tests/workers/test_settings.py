@@ -29,7 +29,7 @@ def test_the_environment_goes_before_the_file(tmp_path: Path) -> None:
         ("LOOKALIKE_REDIS_URL", "localhost:6379", "must be a URL such as redis://localhost:6379/0"),
         ("LOOKALIKE_QDRANT_URL", "localhost:6333", "must be a URL such as http://localhost:6333"),
         ("LOOKALIKE_STORAGE", "/data", "must be a URL such as s3://bucket/prefix"),
-        ("LOOKALIKE_DEVICE", "tpu", "LOOKALIKE_DEVICE must be auto, cuda or cpu, got 'tpu'"),
+        ("LOOKALIKE_DEVICE", "tpu", "LOOKALIKE_DEVICE must be auto, cpu, cuda, cuda:0, .* or cuda:7, got 'tpu'"),
         ("LOOKALIKE_QUEUES", "search,serach", "must be search, index or maintenance, got 'serach'"),
         ("LOOKALIKE_CONCURRENCY", "many", "must be a whole number, got 'many'"),
         ("LOOKALIKE_CONCURRENCY", "0", "must be at least 1, got 0"),

@@ -2,10 +2,10 @@
 
 One thread owns the processor that models run on. It takes what is waiting and never waits for more, so a lone search
 pays nothing; under load the batch grows by itself. Bulk work goes in slices of some 12 ms, whatever the model and the
-processor. A search interrupts the slice under way, which is done again later; a GPU does not let go of what it has
-begun, so a search waits there for one slice at most. From a search's first moment to its last no further slice begins,
-and decoders hold back, too. After a twentieth of a second bulk work has its turn all the same: searches without end
-slow indexing down and never stop it.
+processor, which the pieces of several tasks fill together. A search interrupts the slice under way, which is done again
+later; a GPU does not let go of what it has begun, so a search waits there for one batch at most. From a search's first
+moment to its last no further slice begins, and decoders hold back, too. After a twentieth of a second bulk work has its
+turn all the same: searches without end slow indexing down and never stop it.
 """
 
 import contextlib
@@ -22,7 +22,6 @@ from ml.model.backend import Interrupted
 from ml.model.embedder import Embedder
 from workers.metrics import BATCH_IMAGES
 
-MAX_BATCH = 32
 BULK_SLICE_S = 0.012
 _LONGEST_YIELD_S = 0.05  # a search takes a third of it
 
@@ -88,7 +87,7 @@ class Batcher:
         """
         if not len(pixels):
             return np.empty((0, embedder.dim), np.float32)
-        step = MAX_BATCH if urgent else self._bulk_slice(embedder)
+        step = embedder.largest_batch if urgent else self._bulk_slice(embedder)
         items = [_Item(embedder, pixels[start : start + step]) for start in range(0, len(pixels), step)]
         with self._wake:
             if not urgent and not self._bulk:
@@ -105,7 +104,7 @@ class Batcher:
 
     def _bulk_slice(self, embedder: Embedder) -> int:
         """Images that take about as long as a slice may; one, until a batch has been timed."""
-        return max(1, min(MAX_BATCH, round(BULK_SLICE_S * self._speed.get(id(embedder), 0.0))))
+        return max(1, min(embedder.largest_batch, round(BULK_SLICE_S * self._speed.get(id(embedder), 0.0))))
 
     def _run(self) -> None:
         while batch := self._take():
@@ -115,7 +114,7 @@ class Batcher:
                 vectors = embedder.embed_arrays(np.concatenate([item.pixels for item in batch]))
             except Interrupted:
                 with self._wake:
-                    self._bulk.extendleft(batch)
+                    self._bulk.extendleft(reversed(batch))
                     self._preemptible = None  # that was no turn
                 continue
             except Exception as error:  # noqa: BLE001 - whoever waits must hear of it, whatever it is
@@ -140,20 +139,20 @@ class Batcher:
                 patience_s = self._bulk_at + _LONGEST_YIELD_S - time.monotonic()
                 if self._bulk and not (self._urgent or self._searches):
                     self._preemptible = self._bulk[0].embedder
-                    return [self._bulk.popleft()]
+                    return _joined(self._bulk, self._bulk_slice(self._preemptible))
                 if self._bulk and patience_s <= 0:
                     self._bulk_at = time.monotonic()
-                    return [self._bulk.popleft()]
+                    return _joined(self._bulk, self._bulk_slice(self._bulk[0].embedder))
                 if self._urgent or self._closed:
-                    return self._take_urgent()
+                    return _joined(self._urgent, self._urgent[0].embedder.largest_batch) if self._urgent else []
                 self._wake.wait(patience_s if self._bulk else None)
 
-    def _take_urgent(self) -> list[_Item]:
-        batch: list[_Item] = []
-        room = MAX_BATCH
-        while self._urgent and self._urgent[0].embedder is (batch or self._urgent)[0].embedder:
-            room -= len(self._urgent[0].pixels)
-            if batch and room < 0:
-                break
-            batch.append(self._urgent.popleft())
-        return batch
+
+def _joined(waiting: deque[_Item], most: int) -> list[_Item]:
+    """Takes the first, and those behind it that are for the same model, while they are no more images than may be."""
+    batch = [waiting.popleft()]
+    room = most - len(batch[0].pixels)
+    while waiting and waiting[0].embedder is batch[0].embedder and len(waiting[0].pixels) <= room:
+        room -= len(waiting[0].pixels)
+        batch.append(waiting.popleft())
+    return batch

@@ -32,6 +32,7 @@ from workers.store import Store, StoreFailed, open_store
 logger = logging.getLogger(__name__)
 
 _POLL_S = 0.25
+_GPU_STEP = 64
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,6 @@ class Serving:
         self.gallery = Gallery(self.storage, self.limits, self.log, hold)
         self.registry = Registry(settings.models_url, self.log)
         self.batcher = Batcher()
-        self.decode_step = 2 * cores.available()  # images decoded side by side before they are embedded
         self.decoders = Decoders(settings.decode_memory_mb * 2**20)
         self.decoders.warm_up()
         # For the photos of searches that wait together: each waits for a child that decodes.
@@ -82,6 +82,11 @@ class Serving:
         self._closed = threading.Event()
         self._poller = threading.Thread(target=self._poll, name="active-model", daemon=True)
         self._poller.start()
+
+    @property
+    def decode_step(self) -> int:
+        """Images that are decoded before they are embedded together: a GPU wants full batches."""
+        return _GPU_STEP if self._active.embedder.device == "cuda" else 2 * cores.available()
 
     def active(self) -> ServingModel:
         """The model and collection that answer searches now. Hold on to it for the whole of one answer."""

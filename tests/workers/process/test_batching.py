@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 
 from ml.model.backend import Interrupted
-from workers.process.batching import Batcher
+from workers.process.batching import BULK_SLICE_S, Batcher
 
 
 class Counting:
     """A model of one dimension, which says how many images came together, and may be held up or interrupted."""
 
     dim = 1
+    largest_batch = 32
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []
@@ -101,7 +102,10 @@ def test_a_search_interrupts_the_piece_under_way_which_is_done_again(
     with batcher.searching():
         assert batcher.embed(model, images(10), urgent=True)[0, 0] == 10
     bulk.join(10)
-    assert model.batches == [[1], [10], [1], [2]]
+    assert model.batches[:2] == [[1], [10]]
+    assert [value for batch in model.batches[2:] for value in batch] == [1, 2], (
+        "apart or together, as fast as the model has turned out to be"
+    )
     assert found[0].ravel().tolist() == [1, 2]
 
 
@@ -160,3 +164,22 @@ def test_whoever_waits_hears_of_a_failure_and_the_next_is_served(batcher: Batche
     with pytest.raises(ZeroDivisionError):
         batcher.embed(broken, images(1), urgent=True)
     assert batcher.embed(model, images(2), urgent=True)[0, 0] == 2
+
+
+def test_pieces_of_several_tasks_fill_a_slice_together(batcher: Batcher, model: Any) -> None:
+    """A GPU wants full batches, and each task brings what it has just decoded."""
+    model.may_go_on.clear()
+    batcher._speed[id(model)] = 5 / BULK_SLICE_S  # five images a slice
+    first = start(lambda: batcher.embed(model, images(0), urgent=False))
+    assert model.has_begun.wait(10)
+    others: list[Any] = []
+    for number in range(3):
+        others.append(start(lambda n=number: batcher.embed(model, images(10 * n + 1, 10 * n + 2), urgent=False)))
+        while len(batcher._bulk) <= number:
+            assert others[-1].is_alive()
+    model.may_go_on.set()
+    for thread in (first, *others):
+        thread.join(10)
+    assert model.batches[0] == [0]
+    assert model.batches[1][:4] == [1, 2, 11, 12]
+    assert [value for batch in model.batches[1:] for value in batch] == [1, 2, 11, 12, 21, 22]

@@ -58,6 +58,8 @@ class Brightness:
     """A model of two dimensions."""
 
     dim = 2
+    largest_batch = 32
+    device = "cpu"
     bundle: Any = SimpleNamespace(name="brightness", lineage={})
     preprocessing = Preprocessing(8, 8, "squash", "bilinear", (0.5, 0.5, 0.5), (1.0, 1.0, 1.0), mirror=False)
 
