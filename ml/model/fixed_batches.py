@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ml.model.backend import Interrupted
 
@@ -90,8 +90,8 @@ class FixedBatches:
         self._copies: Any = torch.cuda.Stream(device) if self._is_cuda else None
         self._computes: Any = torch.cuda.Stream(device) if self._is_cuda else None
 
-    def __call__(self, pixels: np.ndarray, is_interrupted: Callable[[], bool] = lambda: False) -> np.ndarray:
-        """uint8 [n, s, s, 3] to float32 [n, dim].
+    def __call__(self, pixels: np.ndarray | Tensor, is_interrupted: Callable[[], bool] = lambda: False) -> np.ndarray:
+        """uint8 [n, s, s, 3], here or as a tensor on the device, to float32 [n, dim].
 
         Raises:
             Interrupted: `is_interrupted` said so between two batches.
@@ -114,12 +114,19 @@ class FixedBatches:
                 _land(*flying.popleft(), vectors)
         return vectors
 
-    def _start(self, slot: _Slot, pixels: np.ndarray, size: int) -> None:
+    def _start(self, slot: _Slot, pixels: np.ndarray | Tensor, size: int) -> None:
         """Sends a batch on its way; `slot.done` tells when its vectors are back."""
         recorded, count = self._recorded.get(size) or self._record(size), len(pixels)
-        slot.pixels.numpy()[:count] = pixels
+        if isinstance(pixels, Tensor):
+            source = pixels
+            if self._is_cuda:  # it may still be in the making, and must not be given to others before it is copied
+                self._copies.wait_stream(torch.cuda.current_stream(self._device))
+                source.record_stream(self._copies)
+        else:
+            slot.pixels.numpy()[:count] = pixels
+            source = slot.pixels[:count]
         with self._on(self._copies):
-            slot.staged[:count].copy_(slot.pixels[:count], non_blocking=True)
+            slot.staged[:count].copy_(source, non_blocking=True)
             slot.arrived.record(self._copies)
         with self._on(self._computes), torch.inference_mode():
             if self._is_cuda:
@@ -169,3 +176,22 @@ class FixedBatches:
 def _land(slot: _Slot, rows: slice, vectors: np.ndarray) -> None:
     slot.done.synchronize()
     vectors[rows] = slot.vectors[: rows.stop - rows.start].numpy()
+
+
+def half_forward(model: nn.Module, device: torch.device, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
+    """The forward pass in 16 bits, channels last, fit to be recorded. Changes the model: its weights are cast once.
+
+    Those of its part `backbone`, that is; what sums up and normalises stays in float32, as autocast has it.
+    """
+    model.eval().to(device).to(memory_format=torch.channels_last)
+    for module in model.get_submodule("backbone").modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            module.to(dtype)
+
+    def forward(pixels: Tensor) -> Tensor:
+        # Without the cache: what it keeps of a recorded pass is not there when the pass is replayed.
+        with torch.autocast(device.type, dtype, cache_enabled=False):
+            vectors: Tensor = model(pixels)
+            return vectors
+
+    return forward

@@ -1,16 +1,14 @@
 """A bundle's network in torch: CUDA where there is one, and the fallback on CPU."""
 
 import threading
-from collections.abc import Callable
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
 from ml.errors import LookalikeError
 from ml.model.bundle import Bundle
-from ml.model.fixed_batches import SIZES, FixedBatches
-from ml.model.network import EmbeddingModel, from_bundle
+from ml.model.fixed_batches import SIZES, FixedBatches, half_forward
+from ml.model.network import from_bundle
 
 _DTYPES = {"bf16": torch.bfloat16, "f16": torch.float16}
 
@@ -18,25 +16,6 @@ _DTYPES = {"bf16": torch.bfloat16, "f16": torch.float16}
 def has_cuda() -> bool:
     """Whether torch can compute on a GPU here."""
     return torch.cuda.is_available()
-
-
-def half_forward(model: EmbeddingModel, device: torch.device, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
-    """The forward pass in 16 bits, channels last, fit to be recorded. Changes the model: its weights are cast once.
-
-    What sums up and normalises stays in float32, as autocast has it.
-    """
-    model.eval().to(device).to(memory_format=torch.channels_last)
-    for module in model.backbone.modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            module.to(dtype)
-
-    def forward(pixels: Tensor) -> Tensor:
-        # Without the cache: what it keeps of a recorded pass is not there when the pass is replayed.
-        with torch.autocast(device.type, dtype, cache_enabled=False):
-            vectors: Tensor = model(pixels)
-            return vectors
-
-    return forward
 
 
 class TorchNetwork:

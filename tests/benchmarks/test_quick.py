@@ -10,10 +10,10 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 
 
-def report_of(script: str, *arguments: str) -> dict[str, Any]:
+def report_of(script: str, *arguments: str, size: str = "--quick") -> dict[str, Any]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("LOOKALIKE_")}
     child = subprocess.run(
-        [sys.executable, "-P", f"benchmarks/{script}", "--quick", *arguments],
+        [sys.executable, "-P", f"benchmarks/{script}", size, *arguments],
         cwd=ROOT,
         env=environment | {"PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
@@ -49,3 +49,19 @@ def test_what_serves_is_compared_with_torch():
     assert set(figures) > {"torch f32", "onnx f32"}
     assert figures["onnx f32"]["lowest cosine"] > 0.9999
     assert all(each["mean cosine"] > 0.995 for each in figures.values())  # bf16, as a bundle's golden image allows
+
+
+def test_what_is_to_be_measured_on_a_gpu_runs():
+    """At toy sizes on any machine, so that it surely runs where a GPU is at hand."""
+    report = report_of("gpu.py", "--json", "--device", "cpu", size="--tiny")
+    rates = ("eager f32, images/s", "eager 16 bits, images/s", "ours, images/s")
+    for name in ("tf_efficientnet_lite0", "resnet50", "vit_small_patch16_224", "vit_base_patch16_224"):
+        figures = report["forward"][name]
+        assert all(figures[rate] > 0 for rate in rates), figures
+        assert figures["lowest cosine with f32"] > 0.99
+        assert figures["compiled 16 bits, bare"]["images/s"] > 0
+        decoded = figures["from JPEG bytes"]
+        assert decoded["decoded on the CPU, images/s"] > 0
+        assert decoded["highest cosine distance of the two"] < 0.01
+    assert all(figures["images/s"] > 0 for figures in report["training"].values())
+    assert report["one rank"]["step"] == "done"

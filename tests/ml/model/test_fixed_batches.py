@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional
 
 from ml.model.backend import Interrupted
-from ml.model.fixed_batches import SIZES, FixedBatches, pieces
+from ml.model.fixed_batches import SIZES, FixedBatches, half_forward, pieces
 
 CPU = torch.device("cpu")
 
@@ -35,6 +36,7 @@ def test_every_image_gets_its_own_vector(count: int) -> None:
         flat = given.reshape(count, 48).astype(np.float32)
         expected = np.stack([flat.sum(1), flat.max(1)], axis=1) if count else np.empty((0, 2))
         assert np.array_equal(run(given), expected)
+    assert np.array_equal(run(torch.from_numpy(given)), expected)
     assert set(model.sizes) <= set(SIZES)
 
 
@@ -62,3 +64,18 @@ def test_it_is_interrupted_between_two_batches_and_can_go_on_afterwards() -> Non
         run(images(20), lambda: len(model.sizes) == 2)
     assert model.sizes == [4, 4]
     assert len(run(images(3))) == 3
+
+
+def test_a_pass_in_16_bits_gives_nearly_the_same_and_casts_weights_once() -> None:
+    torch.manual_seed(0)
+    model = nn.Module()
+    model.backbone = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    model.forward = lambda pixels: functional.normalize(  # type: ignore[method-assign]
+        model.backbone(pixels.permute(0, 3, 1, 2).float() / 255).float(), dim=1
+    )
+    given = torch.from_numpy(images(5))
+    expected = model.eval()(given)
+    found = half_forward(model, CPU, torch.bfloat16)(given)
+    assert (found.float() * expected).sum(1).min() > 0.999
+    assert [each.dtype for each in model.backbone[0].parameters()] == 2 * [torch.bfloat16]
+    assert model.backbone[1].weight.dtype == torch.float32
