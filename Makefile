@@ -12,7 +12,7 @@ TRAINING := $(VENV)/.training
 STAMP := $(VENV)/.installed
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help demo train test test-containers fuzz lint format docs clean lock
+.PHONY: help demo train test test-containers fuzz audit lint format docs clean lock
 
 help:
 	@echo "make demo                      start everything on this machine, add made-up photos, open the portal"
@@ -22,6 +22,7 @@ help:
 	@echo "make test                      run all tests      (make test ARGS='tests/ml -k recall' runs some)"
 	@echo "make test-containers           build the images, start the compose file and drive it; wants a container engine"
 	@echo "make fuzz EXAMPLES=1000        attack the API as each role, with so many examples per operation (50 when left out)"
+	@echo "make audit                     write a bill of materials, and say what is known against its packages"
 	@echo "make lint                      check style, types and the import rules"
 	@echo "make format                    put the code into its form"
 	@echo "make docs                      make the reference pages from the code, and the site of docs/ in site/"
@@ -53,6 +54,9 @@ EXAMPLES ?= 50
 fuzz: $(STAMP)
 	@echo "==> schemathesis against a system of its own, as a stranger and as each role"
 	@$(BIN)/python -m tests.security.fuzz --examples $(EXAMPLES) $(ARGS)
+
+audit: $(STAMP)
+	@$(BIN)/python -m tests.security.audit $(ARGS)
 
 lint: $(STAMP)
 	@echo "==> ruff: style"
