@@ -122,12 +122,17 @@ def _held_out(lineage: dict[str, Any]) -> str:
 @command("publish", example="lookalike publish grocery-20261124-v2")
 @click.argument("model")
 @click.option("--force", is_flag=True, help="Also when neighbours get worse, or when the model is active already.")
-def publish(console: Console, model: str, force: bool) -> None:
+@click.option("--preview", is_flag=True, help="Build it and say what would change; do not switch.")
+def publish(console: Console, model: str, force: bool, preview: bool) -> None:
     """Make a trained MODEL the one that answers searches.
 
     MODEL is a name that `lookalike models` lists, or a folder that holds a model, which is then registered. Its
     collection is built beside the old one while searches go on, checked, and switched to in one step; the old one
     is kept for `lookalike rollback`. Interrupted, it goes on by itself while the system runs.
+
+    With --preview it waits when the collection is ready, and what it would answer to saved queries stands beside what
+    is answered now, here in figures and in the portal in photos. The same command without --preview then switches at
+    once; stopping the job forgets it.
     """
     from deploy.local.connection import connect
     from workers import settings
@@ -138,6 +143,9 @@ def publish(console: Console, model: str, force: bool) -> None:
         if Path(model).is_dir() and model not in {record.name for record in client.models()}:
             console.step("registering the model")
             model = client.registry.register(Path(model).resolve(), cache_dir=connected.compiled)
+        if preview:
+            _preview(console, client, model)
+            return
         report = publish_and_follow(console, client, model, force=force)
     console.result(report)
     quality = ""
@@ -145,6 +153,33 @@ def publish(console: Console, model: str, force: bool) -> None:
         quality = f"; mAP@R {100 * report['map@r']:.1f}, before {100 * report['map@r_before']:.1f}"
         quality += f", on {report['measured_on']}" if report["measured_on"] else ""
     console.show(f"{model} answers now, over {report['images']} photos{quality}")
+
+
+def _preview(console: Console, client: "Client", model: str) -> None:
+    """Says what would change, when that is known."""
+    from ml.errors import LookalikeError
+
+    job = client.publish(model, preview=True)
+    with Phases(console) as phases:
+        for status in client.follow(job):
+            phases.show(f"{model}: {status.doing}", status.done, status.total)
+            if status.detail.get("phase") == "preview":
+                break
+    if status.is_finished:
+        reason = status.detail.get("reason", f"the job was {status.state}")
+        raise LookalikeError(f"{model} has no preview: {reason}", hint="the model before it goes on answering")
+    queries = client.previewed(job)
+    console.result({"job": job, "model": model, "queries": [query.to_json() for query in queries]})
+    rows = [
+        [
+            *(each.name, each.source),
+            *(str(each.count(change)) for change in ("gained", "lost", "moved")),
+            f"{each.right_before} to {each.right_after}",
+        ]
+        for each in queries
+    ]
+    console.show(table(rows, ["query", "why", "gained", "lost", "moved", "right"]))
+    console.say(f"publish it: lookalike publish {model}; forget it: lookalike jobs stop {job}")
 
 
 def publish_and_follow(console: Console, client: "Client", model: str, *, force: bool = False) -> dict[str, Any]:

@@ -40,7 +40,13 @@ def asking(app) -> FlaskClient:
 def routes(app: APIFlask) -> Iterator[tuple[str, str, str]]:
     """Endpoint, method and address of every route, variables filled in."""
     for rule in app.url_map.iter_rules():
-        path = str(rule).replace("<id>", "0" * 32).replace("<job_id>", "j").replace("<path:filename>", "icon.svg")
+        path = (
+            str(rule)
+            .replace("<id>", "0" * 32)
+            .replace("<job_id>", "j")
+            .replace("<path:filename>", "icon.svg")
+            .replace("<model>", "m")
+        )
         for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
             yield rule.endpoint, method, path
 
@@ -61,6 +67,7 @@ EXPECTED = {
         *("api.answers.list_answers", "api.system.list_unlabelled", "api.system.list_outliers"),
         *("labelling.queue", "labelling.label"),
         "api.duplicates.list_duplicates",
+        *("api.models.list_models", "api.models.list_queries"),
         *("duplicates.page", "api.duplicates.list_duplicate_groups"),
         *("coverage.page", "coverage.find", "api.coverage.list_coverage", "api.coverage.find_photo"),
     },
@@ -75,6 +82,8 @@ EXPECTED = {
             "labelling.confirm",
         ),
         *("adding.page", "adding.add", "gallery.edit", "jobs.job", "api.system.get_job"),
+        *("api.models.get_preview", "api.models.save_query", "api.models.save_photo_query", "api.models.forget_query"),
+        *("models.preview", "models.save_query", "models.save_photo_query", "models.forget_query"),
         *("jobs.page", "jobs.report", "api.system.list_jobs", "coverage.try_again", "api.coverage.retry_coverage"),
         *("api.images.add_images", "api.images.update_image", "api.images.delete_image"),
         *("gallery.edit_label", "gallery.undo", "gallery.edit_trash", "api.changes.change_images"),
@@ -86,6 +95,7 @@ EXPECTED = {
         ),
     },
     Role.ADMIN: {
+        "api.models.publish_model",
         *("models.train", "models.tune", "models.publish", "models.rollback"),
         *("jobs.stop", "jobs.try_again", "api.system.stop_job", "api.system.retry_job"),
     },

@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 from prometheus_client import generate_latest
 
-from ml.images import decode, thumbnail
+from ml.images import decode, probe, thumbnail
 from ml.images.copies import Appearance, compare
 from ml.model.registry import Active, ModelRecord, UnknownModel
 from ml.storage import open_storage
@@ -39,9 +39,11 @@ from workers.messages import (
     Outliers,
     Page,
     Pair,
+    PreviewedQuery,
     Proposal,
     Proposals,
     Result,
+    SavedQuery,
     SearchResult,
     Selection,
     SweepRequest,
@@ -50,6 +52,7 @@ from workers.messages import (
     WorkerStatus,
 )
 from workers.metrics import REGISTRY
+from workers.saved_queries import SavedQueries
 from workers.settings import Settings
 
 
@@ -158,6 +161,8 @@ class StandInClient:
         self.connection = connection
         self.jobs = SimpleNamespace(params=lambda job: {})
         self.coverage = Coverage(open_storage(settings.storage_url))
+        self.queries = SavedQueries(open_storage(settings.storage_url))
+        self.previews: list[PreviewedQuery] = []
         self.changes = Changes(connection, self.gallery)
         self.labelling = SimpleNamespace(proposals=self._proposals, outliers=self._outliers)
         self.answers = Answers(open_storage(settings.storage_url))
@@ -288,11 +293,25 @@ class StandInClient:
     def active(self) -> Active:
         return self.now
 
-    def publish(self, model: str, *, force: bool = False) -> str:
+    def save_query(self, image: bytes | None = None, *, id: str | None = None, name: str = "") -> SavedQuery:
+        if image is None:
+            return self.queries.keep_image(id or "", self.image(id or "").name)
+        probe(image)
+        return self.queries.keep_photo(image, name)
+
+    def previewed(self, job: str) -> list[PreviewedQuery]:
+        return self.previews
+
+    def publish(self, model: str, *, force: bool = False, preview: bool = False) -> str:
         if model not in {record.name for record in self.known}:
             raise UnknownModel(f"there is no model {model}")
         if model == self.now.model:
             raise Refused(f"model {model} is active already")
+        if preview:
+            job = self._note("publish", 1, 0, [])
+            detail = {"model": model, "phase": "preview"}
+            self._jobs[job] = dataclasses.replace(self._jobs[job], state="running", detail=detail)
+            return job
         if self.is_worse and not force:
             job = self._note("publish", 1, 0, [])
             detail = {"model": model, "reason": "mAP@R is worse"}

@@ -7,6 +7,7 @@ changes.py     many images at once, undo, the trash
 answers.py     same, or not the same
 duplicates.py  copies of photos
 coverage.py    what was found in indexed folders, and where a photo is
+models.py      models, publishing with a preview, saved queries
 system.py      labels, jobs, health
 document.py    what the OpenAPI document says beyond what APIFlask finds out by itself
 """
@@ -14,7 +15,7 @@ document.py    what the OpenAPI document says beyond what APIFlask finds out by 
 from apiflask import APIBlueprint, APIFlask
 
 from web.access import csrf
-from web.api import answers, changes, coverage, document, duplicates, images, search, system
+from web.api import answers, changes, coverage, document, duplicates, images, models, search, system
 from web.bodies import check_api_body
 
 PREFIX = "/api/v1"
@@ -24,7 +25,7 @@ def init_app(app: APIFlask) -> None:
     """Registers the routes and the document at /api/v1/openapi.json."""
     v1 = APIBlueprint("api", __name__, url_prefix=PREFIX)
     v1.before_request(check_api_body)
-    for part in (search, images, changes, answers, duplicates, coverage, system):
+    for part in (search, images, changes, answers, duplicates, coverage, models, system):
         csrf.exempt(part.blueprint)  # Programs have no form token; web.access.cross_site guards these routes.
         v1.register_blueprint(part.blueprint)
     app.register_blueprint(v1)

@@ -34,6 +34,14 @@ _LABEL_IF_ASKED_FOR = {
     "if": {"properties": {"action": {"const": "label"}}},
     "then": {"required": ["label"], "properties": {"label": {"type": "string", "pattern": r"\S"}}},
 }
+# apispec wants another name for what is nested as well as answered alone.
+_LISTED = {
+    "ListedImage": "Image",
+    "ListedJob": "Job",
+    "LeftOut": "Failure",
+    "OldHit": "PreviewedHit",
+    "ListedQuery": "SavedQuery",
+}
 _EVERY_ROUTE = {
     "401": "A token is needed, and none or a wrong one was sent",
     "431": "Address and headers are too long",
@@ -53,7 +61,7 @@ def init_app(app: APIFlask) -> None:
         NOT_FOUND_DESCRIPTION="There is no such thing",
         OPENAPI_VERSION=OPENAPI_VERSION,
         AUTO_TAGS=False,
-        TAGS=["Search", "Gallery", "System"],
+        TAGS=["Search", "Gallery", "Models", "System"],
     )
 
     requires(Role.VIEWER)(app.view_functions["openapi.spec"])
@@ -91,7 +99,13 @@ def _complete(app: APIFlask, spec: Any) -> Any:
     schemas["SearchById"] = _json_schema(SearchById)
     schemas["ChangeForm"] |= _LABEL_IF_ASKED_FOR
     schemas["SearchByImage"]["oneOf"] = [{"required": ["image"]}, {"required": ["id"]}]
-    for listed, name in (("ListedImage", "Image"), ("ListedJob", "Job"), ("LeftOut", "Failure")):
+    for listed, name in (
+        ("ListedImage", "Image"),
+        ("ListedJob", "Job"),
+        ("LeftOut", "Failure"),
+        ("OldHit", "PreviewedHit"),
+        ("ListedQuery", "SavedQuery"),
+    ):
         del schemas[listed]
         _rename(schemas, f"#/components/schemas/{listed}", f"#/components/schemas/{name}")
     for path in spec["paths"].values():

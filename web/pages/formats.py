@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from flask import Flask
 from markupsafe import Markup
 
-from workers.messages import JobStatus
+from workers.messages import JobStatus, PreviewedQuery
 
 
 def size(count: int) -> str:
@@ -167,7 +167,25 @@ def bar(similarity: float) -> str:
     return f"{100 * min(1.0, max(0.0, similarity)):.1f}"
 
 
+def attr_count(query: PreviewedQuery, change: str) -> int:
+    """How many answers to a previewed query changed in a way."""
+    return query.count(change)
+
+
 def init_app(app: Flask) -> None:
     """Makes the functions filters of the same names."""
-    for each in (size, number, moment, camera_moment, duration, percent, details, bar, job_name, pace, curves):
+    for each in (
+        size,
+        number,
+        moment,
+        camera_moment,
+        duration,
+        percent,
+        details,
+        bar,
+        job_name,
+        pace,
+        curves,
+        attr_count,
+    ):
         app.jinja_env.filters[each.__name__] = each

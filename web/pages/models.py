@@ -1,11 +1,16 @@
 """Models: which there are, which one answers, and how to get a better one out of the gallery's labels."""
 
+import contextlib
+
 from flask import Blueprint, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from web.access import audit, requires
-from web.backend import client
-from workers.client import WAITING, Refused, Role
+from web.access.resume import came_from
+from web.api.models import save_photo
+from web.backend import client, image_id
+from web.bodies import accepts_images
+from workers.client import WAITING, NotFound, Refused, Role, UnreadableImage
 from workers.messages import SweepRequest, TrainRequest
 
 blueprint = Blueprint("models", __name__)
@@ -34,6 +39,7 @@ def page() -> ResponseReturnValue:
         can_train=ours.trainings.can_start(),
         is_enough=sum(count >= 2 for count in counts) >= 2,
         max_trials=MAX_TRIALS,
+        queries=ours.queries.all(),
     )
 
 
@@ -70,9 +76,58 @@ def tune() -> ResponseReturnValue:
 def publish() -> ResponseReturnValue:
     """Starts to publish a model, and shows the job; with `force` also one whose neighbours are worse."""
     model, force = request.form.get("model", ""), bool(request.form.get("force"))
-    audit.changes("publish", [model], force=force)
-    job = client().publish(model, force=force)
+    preview = bool(request.form.get("preview"))
+    audit.changes("publish", [model], force=force, preview=preview)
+    job = client().publish(model, force=force, preview=preview)
     return redirect(url_for("jobs.job", job_id=job))
+
+
+@blueprint.get("/jobs/<job_id>/preview")
+@requires(Role.EDITOR)
+def preview(job_id: str) -> ResponseReturnValue:
+    """What a model that waits would answer, beside what the active one does."""
+    job = client().job(job_id)
+    queries = client().previewed(job.job)
+    return render_template("preview.html", job=job, queries=queries, active=client().active())
+
+
+@blueprint.post("/queries")
+@requires(Role.EDITOR)
+def save_query() -> ResponseReturnValue:
+    """Keeps an image of the gallery as a query."""
+    id = image_id(request.form.get("id", ""))
+    audit.changes("save query", [id])
+    client().save_query(id=id)
+    flash("Saved: previews of new models show what they answer to it.")
+    return redirect(came_from(request))
+
+
+@blueprint.post("/queries/photo")
+@requires(Role.EDITOR)
+@accepts_images(1)
+def save_photo_query() -> ResponseReturnValue:
+    """Keeps a photo as a query, without adding it to the gallery."""
+    photo = request.files.get("image")
+    try:
+        if photo is None or not photo.filename:
+            flash("No photo was chosen.")
+        else:
+            save_photo(photo)
+            flash("Saved: previews of new models show what they answer to it.")
+    except UnreadableImage as error:
+        flash(f"{photo.filename if photo else 'It'} {error.message}.")
+    return redirect(url_for("models.page"))
+
+
+@blueprint.post("/queries/forget")
+@requires(Role.EDITOR)
+def forget_query() -> ResponseReturnValue:
+    """Keeps a query no longer."""
+    id = image_id(request.form.get("id", ""))
+    audit.changes("forget query", [id])
+    with contextlib.suppress(NotFound):  # somebody else was faster
+        client().queries.forget(id)
+    return redirect(url_for("models.page"))
 
 
 @blueprint.post("/models/rollback")

@@ -6,19 +6,20 @@ in line. A call that needs a worker raises Unavailable when none answers.
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from ml.errors import LookalikeError
-from ml.model.registry import Active, ModelRecord, Registry, is_no_better
+from ml.images import probe
+from ml.model.registry import Active, ModelRecord, Registry
 from ml.storage import open_storage
 from workers.answers import APART, Answers
 from workers.client.changes import Changes
 from workers.client.connection import QueueConnection
 from workers.client.duplicates import Duplicates
-from workers.client.following import Following
 from workers.client.index_job import OpenJob
 from workers.client.labelling import Labelling
+from workers.client.publishing import Publishing
 from workers.client.rpc import RpcClient
 from workers.client.searching import Searches
 from workers.client.sessions import Sessions
@@ -26,8 +27,8 @@ from workers.client.status import suggestions, system_status
 from workers.client.throttle import Throttle
 from workers.client.training import Trainings
 from workers.coverage import Coverage
-from workers.errors import Busy, NotFound, Refused
-from workers.gallery import Added, Gallery
+from workers.errors import NotFound, Refused
+from workers.gallery import Added, Gallery, limits
 from workers.messages import (
     AVERAGE,
     Failure,
@@ -36,20 +37,22 @@ from workers.messages import (
     JobStatus,
     LabelCount,
     Page,
+    SavedQuery,
     SearchResult,
     Selection,
     SystemStatus,
 )
 from workers.metrics import HTTP_SECONDS, exposition
 from workers.queue.damage import DamageNotes
-from workers.queue.jobs import DRIVEN, PREFIXES
+from workers.queue.jobs import PREFIXES
 from workers.queue.liveness import living_workers
 from workers.queue.locks import SharedLocks
+from workers.saved_queries import SavedQueries
 from workers.settings import Settings
 
 EVERYTHING = Selection()
-_LISTED = 500  # images in one answer
 _FOLLOWED_S = 5.0  # workers follow a switch in a quarter of a second; one that hangs is not waited for
+_LISTED = 500  # images in one answer
 
 
 def observe_request(route: str, method: str, status: int, seconds: float) -> None:
@@ -57,7 +60,7 @@ def observe_request(route: str, method: str, status: int, seconds: float) -> Non
     HTTP_SECONDS.labels(route, method, str(status)).observe(seconds)
 
 
-class Client(Following):
+class Client(Publishing):
     """One for a process. Constructing it never blocks.
 
     Args:
@@ -76,6 +79,7 @@ class Client(Following):
         storage, hold = open_storage(settings.storage_url), SharedLocks(self.connection.redis).hold
         self.answers = Answers(storage, hold)
         self.coverage = Coverage(storage)
+        self.queries = SavedQueries(storage)
         self.duplicates = Duplicates(self.connection, Answers(storage, hold, APART))
         self._rpc = RpcClient(self.connection)
         self.labelling = Labelling(self._rpc)
@@ -282,6 +286,19 @@ class Client(Following):
             findings = [Finding.from_json(finding) for finding in self.jobs.collected(job)]
         return sorted(findings, key=lambda finding: (finding.kind, finding.path, finding.key))
 
+    def save_query(self, image: bytes | None = None, *, id: str | None = None, name: str = "") -> SavedQuery:
+        """Keeps a photo, or an image of the gallery, as a query that a new model is shown by before it is published.
+
+        Raises:
+            UnreadableImage: the photo is none that we accept.
+            NotFound: the image is not in the gallery.
+        """
+        if image is None:
+            known = self.image(id or "")
+            return self.queries.keep_image(known.id, known.name)
+        probe(image, limits(self.settings))
+        return self.queries.keep_photo(image, name)
+
     # Models
 
     def models(self) -> list[ModelRecord]:
@@ -291,100 +308,6 @@ class Client(Following):
     def active(self) -> Active | None:
         """The model and collection that answer searches; None before the first start."""
         return self.registry.active()
-
-    def publish(self, model: str, *, force: bool = False) -> str:
-        """Starts a job that builds a collection with a model, checks it, and switches searches over. Returns its id.
-
-        Args:
-            model: a registered one.
-            force: switch even when mAP@R on the labelled gallery is worse, and rebuild the active model's collection.
-
-        Raises:
-            UnknownModel: it is not registered.
-            Busy: another publish is running.
-            Refused: it is active already, or does worse than before it was trained.
-        """
-        metrics = self.registry.record(model).metrics
-        if is_no_better(metrics) and not force:
-            after, before = 100 * metrics["held_out_map@r"], 100 * metrics["held_out_map@r_before"]
-            raise Refused(
-                f"model {model} is no better than an untrained one: mAP@R {after:.1f}, before training {before:.1f}",
-                hint=f"train with other settings, or: lookalike publish {model} --force",
-            )
-        active = self.registry.active()
-        if active and active.model == model and not force:
-            raise Refused(f"model {model} is active already", hint="add --force to build its collection anew")
-        with self._publishing():
-            job = self.jobs.create("publish", externally_driven=True)
-            params = {"model": model, "collection": f"gallery-{model}-{job[-6:]}", "force": force}
-            self.jobs.set_params(job, params)
-            self.jobs.describe(job, params | {"phase": "prepare"})
-        return job
-
-    def tune(self, *, force: bool = False) -> str:
-        """Starts a job that fits the active model's head to the gallery, without labels, and publishes it.
-
-        Views of a sample of the photos are embedded; the new collection is the active one, projected. Returns the
-        job's id.
-
-        Args:
-            force: switch even when mAP@R on the labelled gallery is worse.
-
-        Raises:
-            Busy: a model is being published.
-            Unavailable: the queue does not answer.
-        """
-        with self._publishing():
-            job = self.jobs.create("tune", {"force": force}, externally_driven=True)
-            self.jobs.describe(job, {"phase": "vary"})
-        return job
-
-    @contextlib.contextmanager
-    def _publishing(self) -> Iterator[None]:
-        """One model at a time. Raises Busy."""
-        with self.connection.errors_reported(), self.connection.redis.lock("lookalike:publishing", timeout=10):
-            running = [job for job in self.jobs.running() if job.startswith(DRIVEN)]
-            if running:
-                raise Busy(
-                    f"another model is being published (job {running[0]})", hint="wait for it, or stop it: see --help"
-                )
-            yield
-
-    def publish_and_wait(
-        self, model: str, *, force: bool = False, on_progress: Callable[[str, int, int], None] | None = None
-    ) -> JobStatus:
-        """Publishes a model, and returns the finished job once searches are switched over.
-
-        Args:
-            model: a registered one.
-            force: as for `publish`.
-            on_progress: called with a phase, and how much of how much of it is done.
-
-        Raises:
-            LookalikeError: it was not switched to; the message says why. Further errors are those of `publish`.
-        """
-        return self.wait_for_switch(self.publish(model, force=force), model, on_progress=on_progress)
-
-    def wait_for_switch(
-        self, job: str, what: str, *, on_progress: Callable[[str, int, int], None] | None = None
-    ) -> JobStatus:
-        """The finished job of `publish` or `tune`, once searches are switched over. Arguments as `publish_and_wait`.
-
-        Args:
-            job: its id.
-            what: is published, in words.
-            on_progress: called with a phase, and how much of how much of it is done.
-
-        Raises:
-            LookalikeError: it was not switched to; the message says why.
-        """
-        for status in self.follow(job):
-            if on_progress:
-                on_progress(f"{what}: {status.doing}", status.done, status.total)
-        if status.state != "done":
-            reason = status.detail.get("reason", f"the job was {status.state}")
-            raise LookalikeError(f"{what} is not published: {reason}", hint="the model before it goes on answering")
-        return status
 
     def rollback(self) -> tuple[Active, str]:
         """Switches back to what was active before and starts a job that adds what has been indexed since.

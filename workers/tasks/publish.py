@@ -9,6 +9,7 @@ The job's `detail` holds the phase, so that any worker can take the next step af
     load      wait until every worker holds the model: from then on changes of the gallery reach the new collection
     build     compare gallery and collection, embed what is missing; again until nothing is
     check     known images are found, and labelled neighbours are no worse than the active model's
+    preview   if that was asked for: what both models answer, then wait until somebody says that it shall be published
     switch    replace `active` in one write; workers follow within a quarter of a second, with the model at hand
     settle    when every worker has followed, compare once more: what a straggler wrote to the old collection alone
     finish    drop collections that no rollback will need
@@ -32,6 +33,7 @@ from workers.process.serving import Serving, ServingModel
 from workers.queue.jobs import PREFIXES, Jobs
 from workers.tasks import tuning
 from workers.tasks.calibrate import calibrate, stored_vectors
+from workers.tasks.preview import preview
 from workers.tasks.quality import choose, mean_average_precision_at_r
 from workers.tasks.waiting import told, wait_or_fail
 
@@ -124,12 +126,29 @@ def _check(serving: Serving, jobs: Jobs, workers: list[WorkerStatus], job: str, 
         raise CheckFailed(f"the collection holds {stored} of {expected} images")
     _check_probes(serving, new)
     quality, about = _compare_quality(serving, new)
-    if quality and quality["new"] < quality["active"] - _TOLERANCE and not state.get("force"):
+    if (
+        quality
+        and quality["new"] < quality["active"] - _TOLERANCE
+        and not (
+            state.get("force") or state.get("preview")  # who looks at a preview decides
+        )
+    ):
         raise CheckFailed(
             f"mAP@R on the labelled gallery is {quality['new']:.3f}, the active model's is {quality['active']:.3f}"
             f" ({about}); publish it anyway (--force) to switch nevertheless"
         )
-    return {"phase": "switch", "map@r": quality, "measured_on": about, "calibration": calibrate(serving, new)}
+    following = "preview" if state.get("preview") else "switch"
+    return {"phase": following, "map@r": quality, "measured_on": about, "calibration": calibrate(serving, new)}
+
+
+def _preview(serving: Serving, jobs: Jobs, workers: list[WorkerStatus], job: str, state: dict[str, Any]) -> Step:
+    if state.get("is_confirmed"):
+        return {"phase": "switch"}
+    if "previewed" in state:
+        return None
+    queries = preview(serving, serving.live(state["model"], state["collection"]))
+    jobs.collect(job, queries)
+    return {"phase": "preview", "previewed": len(queries)}
 
 
 def _switch(serving: Serving, jobs: Jobs, workers: list[WorkerStatus], job: str, state: dict[str, Any]) -> Step:
@@ -163,6 +182,7 @@ _STEPS = {
     "load": _load,
     "build": _build,
     "check": _check,
+    "preview": _preview,
     "switch": _switch,
     "settle": _settle,
     "finish": _finish,

@@ -13,7 +13,8 @@ WORSE = {"held_out_map@r": 0.33, "held_out_map@r_before": 0.479}
 
 
 def _client(metrics: dict[str, float]) -> Any:
-    return SimpleNamespace(registry=SimpleNamespace(record=lambda model: SimpleNamespace(metrics=metrics)))
+    registry = SimpleNamespace(record=lambda model: SimpleNamespace(metrics=metrics))
+    return SimpleNamespace(registry=registry, _waiting_preview=lambda model: None)
 
 
 def test_a_model_that_training_made_worse_is_not_published_unforced() -> None:

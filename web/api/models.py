@@ -1,0 +1,129 @@
+"""/models and /queries: which models there are, publishing one, and what it would answer to saved queries."""
+
+from typing import Any
+
+from apiflask import APIBlueprint
+from flask import current_app
+from werkzeug.datastructures import FileStorage
+from werkzeug.exceptions import RequestEntityTooLarge
+
+from web.access import audit, requires
+from web.api.schemas import (
+    Job,
+    Models,
+    Preview,
+    PublishForm,
+    SavedQueries,
+    SavedQuery,
+    SaveImage,
+    SavePhoto,
+)
+from web.backend import client, image_id
+from web.bodies import accepts_images
+from workers import messages
+from workers.client import Role
+
+blueprint = APIBlueprint("models", __name__)
+
+
+@blueprint.get("/models")
+@requires(Role.VIEWER)
+@blueprint.output(Models)
+@blueprint.doc(tags=["Models"])
+def list_models() -> Any:
+    """List the registered models, oldest first"""
+    active = client().active()
+    shown = [
+        {
+            "name": each.name,
+            "backbone": each.backbone,
+            "dim": each.dim,
+            "metrics": {name: value for name, value in each.metrics.items() if value == value},
+            "is_active": active is not None and active.model == each.name,
+        }
+        for each in client().models()
+    ]
+    return {"models": shown}
+
+
+@blueprint.post("/models/<model>/publish")
+@requires(Role.ADMIN)
+@blueprint.input(PublishForm, arg_name="asked")
+@blueprint.output(Job, 202, description="It is under way")
+@blueprint.doc(tags=["Models"])
+def publish_model(model: str, asked: dict[str, Any]) -> Any:
+    """Publish a model, or prepare a preview of it
+
+    With `preview` the collection is built and checked, and then the job waits. Publishing the model without `preview`
+    switches searches over at once; stopping the job forgets it.
+    """
+    audit.changes("publish", [model], force=asked["force"], preview=asked["preview"])
+    job = client().publish(model, force=asked["force"], preview=asked["preview"])
+    return client().job(job).to_json()
+
+
+@blueprint.get("/jobs/<job_id>/preview")
+@requires(Role.EDITOR)
+@blueprint.output(Preview)
+@blueprint.doc(tags=["Models"])
+def get_preview(job_id: str) -> Any:
+    """Show what a model would answer beside what the active one does
+
+    To saved queries, to images that people have answered about, and to a draw from the gallery. Empty until the job
+    waits.
+    """
+    job = client().job(job_id)
+    queries = client().previewed(job.job)
+    return {"job": job.job, "state": job.state, "queries": [query.to_json() for query in queries]}
+
+
+@blueprint.get("/queries")
+@requires(Role.VIEWER)
+@blueprint.output(SavedQueries)
+@blueprint.doc(tags=["Models"])
+def list_queries() -> Any:
+    """List the saved queries, the latest first"""
+    return {"queries": [query.to_json() for query in client().queries.all()]}
+
+
+@blueprint.post("/queries")
+@requires(Role.EDITOR)
+@blueprint.input(SaveImage, arg_name="asked")
+@blueprint.output(SavedQuery, 201, description="It is kept")
+@blueprint.doc(tags=["Models"])
+def save_query(asked: dict[str, Any]) -> Any:
+    """Save an image of the gallery as a query"""
+    audit.changes("save query", [asked["id"]])
+    return client().save_query(id=image_id(asked["id"])).to_json()
+
+
+@blueprint.post("/queries/photo")
+@requires(Role.EDITOR)
+@accepts_images(1)
+@blueprint.input(SavePhoto, location="files", arg_name="files")
+@blueprint.output(SavedQuery, 201, description="It is kept")
+@blueprint.doc(tags=["Models"])
+def save_photo_query(files: dict[str, Any]) -> Any:
+    """Save a photo as a query, without adding it to the gallery"""
+    return save_photo(files["image"]).to_json()
+
+
+@blueprint.delete("/queries/<id>")
+@requires(Role.EDITOR)
+@blueprint.output({}, 204, description="It is kept no longer")
+@blueprint.doc(tags=["Models"])
+def forget_query(id: str) -> Any:
+    """Remove a saved query"""
+    audit.changes("forget query", [id])
+    client().queries.forget(image_id(id))
+    return ""
+
+
+def save_photo(image: FileStorage) -> messages.SavedQuery:
+    """Keeps the photo of a form as a query. Pages and API share it. Raises RequestEntityTooLarge, UnreadableImage."""
+    max_bytes: int = current_app.config["MAX_IMAGE_BYTES"]
+    data = image.stream.read(max_bytes + 1)
+    if len(data) > max_bytes:
+        raise RequestEntityTooLarge(f"the photo is larger than {max_bytes // 2**20} MB")
+    audit.changes("save query")
+    return client().save_query(data, name=image.filename or "a photo")
