@@ -492,7 +492,7 @@ class TrainRequest(Message):
     `data` and `test` name a folder, a CSV, or the word gallery. `config` changes fields of the preset's
     ml.training.config.TrainConfig. `gpus` is None for what the machine has. `recipe` names one of
     ml.training.recipes: `data` is then the published data set, and the recipe stands for preset and test images.
-    `strict` ends a training whose data there are notes on, before it begins.
+    `strict` ends a training whose data there are notes on, before it begins. `track` is wandb, mlflow or empty.
     """
 
     kind: ClassVar[str] = "train"
@@ -507,6 +507,7 @@ class TrainRequest(Message):
     publish: bool = False
     recipe: str | None = None
     strict: bool = False
+    track: str = ""
 
 
 @dataclass(frozen=True)
@@ -534,6 +535,7 @@ class SweepRequest(Message):
     resume: str | None = None
     refit: bool = False
     publish: bool = False
+    track: str = ""
 
 
 TRAINING_REQUESTS: dict[str, type[TrainRequest] | type[SweepRequest]] = {

@@ -1,4 +1,4 @@
-"""`--set NAME=VALUE` of `train` and `sweep`: every setting of a training, those without an own option included."""
+"""Options of `train` and `sweep`: `--track`, and `--set NAME=VALUE` for every setting there is."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,6 +11,13 @@ setting_option = click.option(
     multiple=True,
     metavar="NAME=VALUE",
     help="Any other setting of training, such as layer_decay=0.8 or augmentation.rotation=45; repeat it.",
+)
+
+track_option = click.option(
+    "--track",
+    type=click.Choice(["wandb", "mlflow"]),
+    default="",
+    help="Report to Weights & Biases or MLflow, too; its package has to be installed.",
 )
 
 

@@ -7,7 +7,7 @@ import click
 
 from deploy.cli.console import Console, command
 from deploy.cli.models import connect_and_publish
-from deploy.cli.setting_option import parsed, setting_option
+from deploy.cli.setting_option import parsed, setting_option, track_option
 from deploy.cli.training_report import ConsoleReport
 
 
@@ -53,6 +53,7 @@ from deploy.cli.training_report import ConsoleReport
 @click.option("--gpus", type=click.IntRange(0, 1024), metavar="N", help="GPUs to use; 0 for none.")
 @click.option("--resume", metavar="NAME", help="Go on with this sweep; what it finished is not repeated.")
 @click.option("--refit", is_flag=True, help="Train the best settings once more, on all classes.")
+@track_option
 @click.option("--publish", is_flag=True, help="Make the best model the one that answers searches.")
 def sweep(
     console: Console,

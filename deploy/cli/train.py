@@ -6,7 +6,7 @@ import click
 
 from deploy.cli.console import Console, command
 from deploy.cli.models import connect_and_publish
-from deploy.cli.setting_option import parsed, setting_option
+from deploy.cli.setting_option import parsed, setting_option, track_option
 from deploy.cli.training_report import ConsoleReport
 
 _LOSSES = "normsoftmax, softmax, proxy_anchor, arcface, multi_similarity, triplet, …"
@@ -72,6 +72,7 @@ _LOSSES = "normsoftmax, softmax, proxy_anchor, arcface, multi_similarity, triple
 @click.option("--gpus", type=click.IntRange(0, 1024), metavar="N", help="GPUs to train on, a process each; 0 for none.")
 @click.option("--strict", is_flag=True, help="Notes on the data (copies, leaks, files left out) are errors.")
 @click.option("--resume", is_flag=True, help="Go on where the same command was stopped.")
+@track_option
 @click.option("--publish", is_flag=True, help="Make the model the one that answers searches.")
 def train(
     console: Console,
@@ -83,6 +84,7 @@ def train(
     gpus: int | None,
     strict: bool,
     resume: bool,
+    track: str,
     publish: bool,
     settings_given: tuple[str, ...],
     **changes: Any,
@@ -103,7 +105,7 @@ def train(
     current = settings.load()
     config = {name: value for name, value in changes.items() if value is not None} | parsed(settings_given)
     request = TrainRequest(
-        data, test, preset or "accurate", config, workers, gpus, resume, recipe=recipe, strict=strict
+        data, test, preset or "accurate", config, workers, gpus, resume, recipe=recipe, strict=strict, track=track
     )
     with ConsoleReport(console) as shown, recorded(current, request, shown) as report:
         trained = run(request, current, report)

@@ -16,7 +16,7 @@ from ml import files
 from ml.data import decoding
 from ml.data.datasets import Dataset, Progress
 from ml.errors import LookalikeError
-from ml.evaluation.evaluate import embed
+from ml.evaluation.evaluate import Evaluation, embed
 from ml.model import embedder
 
 SUFFIXES = (".npz", ".parquet")
@@ -113,14 +113,17 @@ def embed_images(
     """
     loaded = embedder.load(model, device=device, cache_dir=cache_dir)
     decoded = decoding.decode(dataset, loaded.preprocessing, on_progress=on_progress)
-    seen = decoded.dataset
-    return Vectors(
-        embed(loaded, decoded.array, on_progress).numpy(),
-        tuple(seen.classes[label] for label in seen.labels),
-        tuple(str(path) for path in seen.paths),
-        seen.sha256,
-        loaded.name,
-    )
+    return _of(decoded.dataset, embed(loaded, decoded.array, on_progress).numpy(), loaded.name)
+
+
+def vectors_of(evaluation: Evaluation) -> Vectors:
+    """The vectors that an evaluation measured."""
+    return _of(evaluation.dataset, evaluation.embeddings.numpy(), evaluation.bundle.name)
+
+
+def _of(dataset: Dataset, vectors: np.ndarray, model: str) -> Vectors:
+    labels = tuple(dataset.classes[label] for label in dataset.labels)
+    return Vectors(vectors, labels, tuple(str(path) for path in dataset.paths), dataset.sha256, model)
 
 
 def _check_suffix(file: Path) -> None:

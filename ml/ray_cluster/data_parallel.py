@@ -59,6 +59,7 @@ class _Job:
     cache_actor: Any
     channel: Any
     is_gpu: bool
+    track: str
 
 
 def train_distributed(
@@ -71,6 +72,7 @@ def train_distributed(
     gpus: int | None = None,
     cpus_each: int | None = None,
     resume: bool = False,
+    track: str = "",
     storage: str = "",
     cache_actor: Any = None,
     on_progress: Progress | None = None,
@@ -88,6 +90,7 @@ def train_distributed(
         gpus: of all of them together, as many as processes; 0 for CPUs, None for one each where there are any.
         cpus_each: cores of each process; None shares out those that there are.
         resume: go on after the last checkpoint of this very run.
+        track: as for `train`.
         storage: URL under which Ray keeps checkpoints; a cluster of many machines needs one that all of them reach.
         cache_actor: of images shared with other runs.
         on_progress: told what is being done and how far it is.
@@ -120,6 +123,7 @@ def train_distributed(
                 cache_actor or start_cache_actor(),
                 channel,
                 gpus_used > 0,
+                track,
             )
             forward_epoch = (lambda event: on_epoch(EpochReport.from_json(event))) if on_epoch else None
             with forward_events(channel, on_progress, forward_epoch, on_workers):
@@ -200,6 +204,7 @@ def _work(loop_config: dict[str, Any]) -> None:
                 cache=SharedCache(job.cache_actor),
                 process_group=process_group,
                 device="cuda" if job.is_gpu else "cpu",
+                track=job.track,
                 on_progress=progress_reporter(job.channel) if is_first else None,
                 on_epoch=lambda report: _report_epoch(job.channel, report, is_first=is_first),
             )

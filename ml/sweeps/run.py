@@ -76,6 +76,7 @@ class SweepPlan:
         repeats: seeds that every setting is tried with.
         workers: processes of each trial.
         gpus: of a Ray on this machine; None for those that there are.
+        track: wandb or mlflow for every trial, besides TensorBoard; empty for neither.
     """
 
     space: Space
@@ -86,6 +87,7 @@ class SweepPlan:
     repeats: int = 1
     workers: int = 1
     gpus: int | None = None
+    track: str = ""
 
     def __post_init__(self) -> None:
         if not self.space:
@@ -102,7 +104,7 @@ class SweepPlan:
             name: list(dimension.values) if isinstance(dimension, Choice) else dataclasses.asdict(dimension)
             for name, dimension in self.space.items()
         }
-        names = ("search", "scheduler", "trials", "repeats", "workers", "gpus")
+        names = ("search", "scheduler", "trials", "repeats", "workers", "gpus", "track")
         return {"space": space, "base": self.base.to_json()} | {name: getattr(self, name) for name in names}
 
     @classmethod
@@ -120,7 +122,12 @@ class SweepPlan:
             for name, values in plan["space"].items()
         }
         names = ("search", "scheduler", "trials", "repeats", "workers", "gpus")
-        return cls(space, TrainConfig.from_json(plan["base"]), **{name: plan[name] for name in names})
+        return cls(
+            space,
+            TrainConfig.from_json(plan["base"]),
+            **{name: plan[name] for name in names},
+            track=plan.get("track", ""),
+        )
 
 
 @dataclass(frozen=True)
@@ -257,7 +264,7 @@ def _tune(
         return
     resources, side_by_side = _room(plan, searcher.runs)
     scheduler = StopAtMarks(rungs.marks, plan.base.epochs) if rungs else FIFOScheduler()
-    job = Job(plan.base, plan.workers, plan.gpus == 0, data, record.directory, cache_actor)
+    job = Job(plan.base, plan.workers, plan.gpus == 0, plan.track, data, record.directory, cache_actor)
     state = record.directory / ".tune"
     with _quietly():
         tuner = tune.Tuner(
@@ -316,11 +323,11 @@ def _reason(trials: Sequence[Trial]) -> str:
 
 
 def _clear(record: Record) -> None:
-    """Removes the runs of trials that ended without a model."""
+    """Removes the checkpoints of trials that ended without a model; their logs and curves stay."""
     finished = {(record.directory / trial.model).parent for trial in record.trials.values() if trial.model}
     for folder in (record.directory / "runs").glob("*"):
-        if folder not in finished:
-            shutil.rmtree(folder, ignore_errors=True)
+        for name in ("checkpoints", "best") if folder not in finished else ():
+            shutil.rmtree(folder / name, ignore_errors=True)
 
 
 @contextlib.contextmanager

@@ -32,6 +32,7 @@ class Job:
     base: TrainConfig
     workers: int
     is_on_cpus: bool  # even where there are GPUs
+    track: str
     data: Dataset
     directory: Path
     cache_actor: Any
@@ -86,11 +87,13 @@ def _train(config: TrainConfig, job: Job, on_epoch: Callable[[EpochReport], None
             gpus=0 if job.is_on_cpus else None,
             cpus_each=1,
             resume=True,
+            track=job.track,
             cache_actor=job.cache_actor,
             on_epoch=on_epoch,
         )
     # Resuming: a trial whose process died goes on from its last epoch.
-    result = train(config, job.data, runs, resume=True, cache=SharedCache(job.cache_actor), on_epoch=on_epoch)
+    cache = SharedCache(job.cache_actor)
+    result = train(config, job.data, runs, resume=True, cache=cache, track=job.track, on_epoch=on_epoch)
     assert result is not None  # only further processes get None
     return result
 

@@ -1,12 +1,18 @@
 """Where training runs live: one folder for each config and data set, so that the same command finds its run again.
 
-config.json    the config, the data, and the notes on it
+config.json    the config, the data and the notes on it, the command, the commit and the machine
+log.txt        what happened when
+tensorboard/   curves, final figures and hyper-parameters
+history.json   the same curves, one entry an epoch
 checkpoints/   while it runs
 model/         the finished bundle
+test.npz       vectors of the test images, if there are any: `ml.evaluation.vectors`
 """
 
 import hashlib
 import json
+import shlex
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +20,11 @@ from typing import Any
 
 from ml import files
 from ml.data.datasets import Dataset
-from ml.training import checkpoints
+from ml.training import checkpoints, lineage
 from ml.training.checkpoints import TrainingFailed
 from ml.training.config import TrainConfig
+
+TEST_VECTORS = "test.npz"
 
 
 @dataclass(frozen=True)
@@ -61,7 +69,9 @@ class Run:
             TrainingFailed: it cannot be written.
         """
         about_data = {"name": data.name, "fingerprint": data.fingerprint, "notes": list(notes)}
-        facts = {"config": config.to_json(), "data": about_data}
+        facts = {"config": config.to_json(), "data": about_data, "command": shlex.join(sys.argv)}
+        of_code = lineage.of(config.to_json(), data)
+        facts |= {name: of_code[name] for name in ("code", "libraries", "machine")}
         try:
             files.write(self.directory / "config.json", json.dumps(facts, indent=2) + "\n")
         except OSError as error:
@@ -78,12 +88,12 @@ def difference(config: TrainConfig, data: Dataset, runs_dir: Path) -> str | None
     """
     if Run.of(config, data, runs_dir).directory.exists():
         return None
-    own = {"the photos": data.fingerprint, **_flat(config.to_json())}
+    own = {"the photos": data.fingerprint, **flat(config.to_json())}
     found: list[tuple[int, float, str, list[str]]] = []
     for file in runs_dir.glob(f"{_slug(data.name)}-*/config.json"):
         try:
             facts = json.loads(file.read_text("utf-8"))
-            other = {"the photos": facts["data"]["fingerprint"], **_flat(facts["config"])}
+            other = {"the photos": facts["data"]["fingerprint"], **flat(facts["config"])}
             began = file.stat().st_mtime
         except (OSError, ValueError, KeyError, TypeError):
             continue
@@ -96,7 +106,7 @@ def difference(config: TrainConfig, data: Dataset, runs_dir: Path) -> str | None
     return f"there is no run of these settings to resume, it begins anew; {name} differs in {', '.join(texts)}"
 
 
-def _flat(config: dict[str, Any]) -> dict[str, Any]:
+def flat(config: dict[str, Any]) -> dict[str, Any]:
     """With the fields of nested settings as `outer.inner`."""
     flat: dict[str, Any] = {}
     for name, value in config.items():

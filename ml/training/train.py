@@ -18,16 +18,18 @@ from ml.data import datasets
 from ml.data.datasets import Dataset, Progress
 from ml.errors import LookalikeError
 from ml.evaluation.evaluate import Evaluation, evaluate
+from ml.evaluation.vectors import vectors_of
 from ml.model.bundle import MODEL_JSON, Bundle
 from ml.model.save import save_bundle
 from ml.model.upgrade import load_bundle
-from ml.training import checkpoints, fit, lineage
+from ml.training import checkpoints, fit, lineage, runs
 from ml.training.checkpoints import TrainingFailed
 from ml.training.config import TrainConfig
 from ml.training.features import Cache
 from ml.training.finetune import EpochReport
 from ml.training.process_group import ProcessGroup
-from ml.training.runs import Run
+from ml.training.runs import TEST_VECTORS, Run
+from ml.training.tracking import tracked, untracked
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +44,7 @@ class TrainResult:
         history: one report an epoch.
         seconds: of the whole run, reading the images included.
         remarks: what a person should know about the data, one line each.
-        run_dir: folder of the run: config, history, TensorBoard logs, checkpoints while it runs, model.
+        run_dir: folder of the run; `ml.training.runs` says what is in it.
     """
 
     bundle: Bundle
@@ -72,6 +74,7 @@ def train(
     cache: Cache | None = None,
     process_group: ProcessGroup | None = None,
     device: str = "auto",
+    track: str = "",
     on_progress: Progress | None = None,
     on_epoch: Callable[[EpochReport], None] | None = None,
 ) -> TrainResult | None:
@@ -87,6 +90,7 @@ def train(
         cache: decoded images that runs share.
         process_group: processes that train together; all but the first get None back.
         device: auto, cuda or cpu.
+        track: wandb or mlflow, besides TensorBoard (`ml.training.tracking`); empty for neither.
         on_progress: told what is being done and how far it is.
         on_epoch: told of every finished epoch.
 
@@ -108,22 +112,63 @@ def train(
     if not resume and (process_group is None or process_group.rank == 0) and (aside := run.begin_anew()):
         remarks.append(aside)
     run.write_config(config, data, notes)
-    fitted = fit.fit(
-        config,
-        data,
-        run.directory,
-        resume=checkpoints.latest(run.directory / "checkpoints") if resume else None,
-        cache=cache or Cache(),
-        process_group=process_group,
-        device=fit.device_of(device),
-        on_progress=on_progress,
-        on_epoch=on_epoch,
-    )
-    if process_group is not None and process_group.rank != 0:
-        return None
+
+    is_first = process_group is None or process_group.rank == 0
+    with tracked(run.directory, run.name, runs.flat(config.to_json()), track) if is_first else untracked() as tracking:
+        for note in notes:
+            tracking.write(f"note: {note}")
+
+        def progress(phase: str, done: int, total: int) -> None:
+            tracking.progress(phase)
+            if on_progress:
+                on_progress(phase, done, total)
+
+        def epoch(report: EpochReport) -> None:
+            tracking.epoch(report)
+            if on_epoch:
+                on_epoch(report)
+
+        fitted = fit.fit(
+            config,
+            data,
+            run.directory,
+            resume=checkpoints.latest(run.directory / "checkpoints") if resume else None,
+            cache=cache or Cache(),
+            process_group=process_group,
+            device=fit.device_of(device),
+            on_progress=progress,
+            on_epoch=epoch,
+        )
+        if not is_first:
+            return None
+        seconds = time.monotonic() - began
+        saved, metrics = _measured_and_saved(fitted, config, data, test, run, notes, remarks, seconds, device, progress)
+        tracking.finish(metrics)
+    checkpoints.clear(run.directory / "checkpoints")
+    checkpoints.clear(run.directory / "best")
+    return TrainResult(saved, metrics, fitted.history, time.monotonic() - began, remarks, run.directory)
+
+
+def _measured_and_saved(
+    fitted: "fit.Fitted",
+    config: TrainConfig,
+    data: Dataset,
+    test: Dataset | None,
+    run: Run,
+    notes: list[str],
+    remarks: list[str],
+    seconds: float,
+    device: str,
+    on_progress: Progress,
+) -> tuple[Bundle, dict[str, Any]]:
+    """The model on disk, its figures, and in the run's folder its history and the vectors of the test images.
+
+    What is seen while measuring is appended to `remarks`.
+    """
+    model_dir = run.directory / "model"
     metrics = dict(fitted.metrics)
     facts = lineage.of(config.to_json(), data) | fitted.lineage | {"notes": notes}
-    facts |= {"history": [report.to_json() for report in fitted.history], "seconds": round(time.monotonic() - began, 1)}
+    facts |= {"history": [report.to_json() for report in fitted.history], "seconds": round(seconds, 1)}
     saved = _save(fitted, model_dir, run.name, metrics, facts)
     if test is not None:
         measured = evaluate(model_dir, test, device=device, on_progress=on_progress)
@@ -132,10 +177,9 @@ def train(
         remarks += _near_copies(measured, fitted, {path for path, _ in datasets.same_files(test, data)})
         facts |= {"test": {"name": test.name, "fingerprint": test.fingerprint}}
         saved = _save(fitted, model_dir, run.name, metrics, facts)
+        vectors_of(measured).save(run.directory / TEST_VECTORS)
     checkpoints.write_history(run.directory, [report.to_json() for report in fitted.history])
-    checkpoints.clear(run.directory / "checkpoints")
-    checkpoints.clear(run.directory / "best")
-    return TrainResult(saved, metrics, fitted.history, time.monotonic() - began, remarks, run.directory)
+    return saved, metrics
 
 
 def _finished(model_dir: Path, test: Dataset | None) -> Bundle | None:

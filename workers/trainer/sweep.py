@@ -18,6 +18,7 @@ from ml.sweeps import search_space
 from ml.sweeps.record import Record
 from ml.sweeps.run import SweepPlan, SweepResult
 from ml.sweeps.search_space import BadSearchSpace, Choice
+from ml.training import tracking
 from ml.training import train as training
 from ml.training.config import TrainConfig
 from workers.messages import SweepRequest
@@ -72,6 +73,7 @@ def _planned(request: SweepRequest, settings: Settings) -> tuple[SweepPlan, Path
         return SweepPlan.from_json(record.plan), record.directory, list(request.data or record.plan["sources"])
     if not request.data:
         raise LookalikeError("a sweep needs data", hint="name a folder, a CSV or the word gallery")
+    tracking.check(request.track)
     plan = _new_plan(request)
     first = Path(request.data[0]).stem.lower()
     stem = "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in first).strip("-")[:30]
@@ -107,6 +109,7 @@ def _new_plan(request: SweepRequest) -> SweepPlan:
         repeats=request.repeats,
         workers=request.workers,
         gpus=request.gpus,
+        track=request.track,
     )
 
 

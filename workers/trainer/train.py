@@ -1,16 +1,14 @@
 """One training from a request to a registered model: read, train on this machine or on Ray, register."""
 
-import contextlib
 import dataclasses
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from ml.data.datasets import Dataset
 from ml.errors import LookalikeError
 from ml.model.registry import Registry, is_no_better
-from ml.training import recipes, runs
+from ml.training import recipes, runs, tracking
 from ml.training import train as training
 from ml.training.config import TrainConfig, preset_config
 from ml.training.finetune import EpochReport
@@ -56,7 +54,8 @@ def train(request: TrainRequest, settings: Settings, report: Report) -> Trained:
         LookalikeError: the request, the data or the run is at fault; the message says how.
         KeyboardInterrupt: it was interrupted. The epochs that had ended are kept, and `resume` goes on after them.
     """
-    _processes(request)  # before the photos are read: it may be refused
+    _processes(request)  # before the photos are read: what is refused is refused at once
+    tracking.check(request.track)
     recipe, splits = None, None
     if request.recipe is not None:
         recipe = recipes.named(request.recipe)
@@ -75,24 +74,22 @@ def train(request: TrainRequest, settings: Settings, report: Report) -> Trained:
     if request.resume and (difference := runs.difference(config, images, settings.home / "runs")):
         report.say(difference)
     last: EpochReport | None = None
-    with _tensorboard(settings) as log:
 
-        def on_epoch(epoch: EpochReport) -> None:
-            nonlocal last
-            if last is None and epoch.epoch > 1:
-                report.say(f"went on after epoch {epoch.epoch - 1}")
-            last = epoch
-            report.say(_line(epoch))
-            report.epoch(epoch)
-            log(epoch)
+    def on_epoch(epoch: EpochReport) -> None:
+        nonlocal last
+        if last is None and epoch.epoch > 1:
+            report.say(f"went on after epoch {epoch.epoch - 1}")
+        last = epoch
+        report.say(_line(epoch))
+        report.epoch(epoch)
 
-        try:
-            result = _run(request, config, images, test, settings, report, on_epoch)
-        except KeyboardInterrupt:
-            if last is not None:
-                kept = f"{last.epoch} of {last.epochs} epochs are kept"
-                report.say(f"{kept}: the same command with --resume goes on after them")
-            raise
+    try:
+        result = _run(request, config, images, test, settings, report, on_epoch)
+    except KeyboardInterrupt:
+        if last is not None:
+            kept = f"{last.epoch} of {last.epochs} epochs are kept"
+            report.say(f"{kept}: the same command with --resume goes on after them")
+        raise
     for remark in result.remarks:
         if remark not in notes:
             report.say(f"note: {remark}")
@@ -152,6 +149,7 @@ def _run(
             gpus=request.gpus,
             storage=f"{settings.storage_url}/training",
             resume=request.resume,
+            track=request.track,
             on_progress=report.progress,
             on_epoch=on_epoch,
         )
@@ -162,29 +160,12 @@ def _run(
         test=test,
         resume=request.resume,
         device="cpu" if request.gpus == 0 else settings.device,
+        track=request.track,
         on_progress=report.progress,
         on_epoch=on_epoch,
     )
     assert result is not None  # only further processes get None
     return result
-
-
-@contextlib.contextmanager
-def _tensorboard(settings: Settings) -> Iterator[Callable[[EpochReport], None]]:
-    """TensorBoard logs of this run, below <home>/tensorboard, where the package is installed."""
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        yield lambda epoch: None
-        return
-    folder = settings.home / "tensorboard" / time.strftime("%Y%m%d-%H%M%S")
-    with SummaryWriter(str(folder)) as writer:
-
-        def log(epoch: EpochReport) -> None:
-            for field in ("loss", "map_at_r", "recall_at_1", "learning_rate", "images_per_s"):
-                writer.add_scalar(field, getattr(epoch, field), epoch.epoch)
-
-        yield log
 
 
 def _line(epoch: EpochReport) -> str:

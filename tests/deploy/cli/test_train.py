@@ -48,8 +48,8 @@ def test_train_prints_one_object_with_the_model_and_its_figures(trained):
     assert "images/s" in err and "left" in err
 
 
-def test_tensorboard_logs_lie_in_the_home(trained, home):
-    assert list((home / "tensorboard").rglob("events.out.tfevents.*"))
+def test_tensorboard_logs_lie_in_the_run(trained, home):
+    assert list((home / "runs").glob("*/tensorboard/events.out.tfevents.*"))
 
 
 def test_models_lists_what_was_trained(trained, home):
