@@ -103,7 +103,7 @@ class Proposal(Message):
 
 @dataclass(frozen=True)
 class Proposals(Message):
-    """Groups of images without a label, the hardest first. `total` counts such images, also those in no group yet."""
+    """Groups of images without a label, what teaches most first. `total` counts all such images."""
 
     groups: tuple[Proposal, ...]
     total: int

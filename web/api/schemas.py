@@ -340,7 +340,7 @@ class Proposal(Answer):
 
 
 class Proposals(Answer):
-    groups = List(Nested(Proposal), metadata=note("the hardest first"))
+    groups = List(Nested(Proposal), metadata=note("what teaches most first"))
     total = Integer(metadata=note("images without a label, also those in no group yet", 37))
 
 

@@ -55,7 +55,8 @@ def list_outliers(asked: dict[str, Any]) -> Any:
 def list_unlabelled(asked: dict[str, Any]) -> Any:
     """List images without a label, in groups, each with a guess
 
-    The newest of them, the hardest groups first. `POST /api/v1/changes` gives a group its label.
+    The newest of them. First come groups whose label teaches most: large, sure to belong together, and unlike what has
+    one. `POST /api/v1/changes` gives a group its label.
     """
     return client().labelling.proposals(asked["limit"]).to_json()
 

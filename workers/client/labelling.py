@@ -13,7 +13,7 @@ class Labelling:
         self._rpc = rpc
 
     def proposals(self, limit: int = 60) -> Proposals:
-        """Groups of the newest images without a label, each with a guess, the hardest first."""
+        """Groups of the newest images without a label, each with a guess, what teaches most first."""
         return Proposals.from_json(self._rpc.call("proposals", {"limit": limit}, _TIMEOUT_S))
 
     def outliers(self, label: str, limit: int = 12) -> Outliers:

@@ -10,23 +10,24 @@ from workers.messages import Outlier, Outliers, Proposal, Proposals, Selection
 from workers.process.serving import Serving
 from workers.store import Hit, Query
 
-_LOOKED_AT = 120  # unlabelled images that are grouped at a time: a quarter of a second of 100,000
+_LOOKED_AT = 240  # unlabelled images that are grouped at a time: benchmarks/labelling.py
 _NEAREST = 24  # hits among which labels are looked for
 _VOTERS = 5
+_SHARE_OF_NO_IDEA = 0.9  # of a group that nobody voted on, how much of it belongs together
 _TEMPERATURE = 0.1  # of similarities; a vote that much further away counts e times less
 _REACHES = (0.1, 0.4)  # what a reach is at least and at most: see _reach
 _OF_A_LABEL = 1_000  # images of a label that are compared with each other
 _FAR = 2.5  # standard deviations
 _GROUP_WITHIN = 1.75  # times the reach: the farthest of a group are as far from each other as second neighbours may be
-_VOTERS_WITHIN = 2.0  # times the reach: what is farther away says nothing
+_VOTERS_WITHIN = 3.0  # times the reach: what is farther away says nothing
 _AT_ONCE = 32  # queries between two looks at whether a search waits
 
 
 def proposals(serving: Serving, *, limit: int) -> Proposals:
-    """Groups of the newest images without a label, each with the label that its neighbours suggest, hardest first.
+    """Groups of the newest images without a label, each with the label that its neighbours suggest.
 
     A group holds images that are all close to each other, so that none leads to another by a chain, and whose
-    neighbours suggest the same label. The smaller the lead of that label over the next one, the harder.
+    neighbours suggest the same label. What teaches most comes first: see `worth`.
 
     Args:
         serving: this worker's store and gallery.
@@ -46,8 +47,9 @@ def proposals(serving: Serving, *, limit: int) -> Proposals:
     guesses = [guess(each, within=_VOTERS_WITHIN * reach) for each in hits]
     members: dict[tuple[int, str | None], list[int]] = defaultdict(list)
     for position, cluster in enumerate(complete_linkage(1 - vectors @ vectors.T, _GROUP_WITHIN * reach)):
-        members[cluster, guesses[position].label].append(position)
-    groups = sorted(members.items(), key=lambda group: (np.mean([guesses[i].lead for i in group[1]]), -len(group[1])))
+        label = guesses[position].label
+        members[cluster, label].append(position)
+    groups = sorted(members.items(), key=lambda group: -worth([guesses[i] for i in group[1]]))
     images = serving.gallery.find_many(ids)
     made = []
     for (_, label), positions in groups[:limit]:
@@ -60,11 +62,14 @@ def proposals(serving: Serving, *, limit: int) -> Proposals:
 
 @dataclass(frozen=True)
 class Guess:
-    """What an image's neighbours suggest: the label with the largest share of the votes, and its lead over the next."""
+    """What an image's neighbours suggest: the label with the largest share of the votes.
+
+    `novelty` is the cosine distance to the nearest labelled neighbour, 1 where none is near.
+    """
 
     label: str | None
     share: float
-    lead: float
+    novelty: float
 
 
 def guess(hits: Iterable[Hit], *, within: float = 2.0) -> Guess:
@@ -77,15 +82,24 @@ def guess(hits: Iterable[Hit], *, within: float = 2.0) -> Guess:
     near = [hit for hit in hits if hit.payload.label is not None and 1 - hit.similarity <= within]
     voters = [(hit.payload.label, hit.similarity) for hit in near[:_VOTERS]]
     if not voters:
-        return Guess(None, 0.0, 0.0)
+        return Guess(None, 0.0, 1.0)
     nearest = max(similarity for _, similarity in voters)
     votes: dict[str, float] = defaultdict(float)
     for label, similarity in voters:
         votes[str(label)] += float(np.exp((similarity - nearest) / _TEMPERATURE))
     total = sum(votes.values())
-    (label, most), *others = sorted(votes.items(), key=lambda vote: (-vote[1], vote[0]))
-    lead = (most - (others[0][1] if others else 0.0)) / total
-    return Guess(label, most / total, lead * len(voters) / _VOTERS)  # of one voter nobody is sure
+    label, most = min(votes.items(), key=lambda vote: (-vote[1], vote[0]))
+    return Guess(label, most / total, 1 - nearest)
+
+
+def worth(group: Sequence[Guess]) -> float:
+    """What an answer about a group teaches: the labels that it brings, the less is known like them the more of each.
+
+    Who answers confirms the group at once and leaves out one by one what does not belong: that costs answers, too.
+    """
+    belongs = [(guess.share if guess.label is not None else _SHARE_OF_NO_IDEA) ** 2 for guess in group]
+    taught = sum(chance * guess.novelty for chance, guess in zip(belongs, group, strict=True))
+    return taught / (1 + sum(1 - chance for chance in belongs))
 
 
 def outliers(serving: Serving, *, label: str, limit: int) -> Outliers:

@@ -6,7 +6,18 @@ from tests.e2e.pages.conftest import until
 
 pytestmark = pytest.mark.browser
 
-PAGES = ("/", "/?id={id}", "/gallery", "/images/{id}", "/add", "/unlabelled", "/trash", "/models", "/status", "/nothing")
+PAGES = (
+    "/",
+    "/?id={id}",
+    "/gallery",
+    "/images/{id}",
+    "/add",
+    "/unlabelled",
+    "/trash",
+    "/models",
+    "/status",
+    "/nothing",
+)
 
 # Text against the nearest opaque background behind it, by WCAG 2.2's formula. Text over photos has its own plate.
 FAINT_TEXT = """

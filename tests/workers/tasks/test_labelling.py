@@ -53,7 +53,7 @@ def add(serving: Any, label: str | None, *vectors: np.ndarray) -> list[str]:
     return ids
 
 
-def test_what_has_no_label_is_grouped_with_the_guess_of_its_neighbours_the_hardest_first(serving):
+def test_what_has_no_label_is_grouped_with_the_guess_of_its_neighbours_what_teaches_most_first(serving):
     add(serving, "mug", *(near(0, n) for n in range(4)))
     add(serving, "jug", *(near(1, n) for n in range(4)))
     mugs = add(serving, None, *(near(0, n) for n in range(10, 13)))
