@@ -98,6 +98,10 @@ class Engine:
             raise
         self.build_seconds[image] = round(time.monotonic() - started, 1)
 
+    def built(self) -> list[str]:
+        """The images of ours that are here: the trainer's is not always built."""
+        return [image for name in ("web", "worker", "trainer") if self.has(image := f"lookalike-{name}:{VERSION}")]
+
     def megabytes(self, image: str) -> float:
         """What an image takes, its base included."""
         return int(self("image", "inspect", "--format", "{{.Size}}", image)) / 1e6

@@ -16,8 +16,8 @@ def test_an_upgrade_fails_no_search(composition: Composition, photos: Path) -> N
     composition.add(next(photos.rglob("*.jpg")))
     photo = next(photos.rglob("*.jpg")).read_bytes()
     before = {service: set(composition.containers(service)) for service in ("worker", "web")}
-    for target in ("web", "worker", "trainer"):
-        composition.engine("tag", f"lookalike-{target}:{VERSION}", f"lookalike-{target}:{VERSION}.1")
+    for image in composition.engine.built():
+        composition.engine("tag", image, f"{image}.1")
     composition.settings["LOOKALIKE_VERSION"] = f"{VERSION}.1"
     with Load(composition, photo, composition.proxy) as load:
         wait_for(lambda: len(load.answers) > 10)
