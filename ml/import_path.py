@@ -20,7 +20,7 @@ _PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 def is_import_path(text: str) -> bool:
     """Whether a text names code; what follows an @, a file of weights, is not looked at."""
-    return _PATH.fullmatch(text.partition("@")[0]) is not None
+    return _PATH.fullmatch(text.partition("@")[0]) is not None and not text.startswith("auto:")
 
 
 def found_in(values: Any) -> str | None:

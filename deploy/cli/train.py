@@ -28,7 +28,8 @@ _LOSSES = "normsoftmax, softmax, proxy_anchor, arcface, multi_similarity, triple
 @click.option(
     "--backbone",
     metavar="B",
-    help="A name of timm, NAME@FILE, NAME@random, hf-hub:OWNER/NAME, a model's folder, or package.module:Name."
+    help="A name of timm, NAME@FILE, NAME@random, hf-hub:OWNER/NAME, a model's folder, package.module:Name, or"
+    " auto for the best of those that are at hand."
     " [efficientnet_lite0]",
 )
 @click.option(

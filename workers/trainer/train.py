@@ -1,6 +1,7 @@
 """One training from a request to a registered model: read, train on this machine or on Ray, register."""
 
 import dataclasses
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 from ml.data.datasets import Dataset
 from ml.errors import LookalikeError
 from ml.model.registry import Registry, is_no_better
-from ml.training import recipes, runs, tracking
+from ml.training import probe, recipes, runs, tracking
 from ml.training import train as training
 from ml.training.config import TrainConfig, preset_config
 from ml.training.finetune import EpochReport
@@ -71,6 +72,8 @@ def train(request: TrainRequest, settings: Settings, report: Report) -> Trained:
         report.say(f"note: {note}")
     if request.strict and notes:
         raise LookalikeError(f"there are {len(notes)} notes on the data", hint="mend the data, or leave out --strict")
+    if config.backbone.partition(":")[0] == probe.AUTO:
+        config = _with_best_backbone(config, images, settings, request, report)
     if request.resume and (difference := runs.difference(config, images, settings.home / "runs")):
         report.say(difference)
     last: EpochReport | None = None
@@ -111,6 +114,24 @@ def train(request: TrainRequest, settings: Settings, report: Report) -> Trained:
         holdout=dict(result.bundle.lineage.get("holdout") or {}),
         is_worse=is_no_better(metrics),
     )
+
+
+def _with_best_backbone(
+    config: TrainConfig, images: Dataset, settings: Settings, request: TrainRequest, report: Report
+) -> TrainConfig:
+    """Probes what is at hand, or the backbones that `auto:A,B` names, and says what each reached."""
+    named = [name.strip() for name in config.backbone.partition(":")[2].split(",") if name.strip()]
+    candidates = named or probe.at_hand()
+    report.step(f"probing {len(candidates)} backbone{'' if len(candidates) == 1 else 's'} on held-out classes")
+    device = "cpu" if request.gpus == 0 else settings.device
+    with tempfile.TemporaryDirectory() as folder:
+        found = probe.probe(images, candidates, config, Path(folder), device=device)
+    width = max(len(one.backbone) for one in found)
+    for one in found:
+        figure = f"mAP@R {100 * one.map_at_r:5.1f}" if not one.reason else one.reason
+        report.say(f"  {one.backbone:{width}}  {figure}  {one.seconds:.0f} s")
+    report.say(f"backbone: {found[0].backbone}")
+    return config.changed({"backbone": found[0].backbone})
 
 
 def requested_config(preset: str, changes: dict[str, Any]) -> TrainConfig:
