@@ -16,7 +16,7 @@ setting_option = click.option(
 track_option = click.option(
     "--track",
     type=click.Choice(["wandb", "mlflow"]),
-    default="",
+    callback=lambda _context, _option, service: service or "",
     help="Report to Weights & Biases or MLflow, too; its package has to be installed.",
 )
 
