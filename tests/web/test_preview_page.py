@@ -42,7 +42,7 @@ def test_an_image_and_a_photo_are_saved_as_queries_and_removed(browser, workers_
 def test_what_is_no_photo_is_no_query(browser):
     post(browser, "/queries/photo", image=(io.BytesIO(b"no photo"), "notes.txt"))
     assert "notes.txt is no image" in browser.get("/models").text
-    answer = browser.post("/api/v1/queries/photo", data={"image": (io.BytesIO(b"no photo"), "notes.txt")})
+    answer = browser.post("/api/v1/photo-queries", data={"image": (io.BytesIO(b"no photo"), "notes.txt")})
     assert answer.status_code == 422
 
 

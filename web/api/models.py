@@ -97,7 +97,7 @@ def save_query(asked: dict[str, Any]) -> Any:
     return client().save_query(id=image_id(asked["id"])).to_json()
 
 
-@blueprint.post("/queries/photo")
+@blueprint.post("/photo-queries")
 @requires(Role.EDITOR)
 @accepts_images(1)
 @blueprint.input(SavePhoto, location="files", arg_name="files")

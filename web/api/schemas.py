@@ -607,7 +607,7 @@ class SaveImage(Schema):
     id = String(required=True, metadata=note("of an image of the gallery", ID_EXAMPLE))
 
 
-class SavePhoto(Schema):
+class SavePhoto(Asked):
     image = _File(required=True, metadata=note("the photo; it is kept, and not added to the gallery"))
 
 

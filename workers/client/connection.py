@@ -26,6 +26,7 @@ class QueueConnection:
 
     def __init__(self, settings: Settings, *, is_interactive: bool = False) -> None:
         self.settings = settings
+        self.is_interactive = is_interactive
         self.redis = connect_redis(settings, is_interactive=is_interactive)
         self.probe = self.redis if is_interactive else connect_redis(settings, is_interactive=True)
         self.app = make_app(settings, is_interactive=is_interactive)

@@ -6,6 +6,7 @@ done: a worker can be alive and consume nothing (celery issue 10205).
 
     lookalike:worker:<id>       a messages.WorkerStatus; expires when no heartbeat renews it
     lookalike:workers           ids by the time of their last heartbeat
+    lookalike:images            images of the active collection, as a worker counted them last; stays
     lookalike:waiting:<id>      what a worker that has not started yet waits for; expires like a heartbeat
     lookalike:waiting           ids of such workers by the time at which they last said so
     lookalike:canary:<queue>    when the last canary was finished, and how long it had waited
@@ -20,6 +21,7 @@ from typing import Any
 
 from workers.messages import WorkerStatus
 
+_IMAGES = "lookalike:images"
 HEARTBEAT_EXPIRES_S = 8  # without one a worker counts as dead, and its claims are given to others
 _WORKERS = "lookalike:workers"
 _WAITING = "lookalike:waiting"
@@ -42,6 +44,7 @@ def record_heartbeat(server: Any, status: WorkerStatus) -> None:
     now = server_time(server)
     with server.pipeline() as pipe:
         pipe.set(worker_key(status.id), json.dumps(status.to_json()), ex=HEARTBEAT_EXPIRES_S)
+        pipe.set(_IMAGES, status.images)
         pipe.zadd(_WORKERS, {status.id: now})
         pipe.zremrangebyscore(_WORKERS, "-inf", now - _FORGOTTEN_S)
         pipe.execute()
@@ -112,3 +115,9 @@ def canary_age_s(server: Any, queue: str) -> float | None:
 
 def _canary_key(queue: str) -> str:
     return f"lookalike:canary:{queue}"
+
+
+def images_counted(server: Any) -> int | None:
+    """How many images a worker counted last, None when none ever has. It stays when no worker is left."""
+    counted = server.get(_IMAGES)
+    return None if counted is None else int(counted)
