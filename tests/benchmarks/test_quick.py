@@ -65,3 +65,11 @@ def test_what_is_to_be_measured_on_a_gpu_runs():
         assert decoded["highest cosine distance of the two"] < 0.01
     assert all(figures["images/s"] > 0 for figures in report["training"].values())
     assert report["one rank"]["step"] == "done"
+
+
+def test_answers_are_compared_with_labels_drawn_by_chance():
+    report = report_of("labelling.py")
+    assert 0 < report["answers"] <= 12
+    assert report["photos with a class"] >= report["answers"]
+    assert report["wrong labels"] == 0
+    assert set(report["mAP@R"]) == {"answers", "drawn by chance", "standard deviation"}
