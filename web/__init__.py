@@ -3,6 +3,7 @@
     access/     who may ask: tokens, sign-in, cross-site requests, response headers
     api/        /api/v1, described by /api/v1/openapi.json
     pages/      search, gallery, adding photos, jobs, status
+    assets.py    styles and scripts, kept by browsers for ever
     bodies.py   how much a request may send, per route
     probes.py   /health/live, /health/ready and /metrics, for whoever supervises the process
     telemetry.py one id, one log line and one measurement for each request
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from apiflask import APIFlask
 
-from web import access, api, bodies, pages, probes, problems, telemetry
+from web import access, api, assets, bodies, pages, probes, problems, telemetry
 from workers import settings as settings_of
 from workers.client import configure_logging
 from workers.settings import Settings
@@ -43,13 +44,14 @@ def create_app(settings: Settings | None = None, client: Client | None = None) -
         spec_path="/api/v1/openapi.json",
         docs_path=None,  # The ready-made viewers load scripts from elsewhere; our Content-Security-Policy forbids it.
         json_errors=False,
+        static_folder=None,  # type: ignore[arg-type] # see web.assets; Flask takes None
     )
     app.config.update(
         LOOKALIKE=settings,
         MAX_IMAGE_BYTES=settings.max_upload_mb * 2**20,
-        SEND_FILE_MAX_AGE_DEFAULT=None,  # Static files are asked for with their ETag: an update shows at once.
     )
     app.extensions["lookalike"] = client or _connect(settings)
+    assets.init_app(app)
     telemetry.init_app(app)
     problems.init_app(app)
     bodies.init_app(app)

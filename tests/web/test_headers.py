@@ -10,7 +10,9 @@ import web
 ROOT = Path(web.__file__).parent
 
 
-@pytest.mark.parametrize("path", ["/", "/gallery", "/add", "/status", "/nothing", "/api/v1/labels", "/static/icon.svg"])
+@pytest.mark.parametrize(
+    "path", ["/", "/gallery", "/add", "/status", "/nothing", "/api/v1/labels", "/static/any/icon.svg"]
+)
 def test_every_answer_carries_the_headers(browser, path):
     headers = browser.get(path).headers
     policy = headers["Content-Security-Policy"]
@@ -31,12 +33,6 @@ def test_the_search_page_alone_may_fetch_from_elsewhere(browser, path, allowed):
 
 def test_pages_are_not_kept_by_caches(browser):
     assert browser.get("/").headers["Cache-Control"] == "no-store"
-
-
-def test_static_files_are_asked_for_again_and_not_sent_again(browser):
-    first = browser.get("/static/css/base.css")
-    assert "no-cache" in first.headers["Cache-Control"]
-    assert browser.get("/static/css/base.css", headers={"If-None-Match": first.headers["ETag"]}).status_code == 304
 
 
 @pytest.mark.parametrize("template", sorted((ROOT / "templates").glob("*.html")), ids=lambda path: path.name)
