@@ -53,13 +53,14 @@ class Query:
 
 @dataclass(frozen=True)
 class ClassRow:
-    """A line of the table of classes."""
+    """A line of the table of classes; `others` are mAP@R of the models set beside, None where they lack the class."""
 
     name: str
     images: int
     map_at_r: float
     recall_at_1: float
     confused_with: str
+    others: tuple[float | None, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ def render(evaluations: Sequence[Evaluation]) -> str:
         map_chart=_map(first),
         best=_queries(first, is_best=True),
         worst=_queries(first, is_best=False),
-        classes=_classes(first),
+        classes=_classes(first, evaluations[1:]),
         confusions=_confusions(first),
         lineage=_flat(first.bundle.lineage),
     )
@@ -251,8 +252,9 @@ def _wrong_neighbours(one: Evaluation) -> np.ndarray:
     return shares
 
 
-def _classes(one: Evaluation) -> list[ClassRow]:
+def _classes(one: Evaluation, others: Sequence[Evaluation] = ()) -> list[ClassRow]:
     """Every class, the hardest first."""
+    beside = [_map_by_class(other) for other in others]
     confused = _wrong_neighbours(one)
     scores, first = one.retrieval.average_precision_at_r.numpy(), one.retrieval.first_hit.numpy()
     rows = []
@@ -263,10 +265,17 @@ def _classes(one: Evaluation) -> list[ClassRow]:
             with_ = (
                 f"{one.dataset.classes[other]} ({100 * confused[label, other]:.0f} %)" if confused[label].any() else ""
             )
-            rows.append(
-                ClassRow(name, int(own.sum()), float(scores[own].mean()), float((first[own] == 1).mean()), with_)
-            )
+            of_others = tuple(by_class.get(name) for by_class in beside)
+            map_at_r, recall = float(scores[own].mean()), float((first[own] == 1).mean())
+            rows.append(ClassRow(name, int(own.sum()), map_at_r, recall, with_, of_others))
     return sorted(rows, key=lambda row: (row.map_at_r, row.name))
+
+
+def _map_by_class(one: Evaluation) -> dict[str, float]:
+    """mAP@R of each class that has queries, by its name."""
+    scores, is_counted = one.retrieval.average_precision_at_r.numpy(), one.retrieval.is_counted.numpy()
+    rows = {name: (one.dataset.labels == label) & is_counted for label, name in enumerate(one.dataset.classes)}
+    return {name: float(scores[own].mean()) for name, own in rows.items() if own.any()}
 
 
 def _confusions(one: Evaluation) -> list[Confusion]:

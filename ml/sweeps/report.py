@@ -79,7 +79,9 @@ def charts_of(record: Record) -> list[Chart]:
     names = [name for name in _names(record) if len({str(s.settings.get(name)) for s in configurations}) > 1]
     charts = [Chart(f"mAP@R by {name}", "One dot per trial; hollow: ended early.", _by(record, name)) for name in names]
     if len(names) > 1:
-        about = "One line per configuration, from its hyper-parameters to its mAP@R; the darker, the better."
+        about = (
+            "One line per configuration, from its hyper-parameters to its mAP@R, where higher is better, as darker is."
+        )
         charts.append(Chart("All configurations", about, lambda axes: _parallel(axes, configurations, names), 9.0))
     weights = importance(configurations, names)
     if weights:
@@ -195,7 +197,14 @@ def _parallel(axes: Axes, configurations: Sequence[Configuration], names: Sequen
         for configuration in configurations:
             y = _place(configurations, name, configuration, spread=True)
             axes.annotate(_plain(_text(configuration.settings.get(name))), (number, y), fontsize=7, color="#444")
-    axes.set_xticks(range(len(names) + 1), [*names, "mAP@R"])
+    last = len(names)
+    for y, value in ((0, low), (1, high)):
+        axes.annotate(f"{100 * value:.1f} %", (last, y), xytext=(6, -3), textcoords="offset points", fontsize=8)
+    axes.annotate(
+        "better", (last, 0.75), (last, 0.25), arrowprops={"arrowstyle": "->", "color": "#444"}, fontsize=8, ha="center"
+    )
+    axes.set_xticks(range(last + 1), [*names, "mAP@R"])
+    axes.set_xlim(-0.1, last + 0.35)  # room for the figures
     axes.set_yticks([])
 
 

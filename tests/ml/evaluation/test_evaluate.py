@@ -15,6 +15,7 @@ from ml.evaluation.evaluate import differences, evaluate, evaluate_distances
 from ml.evaluation.metrics import evaluate_retrieval
 from ml.evaluation.report import render, write
 from ml.evaluation.uncertainty import ByClass
+from ml.names import ModelName
 from ml.training.config import preset_config
 from ml.training.train import train
 from tests.ml.conftest import write_image
@@ -98,6 +99,14 @@ def test_two_models_stand_side_by_side(measured):
     page = render([measured, measured])
     assert page.count(f'<th class="number">{measured.bundle.name}</th>') == 2
     assert 'class="number best"' not in page, "equal models differ by nothing"
+
+
+def test_classes_of_two_models_stand_side_by_side(measured):
+    lower = replace(measured.retrieval, average_precision_at_r=measured.retrieval.average_precision_at_r - 0.25)
+    bundle = replace(measured.bundle, name=ModelName("second"))
+    rows = re.findall(r"<tr>.*</tr>", render([measured, replace(measured, retrieval=lower, bundle=bundle)]))
+    assert sum('<th class="number">mAP@R of second</th>' in row for row in rows) == 1
+    assert sum('<span class="soft">-25.0</span>' in row for row in rows) == measured.metrics["classes"]
 
 
 def test_the_better_of_two_models_is_marked_where_it_is_more_than_chance(measured):

@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from ml.sweeps.record import Record
@@ -79,3 +80,14 @@ def test_a_sweep_in_which_nothing_ended_has_a_report_too(tmp_path):
     record.trials[next(iter(record.trials))].history = []
     write(record, tmp_path / "report.html")
     assert "No setting went to the end" in (tmp_path / "report.html").read_text("utf-8")
+
+
+def test_parallel_coordinates_say_which_way_is_better(record):
+    (chart,) = [chart for chart in charts_of(record) if chart.title == "All configurations"]
+    axes = Figure().subplots()
+    chart.draw(axes)
+    texts = [text.get_text() for text in axes.texts]
+    figures = [configuration.known_map_at_r for configuration in record.configurations()]
+    known = [value for value in figures if value == value]
+    assert {"better", f"{100 * min(known):.1f} %", f"{100 * max(known):.1f} %"} <= set(texts)
+    assert "higher is better" in chart.about
