@@ -5,9 +5,11 @@ in line. A call that needs a worker raises Unavailable when none answers.
 """
 
 import contextlib
+import functools
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ml.errors import LookalikeError
 from ml.images import probe
@@ -24,7 +26,6 @@ from workers.client.rpc import RpcClient
 from workers.client.searching import Searches
 from workers.client.sessions import Sessions
 from workers.client.status import suggestions, system_status
-from workers.client.throttle import Throttle
 from workers.client.training import Trainings
 from workers.coverage import Coverage
 from workers.errors import NotFound, Refused
@@ -42,13 +43,15 @@ from workers.messages import (
     Selection,
     SystemStatus,
 )
-from workers.metrics import HTTP_SECONDS, exposition
 from workers.queue.damage import DamageNotes
 from workers.queue.jobs import PREFIXES
 from workers.queue.liveness import living_workers
 from workers.queue.locks import SharedLocks
 from workers.saved_queries import SavedQueries
 from workers.settings import Settings
+
+if TYPE_CHECKING:
+    from workers.client.throttle import Throttle
 
 EVERYTHING = Selection()
 _FOLLOWED_S = 5.0  # workers follow a switch in a quarter of a second; one that hangs is not waited for
@@ -57,6 +60,8 @@ _LISTED = 500  # images in one answer
 
 def observe_request(route: str, method: str, status: int, seconds: float) -> None:
     """Counts a request of the portal for Prometheus."""
+    from workers.metrics import HTTP_SECONDS
+
     HTTP_SECONDS.labels(route, method, str(status)).observe(seconds)
 
 
@@ -86,7 +91,15 @@ class Client(Publishing):
         self._searches = Searches(self._rpc, settings.max_upload_mb)
         self.trainings = Trainings(settings, self.jobs)
         self.sessions = Sessions(self.connection)
-        self.failures = Throttle.on_redis(settings.redis_url)
+
+    # What the portal alone needs is imported when it does: a command starts a tenth of a second sooner.
+
+    @functools.cached_property
+    def failures(self) -> "Throttle":
+        """Counts who gave wrong tokens."""
+        from workers.client.throttle import Throttle
+
+        return Throttle.on_redis(self.settings.redis_url)
 
     # Searching and looking
 
@@ -348,6 +361,8 @@ class Client(Publishing):
 
         A queue that does not answer is left out: its absence is what alerts look for.
         """
+        from workers.metrics import exposition
+
         return exposition(self.connection.redis)
 
     def _await_followers(self, active: Active) -> None:
