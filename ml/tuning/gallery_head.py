@@ -121,6 +121,19 @@ def fit(mean: np.ndarray, views: Differences, pairs: Differences | None = None, 
     return GalleryHead(LinearMap(weight, (-weight @ mean).astype(np.float32)), views.count, found, neighbours)
 
 
+def mutual_pairs(tuned: np.ndarray, neighbours: int) -> np.ndarray:
+    """int64 [p, 2], positions: the smaller first, each pair once, in order.
+
+    Args:
+        tuned: float32 [n, d], unit rows: a whole gallery through the map of its views.
+        neighbours: how many nearest may propose one another.
+    """
+    nearest = nearest_neighbours(tuned, min(neighbours, len(tuned) - 1))
+    known = [frozenset(row) for row in nearest.tolist()]
+    found = [(i, j) for i, row in enumerate(known) for j in sorted(row) if i < j and i in known[j]]
+    return np.array(found, np.int64).reshape(-1, 2)
+
+
 def partners(tuned: np.ndarray, neighbours: int) -> list[int]:
     """Positions of those that are mutual nearest neighbours of the first.
 
@@ -162,14 +175,15 @@ def fit_gallery(vectors: np.ndarray, views: Sequence[np.ndarray]) -> GalleryHead
     of_views, of_pairs = Differences(vectors.shape[1]), Differences(vectors.shape[1])
     for view in views:
         of_views.add(view - vectors)
-    first = fit(mean, of_views)
     count = neighbours_for(len(vectors))
-    nearest = nearest_neighbours(Head(False, tuning=(first.linear_map,)).tune(vectors), count)
-    known = [frozenset(row) for row in nearest.tolist()]
-    found = [(i, j) for i, row in enumerate(known) for j in sorted(row) if i < j and i in known[j]]
-    pairs = np.array(found, np.int64).reshape(-1, 2)
+    pairs = mutual_pairs(through(fit(mean, of_views).linear_map)(vectors), count)
     of_pairs.add(vectors[pairs[:, 0]] - vectors[pairs[:, 1]])
     return fit(mean, of_views, of_pairs, count)
+
+
+def through(linear_map: LinearMap) -> "Conversion":
+    """Unit rows without tuning, float32 [n, d], to unit rows through the map, many at a time."""
+    return Conversion(Head(False), Head(False, tuning=(linear_map,)))
 
 
 def share_features(first: Head, second: Head) -> bool:

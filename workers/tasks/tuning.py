@@ -1,7 +1,8 @@
 """Fits the active model's head to the gallery: the steps of `lookalike tune` before those of a publish.
 
     vary    a sample of the originals is decoded again, and views of each are embedded (ml.tuning.views)
-    look    around each of these photos, pairs are found that are mutual neighbours once what views vary counts less
+    look    of a large gallery: around each of these photos, pairs that are mutual neighbours once what views vary
+            counts less; a small one has all of its photos in the sample, and the fit finds them
     fit     the map is fitted on both, and the model with it is registered
 
 Chunks of the first two stand for a 256th of the gallery each. What they find is collected with the job: differences of
@@ -33,8 +34,10 @@ from ml.tuning.gallery_head import (
     GalleryHead,
     check_size,
     fit,
+    mutual_pairs,
     neighbours_for,
     partners,
+    through,
     views_for,
 )
 from ml.tuning.views import views
@@ -44,10 +47,9 @@ from workers.process.serving import Serving, ServingModel
 from workers.queue.jobs import PREFIXES, Chunk, Jobs
 from workers.store import points_with_prefix
 
-_AROUND = 32  # photos around one, among which its partners are looked for
+_AROUND = 64  # photos around one, among which its partners are looked for: nine of ten are those of the whole gallery
 _RENEWED_S = 5.0
 _NAME = "tuned"
-_PLAIN = Head(False)
 
 Step = dict[str, Any] | None
 
@@ -65,14 +67,15 @@ def begin(serving: Serving, jobs: Jobs, workers: list[WorkerStatus], job: str, s
 
 
 def begin_to_look(serving: Serving, jobs: Jobs, workers: list[WorkerStatus], job: str, state: dict[str, Any]) -> Step:
-    """Sends the gallery to `look`."""
+    """Sends a large gallery to `look`."""
     if serving.active().collection != state["source"]:
         return {"phase": "vary"}  # another model was switched to meanwhile
     kept = {name: state[name] for name in ("photos", "source", "is_sampled")}
     jobs.set_params(
         job, kept | {"neighbours": neighbours_for(int(state["photos"])), "force": state.get("force", False)}
     )
-    jobs.append(job, PREFIXES, counted=False, size=8)
+    if state["is_sampled"]:
+        jobs.append(job, PREFIXES, counted=False, size=8)
     return {"phase": "fit"}
 
 
@@ -137,7 +140,7 @@ def look(
     The store knows neighbours without that map: those with it are nearly all among the nearest few without.
     """
     found = []
-    tune = Conversion(_PLAIN, replace(_PLAIN, tuning=(first.linear_map,)))
+    tune = through(first.linear_map)
     plain = _without_tuning(live.embedder.head)
     for id in ids:
         serving.batcher.yield_to_searches()
@@ -163,12 +166,7 @@ def fit_and_register(
     live = serving.active()
     if live.collection != state["source"]:
         return {"phase": "vary"}  # another model was switched to meanwhile
-    mean, of_views = _views(jobs, job)
-    # Each photo of a pair may have found it.
-    pairs = {(each["one"], each["other"]): each for each in jobs.collected(job) if "difference" in each}
-    of_pairs = Differences(len(mean))
-    of_pairs.add(_unpacked([each["difference"] for each in pairs.values()], len(mean)))
-    fitted = fit(mean, of_views, of_pairs, int(state["neighbours"]))
+    fitted = _fit(jobs, job, int(state["neighbours"]), is_sampled=bool(state["is_sampled"]))
     bundle = live.embedder.bundle
     facts = {
         "from": live.model,
@@ -213,11 +211,27 @@ def _with_prefix(serving: Serving, collection: str, item: str, params: dict[str,
 @functools.lru_cache(maxsize=2)  # every chunk needs it
 def _first_fit(jobs: Jobs, job: str, source: str) -> GalleryHead:
     """The map of the views alone, of the collection that the job began with."""
-    return fit(*_views(jobs, job))
+    vectors, of_views = _views(jobs, job)
+    return fit(vectors.mean(axis=0), of_views)
+
+
+def _fit(jobs: Jobs, job: str, neighbours: int, *, is_sampled: bool) -> GalleryHead:
+    """The map of all that was found."""
+    vectors, of_views = _views(jobs, job)
+    mean = vectors.mean(axis=0)
+    of_pairs = Differences(len(mean))
+    if is_sampled:
+        # Each photo of a pair may have found it.
+        pairs = {(each["one"], each["other"]): each for each in jobs.collected(job) if "difference" in each}
+        of_pairs.add(_unpacked([each["difference"] for each in pairs.values()], len(mean)))
+    else:
+        places = mutual_pairs(through(fit(mean, of_views).linear_map)(vectors), neighbours)
+        of_pairs.add(vectors[places[:, 0]] - vectors[places[:, 1]])
+    return fit(mean, of_views, of_pairs, neighbours)
 
 
 def _views(jobs: Jobs, job: str) -> tuple[np.ndarray, Differences]:
-    """The mean vector of the photos that were varied, and what their views differ by. Raises GalleryTooSmall."""
+    """The vectors of the photos that were varied, and what their views differ by. Raises GalleryTooSmall."""
     varied = {each["id"]: each for each in jobs.collected(job) if "differences" in each}
     if not varied:
         check_size(0)
@@ -225,7 +239,7 @@ def _views(jobs: Jobs, job: str) -> tuple[np.ndarray, Differences]:
     dim = len(base64.b64decode(found[0]["vector"])) - _SCALE_BYTES
     differences = Differences(dim)
     differences.add(_unpacked([each["differences"] for each in found], dim))
-    return _unpacked([each["vector"] for each in found], dim).mean(axis=0), differences
+    return _unpacked([each["vector"] for each in found], dim), differences
 
 
 @functools.lru_cache(maxsize=2)  # to undo a tuning, a matrix is inverted
