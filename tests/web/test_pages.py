@@ -30,22 +30,39 @@ class TestSearchPage:
         assert f"/?id={red}" in page
         assert f"/api/v1/images/{blue}/thumbnail" in page
 
-    def test_an_address_with_an_image_shows_its_results(self, browser, red, blue):
+    def test_an_address_with_an_image_shows_its_results_and_not_itself(self, browser, red, blue):
         page = browser.get(f"/?id={red}&k=6").text
-        assert "2 most similar" in page
-        assert page.index(f'data-id="{red}"') < page.index(f'data-id="{blue}"')
+        assert "Nothing else in your gallery matches" in page
+        assert re.search(rf'id="own">.*href="/images/{red}"', page)
+        assert (f'data-id="{red}"' in page, f'data-id="{blue}"' in page) == (False, True)
         assert "stand-in" in page
-        assert "1.000" in page
 
-    def test_results_link_to_a_search_with_the_same_options(self, browser, red):
+    def test_results_link_to_a_search_with_the_same_options(self, browser, workers_side, red):
+        another = keep(workers_side, (190, 30, 30), "another.jpg", "red")
         page = browser.get(f"/?id={red}&k=24&label=red&rerank=1").text
         link = re.search(r'class="photo" href="([^"]+)"', page)[1]
-        assert link == f"/?id={red}&amp;k=24&amp;label=red&amp;rerank=1"
+        assert link == f"/?id={another}&amp;k=24&amp;label=red&amp;rerank=1"
 
-    def test_only_matches_wear_the_badge(self, browser, red, blue):
+    def test_matches_stand_above_a_line_with_a_badge_and_the_others_below(self, browser, workers_side, red, blue):
+        another = keep(workers_side, (190, 30, 30), "another.jpg", "red")
         page = browser.get(f"/?id={red}").text
-        cards = page.split('<li class="card"')[1:3]
-        assert [re.search(r'<span class="badge" (hidden)?', card)[1] for card in cards] == [None, "hidden"]
+        assert "1 match of 2 most similar" in page
+        above, below = page.split('id="results"')[1].split('<li class="divide"')[:2]
+        assert (f'data-id="{another}"' in above, f'data-id="{blue}"' in below) == (True, True)
+        badges = [re.search(r'<span class="badge" (hidden)?', part)[1] for part in (above, below)]
+        assert badges == [None, "hidden"]
+        assert '<details class="strangers" id="strangers" open>' in page
+
+    def test_where_nothing_matches_the_strangers_are_folded_away(self, browser, red):
+        answer = post(browser, "/", image=(io.BytesIO(photo((10, 220, 10))), "mine.jpg"))
+        assert "Nothing in your gallery matches" in answer.text
+        assert '<details class="strangers" id="strangers">' in answer.text
+        assert 'id="own" hidden' in answer.text
+
+    def test_a_photo_that_is_in_the_gallery_is_told_by_its_content(self, browser, red, blue):
+        answer = post(browser, "/", image=(io.BytesIO(photo((200, 30, 30))), "mine.jpg"))
+        assert re.search(rf'id="own">.*href="/images/{red}"', answer.text)
+        assert f'data-id="{red}"' not in answer.text
 
     def test_a_photo_can_be_searched_with_by_the_plain_form(self, browser, red, blue):
         answer = post(browser, "/", image=(io.BytesIO(photo((10, 10, 220))), "mine.jpg"), k="6")

@@ -1,6 +1,8 @@
 """The search page. The address holds the query, `/?id=ID&k=12`: results can be linked to and gone back to."""
 
+import hashlib
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +18,7 @@ from web.backend import client, image_id
 from web.bodies import accepts_images
 from web.problems import RETRY_AFTER_S, status_of
 from workers.client import MOST_EXAMPLES, BadBox, LookalikeError, Role, Unavailable
-from workers.messages import AVERAGE, BEST, GalleryImage, SearchResult
+from workers.messages import AVERAGE, BEST, GalleryImage, Result, SearchResult
 
 blueprint = Blueprint("search", __name__)
 
@@ -61,6 +63,48 @@ def fetch_dropped_photos(response: Response) -> Response:
     return response
 
 
+@dataclass(frozen=True)
+class Shown:
+    """An answer as the page divides it.
+
+    Args:
+        own: the query's id, where it is in the gallery: it is no answer to itself.
+        same: what is the same thing by its verdict; None where nothing is claimed, and `others` are all.
+        others: what is not, or is not known to be.
+    """
+
+    own: str | None
+    same: Sequence[Result] | None
+    others: Sequence[Result]
+
+    @classmethod
+    def of(cls, result: SearchResult, own: str | None, k: int) -> "Shown":
+        """`own`: what the query's id is or would be; None for a part of a photo, or several."""
+        results = [each for each in result.results if each.id != own]
+        found = own if len(results) < len(result.results) else None
+        if result.matches is None:
+            return cls(found, None, results[:k])
+        parts: dict[bool, list[Result]] = {True: [], False: []}
+        for each in results[:k]:
+            parts[each.verdict == "same"].append(each)
+        return cls(found, parts[True], parts[False])
+
+    @property
+    def count(self) -> int:
+        return len(self.same or ()) + len(self.others)
+
+    @property
+    def title(self) -> str:
+        """As `heading` in web/static/js/search.js has it."""
+        if not self.count:
+            return "Nothing to compare with"
+        if self.same is None:
+            return f"{self.count} most similar"
+        if not self.same:
+            return "Nothing else in your gallery matches" if self.own else "Nothing in your gallery matches"
+        return f"{len(self.same)} {'match' if len(self.same) == 1 else 'matches'} of {self.count} most similar"
+
+
 @blueprint.get("/")
 @requires(Role.VIEWER)
 def page() -> ResponseReturnValue:
@@ -85,8 +129,10 @@ def page_with_image() -> ResponseReturnValue:
 
     def answer() -> dict[str, Any]:
         started = time.perf_counter()
-        result = search(image=photo, k=options.k, label=options.label, rerank=options.rerank)
-        return _facts(result, started, query_name=photo.filename)
+        result = search(image=photo, k=options.k + 1, label=options.label, rerank=options.rerank)
+        photo.stream.seek(0)
+        own = hashlib.file_digest(photo.stream, "sha256").hexdigest()[:32]  # what its id in the gallery would be
+        return _facts(result, started, query_name=photo.filename, shown=Shown.of(result, own, options.k))
 
     return _answered(options, answer)
 
@@ -105,12 +151,14 @@ def _search_by_id(asked: Any, options: Options) -> dict[str, Any]:
         box=box,
         more_id=[each.image.id for each in examples if each.kind == "more"],
         unlike_id=[each.image.id for each in examples if each.kind == "unlike"],
-        k=options.k,
+        k=options.k + 1,  # one may be the query itself
         label=options.label,
         rerank=options.rerank and not examples,
         strategy=options.strategy,
     )
-    return _facts(result, started, query_name=query.name) | {"query": query, "box": box, "examples": examples}
+    shown = Shown.of(result, None if box or examples else query.id, options.k)
+    facts = _facts(result, started, query_name=query.name, shown=shown)
+    return facts | {"query": query, "box": box, "examples": examples}
 
 
 def _box(text: str) -> list[float] | None:
@@ -121,8 +169,9 @@ def _box(text: str) -> list[float] | None:
         raise BadBox(f"a box must be four numbers, got {text[:40]}", hint="draw one again") from error
 
 
-def _facts(result: SearchResult, started: float, *, query_name: str | None) -> dict[str, Any]:
-    return {"result": result, "took_ms": 1000 * (time.perf_counter() - started), "query_name": query_name}
+def _facts(result: SearchResult, started: float, *, query_name: str | None, shown: Shown) -> dict[str, Any]:
+    took_ms = 1000 * (time.perf_counter() - started)
+    return {"result": result, "took_ms": took_ms, "query_name": query_name, "shown": shown}
 
 
 def _answered(options: Options, answer: Any) -> ResponseReturnValue:

@@ -42,6 +42,14 @@ class Portal:
     def photo(self, number: int = 0) -> Path:
         return sorted(self.photos.rglob("*.jpg"))[number]
 
+    def matched(self) -> str:
+        """The id of an image with matches, beside itself, and with photos that are none."""
+        for image in self.client.images(limit=200)[0]:
+            verdicts = [each.verdict == "same" for each in self.client.search(id=image.id, k=48).results]
+            if verdicts.count(True) > 3 and not all(verdicts):
+                return image.id
+        raise AssertionError("no photo has matches")
+
 
 @pytest.fixture
 def portal(stack: RunningStack) -> Portal:

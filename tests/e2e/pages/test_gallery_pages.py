@@ -63,11 +63,14 @@ def test_a_folders_name_becomes_the_label(portal, browser, new_photos):
 
 
 def test_an_image_is_relabelled_and_deleted_in_its_dialog(portal, browser):
-    buffer = io.BytesIO()
-    Image.effect_mandelbrot((80, 80), (-1.5, -1.0, 0.5, 1.0), 60).convert("RGB").save(buffer, "PNG")
-    id = portal.client.add(buffer.getvalue(), path="one/of a kind.png", label="before").id
-    portal.client.wait(portal.client.index([id]), 60)
-    browser.get(f"{portal.address}/?id={id}")
+    alike = []
+    for side in (80, 100, 120):
+        buffer = io.BytesIO()
+        Image.effect_mandelbrot((side, side), (-1.5, -1.0, 0.5, 1.0), 60).convert("RGB").save(buffer, "PNG")
+        alike.append(portal.client.add(buffer.getvalue(), path=f"one/of a kind {side}.png", label="before").id)
+    portal.client.wait(portal.client.index(alike), 60)
+    id, _, query = alike
+    browser.get(f"{portal.address}/?id={query}")
     until(browser, "document.getElementById('main').dataset.ready")
     browser.execute_script(f"document.querySelector('[data-id=\"{id}\"] [data-details]').click()")
     until(browser, "document.getElementById('details').open")
@@ -99,7 +102,7 @@ def test_an_image_is_relabelled_and_deleted_in_its_dialog(portal, browser):
     until(browser, f"document.activeElement.closest('[data-id=\"{id}\"]')")
     assert portal.client.image(id).label == "before"
     assert id in {image.id for image in portal.client.images(limit=500)[0]}
-    portal.client.delete([id])
+    portal.client.delete(alike)
     browser.get(f"{portal.address}/trash")
     keep_screenshot(browser, "trash")
     browser.find_element(By.CSS_SELECTOR, f"[data-id='{id}'] .photo").click()

@@ -1,9 +1,11 @@
 """The search page in a real browser over the real system."""
 
 import base64
+import hashlib
 import itertools
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 from selenium.webdriver.common.action_chains import ActionChains
@@ -62,6 +64,16 @@ def results(browser) -> list[dict]:
     )
 
 
+def own(browser):
+    """The id of the query, when the page says that it is in the gallery."""
+    link = browser.find_element(By.CSS_SELECTOR, "#own a")
+    return link.get_attribute("href").rsplit("/", 1)[-1] if link.is_displayed() else None
+
+
+def id_of(photo):
+    return hashlib.sha256(photo.read_bytes()).hexdigest()[:32]
+
+
 @pytest.mark.parametrize("how", ["drop", "paste", "choose"])
 def test_a_photo_shows_ranked_results_however_it_comes(portal, browser, how):
     photo = portal.photo()
@@ -70,7 +82,8 @@ def test_a_photo_shows_ranked_results_however_it_comes(portal, browser, how):
     shown = results(browser)
     assert len(shown) == 12
     assert shown[0]["name"] == photo.parent.name
-    assert shown[0]["similarity"] >= 0.999
+    assert own(browser) == id_of(photo)
+    assert own(browser) not in {each["id"] for each in shown}
     assert shown[0]["similarity"] == max(each["similarity"] for each in shown)
     assert all(abs(each["bar"] / 100 - max(0, each["similarity"])) < 0.001 for each in shown)
     facts = browser.find_element(By.ID, "query-facts").text
@@ -91,7 +104,7 @@ def test_a_result_is_searched_with_and_the_back_button_leads_back(portal, browse
     id = first[1]["id"]
     second.click()
     until(browser, f"location.search === '?id={id}' && {HAS_RESULTS}")
-    until(browser, f"document.querySelector('#results .card').dataset.id === '{id}'")
+    until(browser, f"document.querySelector('#own a').pathname.endsWith('{id}')")
     browser.back()
     until(
         browser,
@@ -126,7 +139,7 @@ def test_a_large_photo_is_made_small_before_it_travels_and_survives_reloading(po
     until(browser, HAS_RESULTS)
     assert [each["id"] for each in results(browser)] == [each["id"] for each in shown]
     assert browser.find_element(By.ID, "query-name").text == "large.jpg"
-    browser.find_element(By.CSS_SELECTOR, "#results .card:nth-child(2) .photo").click()
+    browser.find_elements(By.CSS_SELECTOR, "#results .photo")[1].click()
     until(browser, f"location.search.startsWith('?id=') && {SETTLED}")
     browser.refresh()
     browser.back()
@@ -140,12 +153,12 @@ def test_a_large_photo_is_made_small_before_it_travels_and_survives_reloading(po
 
 
 def test_an_address_can_be_given_to_others(portal, browser):
-    id = portal.client.images(limit=1)[0][0].id
+    id = portal.matched()
     browser.get(f"{portal.address}/?id={id}&k=6")
     until(browser, HAS_RESULTS)
-    assert results(browser)[0]["id"] == id
+    assert own(browser) == id
     assert len(results(browser)) == 6
-    browser.find_element(By.CSS_SELECTOR, "#results .card:nth-child(2) .photo").click()
+    browser.find_elements(By.CSS_SELECTOR, "#results .photo")[1].click()
     until(browser, f"location.search.includes('k=6') && !location.search.includes('{id}')")
     until(browser, HAS_RESULTS)
 
@@ -271,3 +284,34 @@ def test_on_a_phone_nothing_is_wider_than_the_screen(portal, open_browser, dark)
             .map(each => each.outerHTML)"""
     )
     assert small == [], "too small for a thumb"
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_matches_stand_above_a_line_and_strangers_are_folded_away(portal, open_browser, tmp_path, width, dark):
+    browser = open_browser(width, 900, dark=dark, phone=width < 500)
+    id = portal.matched()
+    browser.get(f"{portal.address}/?id={id}&k=48")
+    until(browser, HAS_RESULTS)
+    verdicts = browser.execute_script(
+        "return [...document.getElementById('results').children].map(each => each.dataset.verdict ?? 'line')"
+    )
+    line = verdicts.index("line")
+    assert set(verdicts[:line]) == {"same"}
+    assert "same" not in verdicts[line:]
+    until(browser, IMAGES_SHOWN)
+    keep_screenshot(browser, f"matches-{width}-{'dark' if dark else 'light'}")
+    stranger = tmp_path / "stranger.png"
+    bands = np.linspace(0, 40, 300)
+    Image.fromarray((127 + 120 * np.sin(bands[:, None] ** 1.5 + bands)).astype(np.uint8)).save(stranger)
+    browser.get(portal.address)
+    until(browser, "document.getElementById('main').dataset.ready")
+    choose(browser, stranger)
+    until(browser, f"{HAS_RESULTS} && document.getElementById('query-name').textContent === 'stranger.png'")
+    assert browser.find_element(By.ID, "results-title").text == "Nothing in your gallery matches"
+    assert own(browser) is None
+    assert not browser.find_element(By.CSS_SELECTOR, "#results .photo").is_displayed()
+    keep_screenshot(browser, f"strangers-{width}-{'dark' if dark else 'light'}")
+    browser.find_element(By.CSS_SELECTOR, "#strangers summary").click()
+    until(browser, "document.getElementById('strangers').open")
+    assert browser.find_element(By.CSS_SELECTOR, "#results .photo").is_displayed()

@@ -6,7 +6,7 @@ import { isSeveral } from "./query.js";
 import { toast } from "./toast.js";
 
 /** The id that a query has, or would have in the gallery; null where the browser cannot say. */
-async function contentOf(query) {
+export async function contentOf(query) {
   if (query.box || isSeveral(query)) return null;
   if (query.id) return query.id;
   if (!crypto.subtle) return null; // browsers give it to secure pages only: HTTPS, or this machine

@@ -3,14 +3,28 @@
 import { imageUrl, thumbnailUrl } from "./api.js";
 
 const blank = document.getElementById("card");
+const divide = document.getElementById("divide");
 const field = (card, name) => card.querySelector(`[data-field="${name}"]`);
 export const shownName = (result) => result.label || result.path.split("/").at(-1);
 
-/** Shows the results in the list. Cards of images that were shown before are moved, not made anew: no flicker. */
-export function show(list, results, searchUrl) {
+/**
+ * Shows results in the list: those that are the same above a line, the others below. Cards of images that were shown before
+ * are moved, not made anew: no flicker.
+ */
+export function show(list, { same, others }, searchUrl) {
   const old = new Map([...list.children].map((card) => [card.dataset.id, card]));
-  const cards = results.map((result) => fill(old.get(result.id) ?? fresh(result.id), result, searchUrl));
-  list.replaceChildren(...cards);
+  const cards = (results) => results.map((result) => fill(old.get(result.id) ?? fresh(result.id), result, searchUrl));
+  const line = same?.length && others.length ? [divide.content.firstElementChild.cloneNode(true)] : [];
+  list.replaceChildren(...cards(same ?? []), ...line, ...cards(others));
+}
+
+/** An answer as the page divides it: without the query itself, whose id is `own`; `same` is null where nothing is claimed. */
+export function divided({ results, matches }, own, k) {
+  const rest = results.filter(({ id }) => id !== own).slice(0, k);
+  const isOwn = results.some(({ id }) => id === own);
+  if (matches === null) return { own: isOwn ? own : null, same: null, others: rest };
+  const isSame = ({ verdict }) => verdict === "same";
+  return { own: isOwn ? own : null, same: rest.filter(isSame), others: rest.filter((each) => !isSame(each)) };
 }
 
 function fresh(id) {
@@ -48,7 +62,8 @@ export function takeOut(card) {
   if (!card) return () => {};
   const list = card.parentElement;
   const following = card.nextElementSibling;
-  const neighbour = following ?? card.previousElementSibling;
+  const cards = [...list.children].filter((each) => each.dataset.id);
+  const neighbour = cards[cards.indexOf(card) + 1] ?? cards[cards.indexOf(card) - 1];
   card.remove();
   const link = neighbour?.querySelector(".photo");
   if (link) link.focus();

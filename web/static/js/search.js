@@ -1,10 +1,10 @@
 // The search page: from a query (see query.js) to its answer, however it is asked.
 
-import { useAnswers } from "./answers.js";
-import { Problem, keep, root, search } from "./api.js";
+import { contentOf, useAnswers } from "./answers.js";
+import { Problem, imageUrl, keep, root, search } from "./api.js";
 import { onPlainClick } from "./buttons.js";
 import { useCamera } from "./camera.js";
-import { moveWithArrows, rename, show, shownName, takeOut } from "./cards.js";
+import { divided, moveWithArrows, rename, show, shownName, takeOut } from "./cards.js";
 import { useCrop } from "./crop.js";
 import { onDetails } from "./details.js";
 import { onFiles } from "./dropzone.js";
@@ -19,6 +19,8 @@ const page = document.getElementById("main");
 const form = page.querySelector("form.query");
 const list = document.getElementById("results");
 const section = document.getElementById("results-section");
+const strangers = document.getElementById("strangers"); // the results, folded away when none is the same
+const ownBox = document.getElementById("own");
 const problemBox = document.getElementById("problem");
 const facts = document.getElementById("query-facts");
 const keepButton = facts.querySelector("[data-keep]");
@@ -26,6 +28,7 @@ const mayKeep = !keepButton.disabled; // a viewer adds nothing
 const photoBox = document.getElementById("query-photo");
 const announcements = document.getElementById("announcements");
 const titleAtStart = "Lookalike";
+const MOST_RESULTS = 200; // that the API gives
 const KEPT = { unchanged: "It is in the gallery already", restored: "Restored from the trash" };
 const STAGES = ["wait", "decode", "embed", "search"];
 
@@ -67,8 +70,11 @@ async function run(query, { history: step = "push", live = false } = {}) {
       const isSlow = performance.now() - began > SAID_AFTER_MS && share < 1 && running === controller;
       if (isSlow) document.getElementById("results-title").textContent = `Sending ${query.name}: ${Math.round(100 * share)} %`;
     };
-    const answer = await search(query, options(), controller.signal, sending);
-    present(query, answer, performance.now() - began, live);
+    const { k } = options();
+    const asked = { ...options(), k: Math.min(MOST_RESULTS, k + 1) }; // one may be the query itself
+    const answer = await search(query, asked, controller.signal, sending);
+    const own = live ? null : await contentOf(query);
+    if (!controller.signal.aborted) present(query, answer, divided(answer, own, k), performance.now() - began, live);
     if (!live) answers.show(query);
     return true;
   } catch (error) {
@@ -109,28 +115,26 @@ function preview(query) {
   keepButton.textContent = "Keep this photo in the gallery";
 }
 
-function heading({ results, matches }) {
-  if (!results.length) return "Nothing to compare with";
-  if (matches === 0) return "Nothing in your gallery matches";
-  if (matches === null) return `${results.length} most similar`;
-  return `${matches} ${matches === 1 ? "match" : "matches"} of ${results.length} most similar`;
+function heading({ own, same, others }) {
+  const count = (same?.length ?? 0) + others.length;
+  if (!count) return "Nothing to compare with";
+  if (same === null) return `${count} most similar`;
+  if (!same.length) return own ? "Nothing else in your gallery matches" : "Nothing in your gallery matches";
+  return `${same.length} ${same.length === 1 ? "match" : "matches"} of ${count} most similar`;
 }
 
-function noteOf({ results, matches, told }) {
-  if (!results.length) return "";
-  if (matches === null) return told ? `No probabilities: ${told}.` : "";
-  const less = matches === results.length ? "" : matches ? "Those without a mark are similar, but may not be the same. " : "These are similar, but probably not the same. ";
-  return `${less}Probabilities: ${told}.`;
-}
-
-function present(query, answer, tookMs, live) {
-  const { results } = answer;
-  show(list, results, address);
-  const title = heading(answer);
+function present(query, answer, shown, tookMs, live) {
+  const results = [...(shown.same ?? []), ...shown.others];
+  show(list, shown, address);
   const note = document.getElementById("answer-note");
-  note.textContent = noteOf(answer);
+  note.textContent = results.length && answer.told ? `${shown.same ? "Probabilities" : "No probabilities"}: ${answer.told}.` : "";
   note.hidden = !note.textContent;
-  document.getElementById("results-title").textContent = title;
+  const isStrange = results.length > 0 && shown.same?.length === 0;
+  strangers.open = !isStrange;
+  strangers.querySelector("summary").hidden = !isStrange;
+  ownBox.hidden = !shown.own;
+  if (shown.own) ownBox.querySelector("a").href = imageUrl(shown.own);
+  document.getElementById("results-title").textContent = heading(shown);
   document.getElementById("no-results").hidden = results.length > 0;
   facts.hidden = false;
   facts.querySelector("[data-field=took]").textContent = `${tookMs.toFixed(0)} ms`;
@@ -152,6 +156,8 @@ function fail({ message, hint }) {
   problemBox.querySelector("[data-retry]").hidden = !current;
   problemBox.hidden = false;
   list.replaceChildren();
+  ownBox.hidden = true;
+  strangers.querySelector("summary").hidden = true;
   document.getElementById("results-title").textContent = "";
   document.getElementById("no-results").hidden = true;
   facts.hidden = true;
