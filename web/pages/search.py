@@ -131,7 +131,7 @@ def page_with_image() -> ResponseReturnValue:
         started = time.perf_counter()
         result = search(image=photo, k=options.k + 1, label=options.label, rerank=options.rerank)
         photo.stream.seek(0)
-        own = hashlib.file_digest(photo.stream, "sha256").hexdigest()[:32]  # what its id in the gallery would be
+        own = hashlib.sha256(photo.stream.read()).hexdigest()[:32]  # what its id in the gallery would be
         return _facts(result, started, query_name=photo.filename, shown=Shown.of(result, own, options.k))
 
     return _answered(options, answer)
