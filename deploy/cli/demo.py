@@ -110,14 +110,21 @@ def _tour(console: Console, connected: "Settings", photos: Path) -> dict[str, An
     """
     from deploy.cli import gallery
     from deploy.cli import index as index_command
+    from deploy.cli.coverage_ledger import Ledger
     from deploy.cli.find_files import Walk
     from deploy.cli.upload_folder import index, report
+    from ml.data.photo_files import shown
     from ml.errors import LookalikeError
     from workers.client import Client
 
-    client, walk = Client(connected), Walk([photos])
+    skipped: list[tuple[str, str]] = []
+    same: dict[str, str] = {}
+    walk = Walk([photos], lambda path, reason: skipped.append((shown(path), reason)))
+    client = Client(connected)
+    ledger = Ledger(client, [photos])
     with console.progress("indexing") as progress:
-        status = index(client, walk, progress=progress)
+        status = index(client, ledger.counted(walk), on_same=same.__setitem__, on_begun=ledger.begin, progress=progress)
+    ledger.end(status, skipped, same)
     index_command.show(console, status, walk.skipped)
     left_out = {failure.path for failure in status.failures}
     query = next(

@@ -211,6 +211,9 @@ class TestDemo:
         assert report["index"]["failed"] == 0
         assert report["search"]["results"][0]["similarity"] >= 0.999
         assert report["portal"].startswith("http://127.0.0.1:")
+        (folder,) = lookalike("coverage", "--json").report["folders"]
+        assert folder["indexed"] == report["index"]["added"]
+        assert folder["is_complete"]
 
     def test_a_folder_without_photos_is_named(self, lookalike: Program, tmp_path: Path) -> None:
         (tmp_path / "empty").mkdir()
