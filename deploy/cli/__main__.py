@@ -32,7 +32,7 @@ COMMANDS = {
     "trash": ("deploy.cli.trash", "List deleted photos, the latest first."),
     "coverage": ("deploy.cli.coverage", "List indexed folders, with what was found in each."),
     "why": ("deploy.cli.coverage", "Say where a photo is, or why it is not in the gallery."),
-    "duplicates": ("deploy.cli.gallery", "List photos that are nearly the same."),
+    "duplicates": ("deploy.cli.gallery", "List copies of one photo."),
     "train": ("deploy.cli.train", "Train a model on labelled photos, so that its neighbours are right."),
     "sweep": ("deploy.cli.sweep", "Try many settings of training, and keep the best model."),
     "evaluate": ("deploy.cli.evaluate", "Measure a model on labelled photos, each a query against all the others."),
