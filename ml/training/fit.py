@@ -23,9 +23,10 @@ from ml.data.holdout import HeldOut, hold_out
 from ml.errors import LookalikeError
 from ml.evaluation.metrics import evaluate_retrieval
 from ml.evaluation.pairs import count_pairs
-from ml.evaluation.uncertainty import intervals
+from ml.evaluation.uncertainty import ByClass, difference, intervals
 from ml.model import backbone as backbones
 from ml.model.network import EmbeddingModel, pretrained
+from ml.model.registry import HELD_OUT_GAIN
 from ml.preprocessing import Preprocessing
 from ml.training import finetune, frozen_backbone, layers, losses
 from ml.training.checkpoints import Checkpoint
@@ -130,11 +131,11 @@ def fit(
     exported = _exported(config, model, preprocessing)
     if config.head == "closed_form":
         _fit_closed_form(config, exported, [side[trained] for side in sides], labels)
-    fitted = _measured(exported, sides, seen, held, reader.device, history)
+    fitted = _measured(exported, sides, seen, held, reader.device, history, before)
     if config.head == "closed_form" and len(held_out):
         _fit_closed_form(config, exported, sides, seen.dataset.labels)
     vectors = _embedded(exported, sides).numpy() if config.head == "closed_form" else None
-    return replace(fitted, metrics=before | fitted.metrics, vectors=vectors, paths=seen.dataset.paths)
+    return replace(fitted, vectors=vectors, paths=seen.dataset.paths)
 
 
 def _untrained(config: TrainConfig) -> tuple[EmbeddingModel, Preprocessing]:
@@ -159,20 +160,20 @@ def _train_px(config: TrainConfig, model: EmbeddingModel) -> int:
     return size
 
 
-def _before(reader: Reader, seen: Pixels, held_out: np.ndarray, *, is_all_read: bool) -> dict[str, float]:
-    """mAP@R of held-out images through the network as it came, for a person to see what training brought.
+def _before(reader: Reader, seen: Pixels, held_out: np.ndarray, *, is_all_read: bool) -> ByClass | None:
+    """mAP@R of held-out images through the network as it came, to see what training brought. None without any.
 
     `is_all_read`: the features of all images are read anyway, and kept.
     """
     if not len(held_out):
-        return {}
+        return None
     if is_all_read:
         features = reader.features(seen.array, "reading features")[held_out]
     else:
         features = reader.features(seen.array, "held-out images", rows=held_out)
     vectors = functional.normalize(features, dim=1)
-    map_at_r = evaluate_retrieval(vectors, _long(seen.dataset.labels[held_out]), ks=(1,), whole_ranking=False).map_at_r
-    return {"held_out_map@r_before": map_at_r} if math.isfinite(map_at_r) else {}
+    labels = _long(seen.dataset.labels[held_out])
+    return evaluate_retrieval(vectors, labels, ks=(1,), whole_ranking=False).by_class(labels)["map@r"]
 
 
 def _finetune(
@@ -324,6 +325,7 @@ def _measured(
     held: HeldOut,
     device: torch.device,
     history: list[EpochReport],
+    before: ByClass | None,
 ) -> Fitted:
     """Held-out figures and the threshold, through a head that the held-out images had no part in.
 
@@ -334,6 +336,7 @@ def _measured(
         held: which of them are held out.
         device: that trained.
         history: of the run.
+        before: mAP@R before training.
     """
     held_out, trained = np.flatnonzero(held.is_held), np.flatnonzero(~held.is_held)
     chosen = held_out if len(held_out) else trained
@@ -351,6 +354,10 @@ def _measured(
         metrics = {"held_out_map@r": retrieval.map_at_r, "held_out_recall@1": retrieval.recall[1]}
         by_class = retrieval.by_class(labels)
         found = intervals({f"held_out_{name}": by_class[name] for name in ("map@r", "recall@1")})
+        if before is not None and before.counts.sum():
+            metrics["held_out_map@r_before"] = before.mean
+            bounds = difference(by_class["map@r"], before)[1]
+            found |= {HELD_OUT_GAIN: list(bounds)} if bounds else {}
     own = seen.dataset.labels
     facts = {
         "held_out_classes": [seen.dataset.classes[label] for label in np.setdiff1d(own[held_out], own[trained])],

@@ -31,8 +31,10 @@ def test_a_model_that_training_made_worse_is_not_published_unforced() -> None:
         ({"held_out_map@r": 1.0, "held_out_map@r_before": 1.0}, False),
         ({"held_out_map@r": 0.499, "held_out_map@r_before": 0.5}, False),  # less than noise
         ({"held_out_map@r": 0.1}, False),
+        (WORSE | {"intervals": {"held_out_map@r_gain": [-0.3, -0.01]}}, True),
+        (WORSE | {"intervals": {"held_out_map@r_gain": [-0.3, 0.0]}}, False),  # one image of a few, perhaps
         ({}, False),
     ],
 )
-def test_worse_means_by_more_than_noise(metrics: dict[str, float], expected: bool) -> None:
+def test_worse_means_by_more_than_noise(metrics: dict[str, Any], expected: bool) -> None:
     assert is_no_better(metrics) is expected
