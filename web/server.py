@@ -7,7 +7,6 @@ is read, whether its route takes so much of it.
 
 import contextlib
 import ipaddress
-import logging
 import os
 import resource
 import signal
@@ -141,9 +140,28 @@ class _Server(TcpWSGIServer):  # type: ignore[misc]
         wasyncore.dispatcher.close(self)  # the listening socket alone
 
 
+class Dispatcher(ThreadedTaskDispatcher):  # type: ignore[misc]
+    """Lets questions of health overtake: under load they would wait as long as everybody else, and call that death.
+
+    One of them at a time, so that many leave the others their turn.
+    """
+
+    def add_task(self, task: HTTPChannel) -> None:
+        with self.lock:
+            if _is_probe(task) and not (self.queue and _is_probe(self.queue[0])):
+                self.queue.appendleft(task)
+            else:
+                self.queue.append(task)
+            self.queue_cv.notify()
+
+
+def _is_probe(channel: HTTPChannel) -> bool:
+    path: str = getattr(channel.requests[0], "path", "") if channel.requests else ""
+    return path.startswith("/health/")
+
+
 def serve(app: Flask, listener: socket.socket) -> None:
     """Answers on the listening socket until SIGTERM or SIGINT, then finishes what is being answered."""
-    logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # a line for each request that waits
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 2 * CONNECTIONS + 256  # a body may lie in a file
     if soft < wanted:
@@ -162,7 +180,7 @@ def serve(app: Flask, listener: socket.socket) -> None:
         asyncore_use_poll=True,
         ident=None,
     )
-    dispatcher = ThreadedTaskDispatcher()
+    dispatcher = Dispatcher()
     dispatcher.set_thread_count(THREADS)
     parser = type("Parser", (_Parser,), {"body_limit": staticmethod(lambda head: body_limit(app, head))})
     server = _Server(

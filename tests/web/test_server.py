@@ -8,11 +8,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import requests
 
 from tests.processes import free_port, listens, wait_for
+from web.server import Dispatcher
 
 REQUEST = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 PROGRAM = """
@@ -55,3 +57,11 @@ def test_connections_that_wait_when_it_is_told_to_stop_are_answered(
         answers = [visitor.recv(4096)[:15] for visitor in visitors]
     assert answers == [b"HTTP/1.1 200 OK"] * len(visitors)
     assert process.wait(30) == 0
+
+
+def test_a_question_of_health_overtakes_those_that_wait_one_at_a_time() -> None:
+    dispatcher = Dispatcher()
+    for path in ("/", "/gallery", "/health/live", "/api/v1/search", "/health/ready"):
+        dispatcher.add_task(SimpleNamespace(requests=[SimpleNamespace(path=path)]))
+    waiting = [channel.requests[0].path for channel in dispatcher.queue]
+    assert waiting == ["/health/live", "/", "/gallery", "/api/v1/search", "/health/ready"]
