@@ -12,6 +12,7 @@ import platform
 import sys
 import tempfile
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -179,11 +180,34 @@ def features(network: bytes, pixels: np.ndarray) -> np.ndarray:
 
 def _convert(core: ov.Core, network: bytes, kept: Path) -> None:
     """Writes an ONNX network as OpenVINO's IR into a new folder, which appears whole or not at all."""
+    _check_whole(network)
     model = core.read_model(network)
     with files.draft(kept, keep_existing=True) as draft:  # another process that is faster has the same result
         draft.mkdir()
         ov.save_model(model, draft / _IR, compress_to_fp16=False)
         _keep_ends_precise(draft / _IR)
+
+
+def _check_whole(network: bytes) -> None:
+    """Refuses a network that names other files for its weights: whoever made it may name any file of this machine."""
+    import onnx  # when a network is converted, and not at each start
+    from google.protobuf.message import DecodeError
+    from onnx.external_data_helper import uses_external_data
+
+    def tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+        yield from graph.initializer
+        for attribute in (each for node in graph.node for each in node.attribute):
+            yield from (attribute.t, *attribute.tensors)
+            for inner in (attribute.g, *attribute.graphs):
+                yield from tensors(inner)
+
+    try:
+        model = onnx.load_from_string(network)
+    except DecodeError:
+        return  # OpenVINO says what is wrong with it
+    graphs = [model.graph, *(onnx.GraphProto(node=function.node) for function in model.functions)]
+    if any(uses_external_data(tensor) for graph in graphs for tensor in tensors(graph)):
+        raise BadBundle(f"{NETWORK} names other files for its weights", hint="save it as one file")
 
 
 def _keep_ends_precise(ir: Path) -> None:

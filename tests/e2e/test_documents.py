@@ -1,6 +1,6 @@
 """What the documents tell people to type works: every block of commands that is not marked is typed here.
 
-A page is followed from top to bottom, in a home of its own with ~/Pictures and photo.jpg, as its reader would.
+A page is followed from top to bottom, in a home of its own with ~/Pictures and some photos, as its reader would.
 """
 
 import json
@@ -79,6 +79,9 @@ class Reader:
                 time.sleep(0.2)
 
 
+PHOTOS = ("photo.jpg", "front.jpg", "side.jpg", "shelf.jpg", "jug.jpg")  # that pages name
+
+
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("page", WITH_COMMANDS, ids=lambda page: str(page.relative_to(ROOT)))
 def test_a_page_can_be_followed(
@@ -86,8 +89,8 @@ def test_a_page_can_be_followed(
 ) -> None:
     folder = tmp_path / "reader"
     shutil.copytree(demo_photos, folder / "Pictures")
-    query = next((folder / "Pictures").rglob("*.jpg"))
-    query.rename(folder / "photo.jpg")
+    for name, photo in zip(PHOTOS, sorted((folder / "Pictures").rglob("*.jpg")), strict=False):
+        photo.rename(folder / name)
     reader = Reader(new_program(), folder)
     for block in blocks(page):
         if not block.needs:
