@@ -17,6 +17,7 @@ keep() { [ -s "$1" ] || { cat > "$1.new" && mv "$1.new" "$1"; }; }
 new_secret | keep redis_password
 printf 'redis://:%s@redis:6379/0' "$(cat redis_password)" | keep redis_url
 new_secret | keep qdrant_api_key
+new_secret | keep qdrant_read_key
 new_secret | keep session_key
 new_secret | keep ray_token
 new_secret | keep grafana_password

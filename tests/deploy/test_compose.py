@@ -87,7 +87,9 @@ def test_qdrant_is_seen_by_workers_and_whoever_measures_it_alone() -> None:
     services = composed()["services"]
     neighbours = {name for name, service in services.items() if "vectors" in (service.get("networks") or {})}
     holders = {name for name, service in services.items() if "qdrant_api_key" in str(service.get("secrets"))}
-    assert neighbours == holders == {"qdrant", "worker", "worker-gpu", "prometheus"}
+    assert holders == {"qdrant", "worker", "worker-gpu"}
+    assert neighbours == {*holders, "prometheus"}
+    assert {each["source"] for each in services["prometheus"]["secrets"]} == {"metrics_token", "qdrant_read_key"}
     assert list(services["qdrant"]["networks"]) == ["vectors"]
 
 
