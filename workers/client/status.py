@@ -61,7 +61,7 @@ def suggestions(registry: Registry, model: str, images: int) -> tuple[str, ...]:
     except LookalikeError:  # damaged or away: others tell
         return ()
     if not isinstance(tuning, dict) or not isinstance(tuning.get("photos"), int):
-        return ("searches find more once the model is fitted to these photos, in seconds: lookalike tune",)
+        return ("searches find more once the model is fitted to these photos, in a minute or two: lookalike tune",)
     if images >= _GROWN * tuning["photos"]:
         photos = tuning["photos"]
         return (f"the model was tuned to {photos} photos, now there are {images}: run lookalike tune again",)
