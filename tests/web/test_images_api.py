@@ -97,6 +97,16 @@ class TestAdding:
         upload(browser, [(GOOD, "a.jpg")], label="IMG_2024", label_from="folder")
         assert browser.get(f"{URL}/{id}").json["label"] == "mine"
 
+    @pytest.mark.parametrize("images", ["", "text"])
+    def test_a_text_is_no_file(self, browser, images):
+        response = browser.post("/api/v1/images", data={"images": images}, content_type="multipart/form-data")
+        assert response.status_code == 422
+        assert "Not a valid file" in response.json["detail"]
+
+    def test_the_empty_part_of_an_empty_field_is_no_file(self, browser):
+        data = {"images": [(io.BytesIO(), "")]}
+        assert browser.post("/api/v1/images", data=data, content_type="multipart/form-data").status_code == 422
+
     def test_no_file_at_all_is_422(self, browser):
         answer = browser.post(URL, data={"label": "x"}, content_type="multipart/form-data")
         assert (answer.status_code, answer.json["errors"][0]["field"]) == (422, "images")

@@ -6,9 +6,9 @@ marshmallow takes `on`, `Y` and 0 for a boolean and "6" for a number; whoever re
 from typing import Any
 
 from apiflask import Schema
-from apiflask.fields import Boolean, Float, Integer, List, String
+from apiflask.fields import Boolean, File, Float, Integer, List, String
 from apiflask.validators import Length, Range, Regexp
-from marshmallow import ValidationError, validates_schema
+from marshmallow import ValidationError, missing, validates_schema
 
 from web.api.uploads import LONGEST_LABEL
 
@@ -84,6 +84,22 @@ class Number(Float):
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise self.make_error("invalid", input=value)
         return super()._deserialize(value, attr, data, **kwargs)
+
+
+OneFile: Any = File  # its package has no types
+
+
+class Files(List[Any]):
+    """Files of a form, a part each. The part without a file that a browser sends of an empty field is none of them."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(OneFile(), **kwargs)
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> list[Any]:
+        files = super()._deserialize(value, attr, data, **kwargs)
+        if "" in list(value):  # which its package takes for such a part
+            raise ValidationError("Not a valid file.")
+        return [file for file in files if file is not missing]
 
 
 ONE_LINE = WholeText("^[^\\u0000-\\u001f\\u007f-\\u009f]*$", error="Must be one line of text.")

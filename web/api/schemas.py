@@ -7,7 +7,7 @@ import math
 from typing import Any
 
 from apiflask import Schema
-from apiflask.fields import URL, Boolean, Dict, Field, File, Float, Integer, List, Nested, String
+from apiflask.fields import URL, Boolean, Dict, Field, Float, Integer, List, Nested, String
 from apiflask.validators import Length, OneOf, Range
 from marshmallow import ValidationError, validates_schema
 
@@ -16,7 +16,9 @@ from web.api.fields import (
     ID_EXAMPLE,
     LABEL_LENGTH,
     Asked,
+    Files,
     Number,
+    OneFile,
     TrueOrFalse,
     WholeNumber,
     WholeText,
@@ -26,8 +28,6 @@ from web.api.fields import (
 )
 from workers.client import COPY_FROM, MOST_EXAMPLES, NEAR_COPY, SAME_IMAGE
 from workers.messages import AVERAGE, STRATEGIES
-
-_File: Any = File  # its package has no types
 
 MAX_K = 200
 PAGE_START = "^[0-9]{1,16}-[0-9a-f]{32}$"  # the `next` of a page
@@ -112,19 +112,17 @@ def numbers_of_box(text: str) -> list[float] | None:
 
 
 class SearchByImage(SearchOptions):
-    image = _File(load_default=None, metadata=note("the query photo; it is searched with and not kept"))
+    image = OneFile(load_default=None, metadata=note("the query photo; it is searched with and not kept"))
     id = String(
         load_default=None,
         metadata=note("id of an image of the gallery to search with, in place of a photo", ID_EXAMPLE),
     )
     box = BoxText(load_default=None, metadata=note(_BOX, "0.25,0.1,0.5,0.6"))
-    more = List(
-        _File(), load_default=(), validate=_EXAMPLE_COUNT, metadata=note(f"further photos to look for{_NOT_ITSELF}")
-    )
+    more = Files(load_default=(), validate=_EXAMPLE_COUNT, metadata=note(f"further photos to look for{_NOT_ITSELF}"))
     more_id = List(
         String(), load_default=(), validate=_EXAMPLE_COUNT, metadata=note("further images to look for, by their ids")
     )
-    unlike = List(_File(), load_default=(), validate=_EXAMPLE_COUNT, metadata=note("photos that are not looked for"))
+    unlike = Files(load_default=(), validate=_EXAMPLE_COUNT, metadata=note("photos that are not looked for"))
     unlike_id = List(
         String(), load_default=(), validate=_EXAMPLE_COUNT, metadata=note("images that are not looked for")
     )
@@ -187,7 +185,7 @@ class SearchResult(Answer):
 
 
 class UploadForm(Asked):
-    images = List(_File(), required=True, validate=Length(min=1), metadata=note("the photos to keep, one part each"))
+    images = Files(required=True, validate=Length(min=1), metadata=note("the photos to keep, one part each"))
     label = String(load_default=None, validate=A_LABEL, metadata=note("label for all of them", "mug"))
     label_from = String(
         load_default="person",
@@ -452,7 +450,7 @@ class Folder(Schema):
 
 
 class WhereaboutsForm(Asked):
-    image = _File(required=True, metadata=note("the photo that is missed; it is looked for and not kept"))
+    image = OneFile(required=True, metadata=note("the photo that is missed; it is looked for and not kept"))
 
 
 class Whereabouts(Answer):
@@ -608,7 +606,7 @@ class SaveImage(Schema):
 
 
 class SavePhoto(Asked):
-    image = _File(required=True, metadata=note("the photo; it is kept, and not added to the gallery"))
+    image = OneFile(required=True, metadata=note("the photo; it is kept, and not added to the gallery"))
 
 
 class SavedQuery(Answer):
