@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from deploy.cli.console import Console, command
+from deploy.cli.indexing_option import in_place_option, label_from_option
 
 if TYPE_CHECKING:
     from workers.messages import JobStatus
@@ -20,19 +21,11 @@ ANNOUNCED_BYTES = 10**9
 
 @command("index", example="lookalike index ~/Pictures/shoes --label shoe")
 @click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path), metavar="PATH...")
-@click.option(
-    "--label-from",
-    type=click.Choice(["parent", "none"]),
-    default="parent",
-    show_default=True,
-    help="Label each photo with the name of the folder it lies in, or not at all.",
-)
+@label_from_option
 @click.option(
     "--label", metavar="L", help="Label every photo L, whatever its folder; no folder's name replaces it later."
 )
-@click.option(
-    "--in-place", is_flag=True, help="Make no copies: keep references to the photos, which must stay where they are."
-)
+@in_place_option
 @click.option("--verbose", is_flag=True, help="Name every file and folder that is left out, with the reason.")
 def index(
     console: Console, paths: tuple[Path, ...], label_from: str, label: str | None, in_place: bool, verbose: bool

@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from deploy.cli.console import Console, command
+from deploy.cli.indexing_option import in_place_option, label_from_option
 
 
 @command("watch", example="lookalike watch ~/Pictures --removed trash", has_json=False)
@@ -17,16 +18,8 @@ from deploy.cli.console import Console, command
     show_default=True,
     help="What becomes of photos whose file is gone: they stay in the gallery, or go into the trash.",
 )
-@click.option(
-    "--in-place", is_flag=True, help="Make no copies: keep references to the photos, which must stay where they are."
-)
-@click.option(
-    "--label-from",
-    type=click.Choice(["parent", "none"]),
-    default="parent",
-    show_default=True,
-    help="Label each new photo with the name of the folder it lies in, or not at all.",
-)
+@in_place_option
+@label_from_option
 @click.option(
     "--every",
     default=60.0,
