@@ -57,6 +57,14 @@ def portal(stack: RunningStack) -> Portal:
 
 
 @pytest.fixture
+def browser(open_browser: Callable[..., WebDriver]) -> Iterator[WebDriver]:
+    """A desktop's. Its console must stay empty: a breach of the policy would be told there."""
+    opened = open_browser()
+    yield opened
+    assert [entry for entry in opened.get_log("browser") if entry["level"] == "SEVERE"] == []
+
+
+@pytest.fixture
 def open_browser() -> Iterator[Callable[..., WebDriver]]:
     """Opens windows of a real Chromium: width, height, dark, phone. They are closed when the test ends."""
     binary = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

@@ -14,13 +14,6 @@ pytestmark = pytest.mark.browser
 
 
 @pytest.fixture
-def browser(portal, open_browser):
-    browser = open_browser()
-    yield browser
-    assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
-
-
-@pytest.fixture
 def new_photos(tmp_path):
     """A folder of photos that no gallery has seen, and a file that is none."""
     folder = tmp_path / "checkers"

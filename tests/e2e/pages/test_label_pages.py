@@ -15,13 +15,6 @@ READY = "document.getElementById('main').dataset.ready"
 
 
 @pytest.fixture
-def browser(portal, open_browser):
-    browser = open_browser()
-    yield browser
-    assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
-
-
-@pytest.fixture
 def nameless(portal):
     """Three photos of one product, their labels taken away; they get them back."""
     label = portal.photo(0).parent.name
