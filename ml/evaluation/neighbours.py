@@ -23,18 +23,20 @@ def averaged_similarity(query: np.ndarray, nearest: np.ndarray, *, neighbours: i
     """
     if not len(nearest):
         return np.empty(0, np.float32)
-    similarity = nearest @ nearest.T
+    # Averages are weighed sums of rows, so that all products with them follow from those of the rows themselves.
+    products, with_query = nearest @ nearest.T, nearest @ query
+    similarity = products.copy()
     np.fill_diagonal(similarity, 2.0)  # first among its own, where others equal it too
     order = np.argsort(-similarity, axis=1, kind="stable")[:, : neighbours + 1]
-    weights = np.clip(np.take_along_axis(similarity, order, 1), 0, 1) ** _POWER
-    averaged = _unit((weights[:, :, None] * nearest[order]).sum(1))
-    likeness = averaged @ query
+    weights = np.zeros_like(products)
+    closest = np.clip(np.take_along_axis(similarity, order, 1), 0, 1) ** _POWER
+    np.put_along_axis(weights, order, closest, 1)
+    lengths = np.sqrt(np.maximum(np.einsum("ij,ij->i", weights @ products, weights), 1e-24))
+    weights /= lengths[:, None]  # now to averages of unit length
+    likeness = weights @ with_query
     best = np.argsort(-likeness, kind="stable")[:neighbours]
-    expanded = query + np.clip(likeness[best], 0, 1) ** _POWER @ averaged[best]
-    found: np.ndarray = averaged @ _unit(expanded[None])[0]
+    shares = np.clip(likeness[best], 0, 1) ** _POWER
+    among = weights @ products @ weights[best].T
+    expanded_length = np.sqrt(1 + 2 * shares @ likeness[best] + shares @ among[best] @ shares)
+    found: np.ndarray = (likeness + among @ shares) / expanded_length
     return found
-
-
-def _unit(rows: np.ndarray) -> np.ndarray:
-    unit: np.ndarray = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
-    return unit
