@@ -10,7 +10,8 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
 SERVING := $(VENV)/.serving
 TRAINING := $(VENV)/.training
 STAMP := $(VENV)/.installed
-INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+# Errors alone: since 25.1 pip passes on what setuptools warns its authors of.
+INSTALL = $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
 
 .PHONY: help demo train test test-containers fuzz audit lint format docs clean lock
 
