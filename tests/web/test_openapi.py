@@ -9,7 +9,7 @@ import warnings
 import pytest
 from openapi_spec_validator import validate
 
-from web.api import schemas
+from web.api.schemas import changes, coverage, duplicates, images, jobs, labelling, models, search, system, uploads
 from workers import messages
 
 ANSWERS = (
@@ -93,10 +93,10 @@ def test_every_field_of_an_answer_is_required(document):
 
 def test_what_has_a_few_values_is_an_enum(document):
     schemas_of = document["components"]["schemas"]
-    assert schemas_of["Job"]["properties"]["state"]["enum"] == list(schemas.STATES)
-    assert schemas_of["Job"]["properties"]["kind"]["enum"] == list(schemas.KINDS)
-    assert schemas_of["Uploaded"]["properties"]["outcome"]["enum"] == list(schemas.OUTCOMES)
-    assert schemas_of["Worker"]["properties"]["queues"]["items"]["enum"] == list(schemas.QUEUES)
+    assert schemas_of["Job"]["properties"]["state"]["enum"] == list(jobs.STATES)
+    assert schemas_of["Job"]["properties"]["kind"]["enum"] == list(jobs.KINDS)
+    assert schemas_of["Uploaded"]["properties"]["outcome"]["enum"] == list(uploads.OUTCOMES)
+    assert schemas_of["Worker"]["properties"]["queues"]["items"]["enum"] == list(system.QUEUES)
 
 
 def test_a_generated_client_has_functions_that_read_well(document, tmp_path):
@@ -135,20 +135,26 @@ def test_a_generated_client_has_functions_that_read_well(document, tmp_path):
 @pytest.mark.parametrize(
     "schema, message",
     [
-        (schemas.Result, messages.Result),
-        (schemas.SearchResult, messages.SearchResult),
-        (schemas.Image, messages.GalleryImage),
-        (schemas.TrashedImage, messages.TrashedImage),
-        (schemas.Job, messages.JobStatus),
-        (schemas.Failure, messages.Failure),
-        (schemas.Pair, messages.Pair),
-        (schemas.LabelCount, messages.LabelCount),
-        (schemas.Proposal, messages.Proposal),
-        (schemas.Proposals, messages.Proposals),
-        (schemas.Outlier, messages.Outlier),
-        (schemas.Outliers, messages.Outliers),
-        (schemas.Worker, messages.WorkerStatus),
-        (schemas.Health, messages.SystemStatus),
+        (search.Result, messages.Result),
+        (search.SearchResult, messages.SearchResult),
+        (images.Image, messages.GalleryImage),
+        (changes.TrashedImage, messages.TrashedImage),
+        (jobs.Job, messages.JobStatus),
+        (jobs.Failure, messages.Failure),
+        (duplicates.Pair, messages.Pair),
+        (images.LabelCount, messages.LabelCount),
+        (labelling.Proposal, messages.Proposal),
+        (labelling.Proposals, messages.Proposals),
+        (labelling.Outlier, messages.Outlier),
+        (labelling.Outliers, messages.Outliers),
+        (coverage.FolderCoverage, messages.FolderCoverage),
+        (coverage.Whereabouts, messages.Whereabouts),
+        (duplicates.CopyGroup, messages.CopyGroup),
+        (models.SavedQuery, messages.SavedQuery),
+        (models.PreviewedQuery, messages.PreviewedQuery),
+        (models.PreviewedHit, messages.PreviewedHit),
+        (system.Worker, messages.WorkerStatus),
+        (system.Health, messages.SystemStatus),
     ],
     ids=lambda each: each.__name__,
 )

@@ -1,6 +1,7 @@
 """The JSON API under /api/v1, for the portal's own scripts and for other programs.
 
-schemas.py     what goes in and out
+schemas/       what goes in and out, in marshmallow's terms
+fields.py      what its fields are made of
 search.py      POST /search
 images.py      the gallery: add, list, show, label, delete
 changes.py     many images at once, undo, the trash

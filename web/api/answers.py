@@ -5,7 +5,7 @@ from typing import Any
 from apiflask import APIBlueprint
 
 from web.access import requires
-from web.api.schemas import AnswerForm, AnswerQuery, Answers, GivenAnswer
+from web.api.schemas.answers import AnswerForm, AnswerQuery, Answers, GivenAnswer
 from web.backend import client, image_id
 from workers.client import Role
 

@@ -8,7 +8,7 @@ from apiflask import APIBlueprint
 from werkzeug.exceptions import UnprocessableEntity
 
 from web.access import audit, requires
-from web.api.schemas import (
+from web.api.schemas.changes import (
     Change,
     ChangeForm,
     LabelReplacement,

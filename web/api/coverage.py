@@ -8,7 +8,7 @@ from werkzeug.datastructures import FileStorage
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from web.access import audit, requires
-from web.api.schemas import Folder, FolderCoverages, Whereabouts, WhereaboutsForm
+from web.api.schemas.coverage import Folder, FolderCoverages, Whereabouts, WhereaboutsForm
 from web.backend import client
 from web.bodies import accepts_images
 from workers import messages

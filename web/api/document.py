@@ -10,7 +10,8 @@ from werkzeug.routing import Rule
 
 from web.access import requires
 from web.access.roles import role_of
-from web.api.schemas import Problem, SearchById
+from web.api.schemas.base import Problem
+from web.api.schemas.search import SearchById
 from web.problems import MIMETYPE
 from workers.client import Role
 

@@ -7,7 +7,9 @@ from apiflask import APIBlueprint
 
 from web.access import audit, requires
 from web.api.changes import Changed, change
-from web.api.schemas import ApartForm, Change, CopyGroups, Duplicates, DuplicatesForm, DuplicatesQuery, Job, KeepForm
+from web.api.schemas.changes import Change
+from web.api.schemas.duplicates import ApartForm, CopyGroups, Duplicates, DuplicatesForm, DuplicatesQuery, KeepForm
+from web.api.schemas.jobs import Job
 from web.backend import client, image_id
 from workers.client import NotFound, Role, copy_groups
 from workers.messages import Pair

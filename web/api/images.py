@@ -11,7 +11,9 @@ from flask import Response, current_app, request, send_file
 from web.access import audit, requires
 from web.api import uploads
 from web.api.downloads import MEDIA_TYPES, download_name, media_type
-from web.api.schemas import Image, ImagePage, ImageQuery, LabelChange, Upload, UploadForm
+from web.api.schemas.changes import LabelChange
+from web.api.schemas.images import Image, ImagePage, ImageQuery
+from web.api.schemas.uploads import Upload, UploadForm
 from web.backend import client, image_id
 from web.bodies import MANY_IMAGES, accepts_images
 from web.problems import problem, too_large_hint

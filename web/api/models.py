@@ -8,16 +8,8 @@ from werkzeug.datastructures import FileStorage
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from web.access import audit, requires
-from web.api.schemas import (
-    Job,
-    Models,
-    Preview,
-    PublishForm,
-    SavedQueries,
-    SavedQuery,
-    SaveImage,
-    SavePhoto,
-)
+from web.api.schemas.jobs import Job
+from web.api.schemas.models import Models, Preview, PublishForm, SavedQueries, SavedQuery, SaveImage, SavePhoto
 from web.backend import client, image_id
 from web.bodies import accepts_images
 from workers import messages

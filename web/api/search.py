@@ -10,7 +10,7 @@ from werkzeug.datastructures import FileStorage
 from werkzeug.exceptions import RequestEntityTooLarge, UnprocessableEntity
 
 from web.access import requires
-from web.api.schemas import SearchById, SearchByImage, SearchResult
+from web.api.schemas.search import SearchById, SearchByImage, SearchResult
 from web.api.uploads import tidy_label
 from web.backend import client, image_id
 from web.bodies import accepts_images, reads_json_too

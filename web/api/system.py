@@ -5,17 +5,10 @@ from typing import Any
 from apiflask import APIBlueprint
 
 from web.access import audit, is_admin, requires
-from web.api.schemas import (
-    Folders,
-    Health,
-    Job,
-    JobList,
-    Labels,
-    Outliers,
-    OutliersQuery,
-    Proposals,
-    ProposalsQuery,
-)
+from web.api.schemas.images import Folders, Labels
+from web.api.schemas.jobs import Job, JobList
+from web.api.schemas.labelling import Outliers, OutliersQuery, Proposals, ProposalsQuery
+from web.api.schemas.system import Health
 from web.backend import client
 from workers.client import Role, retry
 

@@ -11,7 +11,7 @@ from flask.typing import ResponseReturnValue
 
 from web.access import requires
 from web.access.headers import SEARCH_POLICY
-from web.api.schemas import MAX_K, numbers_of_box
+from web.api.schemas.search import MAX_K, numbers_of_box
 from web.api.search import answer as search
 from web.api.uploads import tidy_label
 from web.backend import client, image_id
