@@ -20,7 +20,7 @@ from msgspec import Meta
 from ml import records
 from ml.records import Damaged, Moment
 from ml.storage import Storage
-from workers.metadata import Hold, is_id
+from workers.gallery.metadata import Hold, is_id
 
 logger = logging.getLogger(__name__)
 

@@ -12,9 +12,9 @@ from ml import records
 from ml.records import Damaged, Moment, Text
 from ml.storage import Storage
 from workers.errors import NotFound
+from workers.gallery.metadata import is_id
+from workers.gallery.originals import image_id
 from workers.messages import SavedQuery
-from workers.metadata import is_id
-from workers.originals import image_id
 
 
 @dataclass(frozen=True)

@@ -27,13 +27,12 @@ from ml.records import Damaged
 from ml.storage import open_storage
 from ml.sweeps.record import Record
 from ml.training import checkpoints
-from tests.workers.test_gallery import photo
-from workers import metadata
+from tests.workers.gallery.samples import photo
 from workers import settings as settings_of
 from workers.client.backup import Backup
-from workers.gallery import Gallery
+from workers.gallery import Gallery, metadata
+from workers.gallery.originals import image_id
 from workers.messages import GalleryImage
-from workers.originals import image_id
 from workers.settings import BadSettings
 from workers.store.archive import Archive
 

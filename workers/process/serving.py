@@ -22,7 +22,7 @@ from ml.records import Damaged, DamageLog, Unlogged
 from ml.storage import Storage, open_storage
 from ml.tuning.calibration import Calibration
 from workers.gallery import Gallery, limits
-from workers.metadata import Hold
+from workers.gallery.metadata import Hold
 from workers.process.batching import Batcher
 from workers.process.honesty import calibration_of
 from workers.process.slow_searches import SlowSearches

@@ -14,6 +14,7 @@ from typing import Any
 
 import redis
 
+from workers.gallery.trash import DAY_S
 from workers.process.serving import Serving
 from workers.queue.app import QUEUES, enqueue_due_chunks
 from workers.queue.jobs import DRIVEN, PREFIXES
@@ -21,7 +22,6 @@ from workers.queue.liveness import count_living_workers, server_time
 from workers.store import COLLECTIONS
 from workers.tasks.context import Context
 from workers.tasks.publish import abandon
-from workers.trash import DAY_S
 
 logger = logging.getLogger(__name__)
 

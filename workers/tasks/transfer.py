@@ -15,10 +15,11 @@ from ml import records
 from ml.errors import LookalikeError
 from ml.records import Damaged
 from ml.storage import Storage, open_storage
-from workers import answers, metadata
+from workers import answers
 from workers.answers import Answers
-from workers.originals import image_id
-from workers.originals import key as original_key
+from workers.gallery import metadata
+from workers.gallery.originals import image_id
+from workers.gallery.originals import key as original_key
 from workers.process.serving import Serving
 from workers.queue.jobs import Chunk
 from workers.store import Point, Store, points_with_prefix

@@ -15,9 +15,9 @@ from ml.model.registry import Active
 from ml.records import Damaged
 from workers.errors import NotFound
 from workers.gallery import DAMAGED
+from workers.gallery.metadata import key as metadata_key
+from workers.gallery.originals import key as original_key
 from workers.messages import Failure, Finding, GalleryImage
-from workers.metadata import key as metadata_key
-from workers.originals import key as original_key
 from workers.process.serving import Serving
 from workers.queue.jobs import Chunk
 from workers.store import Payload, Point, points_with_prefix

@@ -9,7 +9,7 @@ import pytest
 from ml import records
 from ml.records import Damaged
 from ml.storage import open_storage
-from tests.workers.test_gallery import photo
+from tests.workers.gallery.samples import photo
 from workers.client.backup import Backup
 from workers.errors import NotFound, Refused
 from workers.gallery import Gallery

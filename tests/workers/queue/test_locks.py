@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from ml.storage import Storage, open_storage
-from tests.workers.test_gallery import photo
+from tests.workers.gallery.samples import photo
 from workers.errors import Unavailable
 from workers.gallery import Gallery
 from workers.queue.locks import SharedLocks

@@ -1,39 +1,21 @@
-"""The gallery in storage: originals, their metadata, thumbnails. This is the truth; collections are made from it.
-
-An image's id is the first 32 hex digits of the SHA-256 of its bytes, so adding twice changes nothing. An image exists
-when its metadata does: it is written last and removed first. Whoever reads metadata to change it holds its lock.
-
-    originals/ab/<id>        the bytes as they came, unless they stay in place
-    thumbnails/ab/<id>.jpg   re-encoded, without metadata
-    views/ab/<id>.jpg        the same, large, of images that somebody has looked at
-    metadata/ab/<id>.json    a messages.GalleryImage, who gave the label, and where the original is if it stays in place
-    trash/ab/<id>.json       the same of an image that was deleted and can come back: workers.trash
-"""
+"""Changing the gallery: adding images, labels, the trash and back."""
 
 import contextlib
-import os
-import time
-from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
 from ml import files
-from ml.images import ImageInfo, Limits, UnreadableImage, probe
-from ml.records import Damaged, DamageLog, Unlogged
-from ml.storage import Storage, open_storage
+from ml.images import UnreadableImage, probe
+from ml.records import Damaged
 from workers.errors import NotFound
+from workers.gallery.metadata import Known
+from workers.gallery.metadata import key as metadata_key
+from workers.gallery.originals import AGAIN, Reference, image_id
+from workers.gallery.originals import key as original_key
+from workers.gallery.reading import GalleryReader, thumbnail_key, view_key
+from workers.gallery.sources import described, goes_before, read_file
 from workers.messages import GalleryImage
-from workers.metadata import Hold, Known, Metadata, is_id
-from workers.metadata import key as metadata_key
-from workers.originals import AGAIN, Changed, Originals, Reference, image_id
-from workers.originals import key as original_key
-from workers.settings import Settings
-from workers.trash import Discarded, Trash
-
-__all__ = ["Added", "Gallery", "LabelBefore", "image_id", "limits"]
-
-DAMAGED = "damaged"  # the state of an image whose metadata cannot be read
 
 
 @dataclass(frozen=True)
@@ -61,42 +43,8 @@ class LabelBefore:
     by_person: bool
 
 
-def limits(settings: Settings) -> Limits:
-    """The settings' limits on images."""
-    return Limits(
-        max_bytes=settings.max_upload_mb * 2**20,
-        max_pixels=settings.max_megapixels * 1_000_000,
-        max_decode_s=settings.max_decode_seconds,
-    )
-
-
-class Gallery:
-    """Images in storage. Safe to use from many threads and processes.
-
-    Args:
-        storage: where they are kept.
-        accepted: limits on what is added.
-        log: told what is found damaged, and what is whole again.
-        hold: locks a key between processes, for storage whose own locks hold within one: `SharedLocks.hold`.
-    """
-
-    def __init__(
-        self,
-        storage: Storage,
-        accepted: Limits | None = None,
-        log: DamageLog | None = None,
-        hold: Hold | None = None,
-    ) -> None:
-        self._storage = storage
-        self._limits = accepted or Limits()
-        self._log = log or Unlogged()
-        self._metadata = Metadata(storage, hold)
-        self.trash = Trash(storage)
-        self.originals = Originals(storage)
-
-    @classmethod
-    def open(cls, settings: Settings, log: DamageLog | None = None, hold: Hold | None = None) -> "Gallery":
-        return cls(open_storage(settings.storage_url), limits(settings), log, hold)
+class Gallery(GalleryReader):
+    """Images in storage. Safe to use from many threads and processes."""
 
     def add(
         self, source: bytes | Path, *, path: str, label: str | None, by_person: bool = False, in_place: bool = False
@@ -118,7 +66,7 @@ class Gallery:
             StorageFailed: the storage rejected it.
         """
         file = source if isinstance(source, Path) else None
-        data = source if isinstance(source, bytes) else self._read_file(source)
+        data = source if isinstance(source, bytes) else read_file(source, self._limits)
         info = probe(data, self._limits)
         id = image_id(data)
         with self._metadata.lock(id):
@@ -132,11 +80,11 @@ class Gallery:
                 known, is_new = None, False
             other_path = ""
             if known is None:
-                image = _described(id, info, len(data), path, label)
+                image = described(id, info, len(data), path, label)
             else:
                 image = replace(known.image, taken_at=info.taken_at)
                 if file is not None and path != image.path:
-                    is_first, other_path = self._order(image, path)
+                    is_first, other_path = goes_before(path, image)
                     if is_first:
                         image = replace(image, path=path, name=PurePath(path).name)
                     elif not by_person:
@@ -154,73 +102,6 @@ class Gallery:
                 self.trash.delete(id)
         is_changed = known is not None and (image.path, image.label) != (known.image.path, known.image.label)
         return Added(id, is_new, is_changed, image.path, other_path, discarded is not None)
-
-    def image(self, id: str) -> GalleryImage:
-        """What is known of an image; little where that is damaged. Raises NotFound."""
-        image = self._find(id)
-        if image is None and self.trash.exists(id):
-            raise NotFound(f"image {id} is in the trash", hint="restore it there to use it again")
-        if image is None:
-            raise NotFound(f"there is no image {id}", hint="it may have been deleted; search again")
-        return image
-
-    def find_many(self, ids: Iterable[str]) -> dict[str, GalleryImage]:
-        """id -> image, for those that exist; their `state` says which are damaged."""
-        ids = list(ids)
-        if len(ids) > 4 and self._storage.local_path("") is None:
-            with ThreadPoolExecutor(16) as pool:  # an object store answers in milliseconds, one after another
-                found = list(pool.map(self._find, ids))
-        else:
-            found = [self._find(id) for id in ids]
-        return {id: image for id, image in zip(ids, found, strict=True) if image is not None}
-
-    def original(self, id: str) -> bytes:
-        """The bytes as they came, compared with the id.
-
-        Raises:
-            NotFound: there is no such image.
-            Damaged: its original is missing, or is not what the id was made of.
-        """
-        try:
-            return self._original(id)
-        except Damaged as damaged:
-            self._log.found(damaged)
-            raise
-
-    def is_intact(self, id: str) -> bool:
-        """Whether the original's bytes still are those that gave the id."""
-        try:
-            self._original(id)
-        except (NotFound, Damaged):
-            return False
-        return True
-
-    def thumbnail(self, id: str) -> bytes:
-        """JPEG bytes. Raises NotFound."""
-        if is_id(id):
-            with contextlib.suppress(FileNotFoundError):
-                return self._storage.get(_thumbnail(id))
-        raise NotFound(f"there is no image {id}", hint="it may have been deleted; search again")
-
-    def view(self, id: str) -> bytes | None:
-        """A large copy as JPEG, None when nobody has made one yet."""
-        if is_id(id):
-            with contextlib.suppress(FileNotFoundError):
-                return self._storage.get(_view(id))
-        return None
-
-    def put_view(self, id: str, data: bytes) -> None:
-        """Keeps a large copy, while the image exists."""
-        with self._metadata.lock(id):
-            if self._metadata.exists(id):
-                self._storage.put(_view(id), data)
-
-    def has_thumbnail(self, id: str) -> bool:
-        return self._storage.exists(_thumbnail(id))
-
-    def put_thumbnails(self, thumbnails: Mapping[str, bytes]) -> None:
-        """Keeps what was made, id -> JPEG."""
-        self._storage.put_many({_thumbnail(id): data for id, data in thumbnails.items()})
 
     def set_label(self, id: str, label: str | None) -> LabelBefore:
         """Gives an image the label that a person chose. Returns the one that it had.
@@ -259,12 +140,22 @@ class Gallery:
                 return known.image
             except Damaged as damaged:
                 data, reference = self._surviving(id, path, damaged)
-            image = _described(id, probe(data, self._limits), len(data), path, label)
+            image = described(id, probe(data, self._limits), len(data), path, label)
             image = replace(image, is_in_place=reference is not None)
             # Of a label that is not the folder's name, a person is more likely the author.
             self._metadata.write(Known(image, label is not None and label != PurePath(path).parent.name, reference))
             self._log.mended(metadata_key(id))
             return image
+
+    def put_view(self, id: str, data: bytes) -> None:
+        """Keeps a large copy, while the image exists."""
+        with self._metadata.lock(id):
+            if self._metadata.exists(id):
+                self._storage.put(view_key(id), data)
+
+    def put_thumbnails(self, thumbnails: Mapping[str, bytes]) -> None:
+        """Keeps what was made, id -> JPEG."""
+        self._storage.put_many({thumbnail_key(id): data for id, data in thumbnails.items()})
 
     def forget(self, id: str) -> None:
         """Removes an image's metadata: from here on it does not exist. `sweep` removes the rest."""
@@ -331,34 +222,10 @@ class Gallery:
             self.trash.delete(id)  # last: cut short before, it is done again
             return not exists
 
-    def discarded(self, prefix: str = "") -> Iterator[Discarded]:
-        """What is in the trash, in order of ids; damaged records are passed over."""
-        for id in self.trash.ids(prefix):
-            discarded = self._discarded(id)
-            if discarded is not None and not self._metadata.exists(id):
-                yield discarded
-
-    def ids(self, prefix: str = "") -> Iterator[str]:
-        """The ids of images, in order; only those whose first two digits are `prefix`, if given."""
-        return self._metadata.ids(prefix)
-
     def _remove_files(self, id: str) -> None:
-        self._storage.delete(_thumbnail(id))
-        self._storage.delete(_view(id))
+        self._storage.delete(thumbnail_key(id))
+        self._storage.delete(view_key(id))
         self.originals.delete(id)
-
-    def _discarded(self, id: str) -> Discarded | None:
-        try:
-            return self.trash.load(id)
-        except Damaged as damaged:
-            self._log.found(damaged)
-            return None
-
-    def _order(self, image: GalleryImage, path: str) -> tuple[bool, str]:
-        """Whether a file goes before the one that an image was known by, and the other one's path if both are there."""
-        if not _holds(Path(image.path), image):
-            return True, ""
-        return PurePath(path).parts < PurePath(image.path).parts, max(image.path, path, key=lambda p: PurePath(p).parts)
 
     def _keep_original(
         self, id: str, data: bytes, file: Path | None, known: Known | None, *, in_place: bool, follow: bool
@@ -385,20 +252,6 @@ class Gallery:
                 self._log.mended(original_key(id))
         return None
 
-    def _original(self, id: str) -> bytes:
-        try:
-            if is_id(id):
-                return self.originals.read(id)
-        except (FileNotFoundError, Damaged) as error:
-            known = self._metadata.load(id)
-            if known is not None and known.reference is not None:
-                return known.reference.read(id)
-            if known is not None and isinstance(error, FileNotFoundError):
-                raise Damaged(f"the original of image {id} is missing", hint=AGAIN, key=original_key(id)) from error
-            if isinstance(error, Damaged):
-                raise
-        raise NotFound(f"there is no image {id}", hint="it may have been deleted; search again")
-
     def _surviving(self, id: str, path: str, damaged: Damaged) -> tuple[bytes, Reference | None]:
         """The original of an image whose metadata is damaged, with a reference if it is still at its path."""
         try:
@@ -408,63 +261,3 @@ class Gallery:
                 if Path(path).is_absolute() and image_id(data := files.read_regular(Path(path))) == id:
                     return data, Reference.to(Path(path), data)
             raise Damaged(f"{damaged.message}, and the original is missing", hint=AGAIN, key=damaged.key) from error
-
-    def _find(self, id: str) -> GalleryImage | None:
-        try:
-            known = self._metadata.load(id)
-        except Damaged as damaged:
-            self._log.found(damaged)
-            return GalleryImage(id, id, "", None, 0, 0, "", 0, 0.0, state=DAMAGED)
-        if known is None or known.reference is None:
-            return None if known is None else known.image
-        try:
-            known.reference.check(id)
-        except Changed as changed:
-            self._log.found(changed)
-            return replace(known.image, state=changed.state)
-        return known.image
-
-    def _read_file(self, path: Path) -> bytes:
-        try:
-            with files.open_regular(path) as file:
-                data = file.read(self._limits.max_bytes + 1)
-                if len(data) > self._limits.max_bytes:
-                    size_mb, limit_mb = os.fstat(file.fileno()).st_size / 2**20, self._limits.max_bytes / 2**20
-                    raise UnreadableImage(f"is {size_mb:.0f} MB, the limit is {limit_mb:.0f} MB")
-                return data
-        except OSError as error:
-            raise UnreadableImage(f"cannot be read: {error.strerror or error}") from error
-
-
-def _described(id: str, info: ImageInfo, size: int, path: str, label: str | None) -> GalleryImage:
-    """An image as it is first known."""
-    return GalleryImage(
-        id=id,
-        name=PurePath(path).name,
-        path=path,
-        label=label,
-        width=info.width,
-        height=info.height,
-        format=info.format,
-        bytes=size,
-        added_at=time.time(),
-        taken_at=info.taken_at,
-    )
-
-
-def _holds(path: Path, image: GalleryImage) -> bool:
-    """Whether a file of this machine is this image."""
-    try:
-        return (
-            path.is_absolute() and path.stat().st_size == image.bytes and image_id(files.read_regular(path)) == image.id
-        )
-    except (OSError, ValueError):
-        return False
-
-
-def _thumbnail(id: str) -> str:
-    return f"thumbnails/{id[:2]}/{id}.jpg"
-
-
-def _view(id: str) -> str:
-    return f"views/{id[:2]}/{id}.jpg"

@@ -199,7 +199,7 @@ def test_the_housekeeper_removes_what_has_expired_and_nothing_else(
     old, fresh, alive = (gallery.add(photo(n), path=f"{n}.png", label=None).id for n in (1, 50, 100))
     now = time.time()
     for id, days in ((old, 3), (alive, 3), (fresh, 1)):
-        monkeypatch.setattr("workers.trash.time", SimpleNamespace(time=lambda days=days: now - days * 86_400))
+        monkeypatch.setattr("workers.gallery.trash.time", SimpleNamespace(time=lambda days=days: now - days * 86_400))
         gallery.discard(id)
     gallery.restore(alive)
     assert not keeper._sweep_trash()

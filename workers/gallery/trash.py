@@ -16,8 +16,8 @@ from typing import Any
 from ml import records
 from ml.records import Moment
 from ml.storage import Storage
+from workers.gallery.metadata import Known, is_id, parsed, to_record
 from workers.messages import TrashedImage
-from workers.metadata import Known, is_id, parsed, to_record
 
 DAY_S = 86_400.0
 

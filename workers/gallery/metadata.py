@@ -15,8 +15,8 @@ from msgspec import Meta
 from ml import records
 from ml.records import Count, Moment, Text
 from ml.storage import Storage
+from workers.gallery.originals import Reference
 from workers.messages import GalleryImage
-from workers.originals import Reference
 
 Hold = Callable[[str], AbstractContextManager[None]]  # locks a key between processes
 _FOUND_OUT = ("state", "is_in_place")  # by each reader anew
