@@ -1,31 +1,38 @@
 """How good training makes neighbours, ours beside its peers, on photos of classes that no run has seen.
 
-    python benchmarks/training.py [--data DIR] [--closed N] [--seeds 3] [--only ROW ...] [--quick] [--json]
+    python benchmarks/training.py [--data DIR] [--fold K | --closed N [--demo]] [--seeds 3] [--epochs N] [--train-px N]
+                                  [--only ROW ...] [--keep FILE] [--quick] [--json]
 
 Every row starts from the same ImageNet weights, and is measured on `test` by the same code (ml.evaluation.evaluate).
 Nothing is chosen by the test set: settings were chosen by classes held out of `train` (benchmarks/LOG.md).
 
-    untrained 128   the pretrained network at 128 px, no head
-    untrained       the same as the default model ships it, 224 px
-    fast            `lookalike train --preset fast`
-    accurate        `lookalike train`
-    softmax         plain softmax, as the original's notebook 01: the accurate preset's loop, epochs and augmentation
-    softmax + head  the same with our closed-form head
-    pml             pytorch-metric-learning's NormalizedSoftmaxLoss in the loop of its examples: same backbone, batch
-                    and image size, its MPerClassSampler, torchvision's augmentation, as long as `accurate` took
-    naive           six epochs of cross-entropy over a linear layer, as a tutorial has it: Adam, batches of 32, 224 px
+    untrained 128     the pretrained network at 128 px, no head
+    untrained         the same as the default model ships it, 224 px
+    fast              `lookalike train --preset fast`
+    accurate          `lookalike train`
+    softmax           plain softmax, as the original's notebook 01: the accurate preset's loop, epochs and augmentation
+    softmax + head    the same with our closed-form head
+    supcon            `lookalike train --loss supcon`: the same head, epochs and augmentation as `accurate`
+    multi_similarity  `lookalike train --loss multi_similarity`
+    pml               pytorch-metric-learning's NormalizedSoftmaxLoss in the loop of its examples: same backbone, batch
+                      and image size, its MPerClassSampler, torchvision's augmentation, as many images as `accurate`
+    oml               open-metric-learning's TripletLossWithMiner in the loop of its front page, as above
+    naive             six epochs of cross-entropy over a linear layer, as a tutorial has it: Adam, batches of 32, 224 px
 
-With `--closed N` a closed set of few classes instead: N of the classes of `train`, a third of each one's photos for
-testing.
+With `--fold K` (0 to 3) every fourth class of `train`, from the K-th on, is tested on and the others are trained on: to
+choose settings without `test`. With `--closed N` a closed set of few classes instead: N of the classes of `train`, a
+third of each one's photos for testing; with `--demo` they are families of drawn products.
 
-mAP@R in per cent, mean and standard deviation over seeds; `rerank`, `binary` and `128-d` are mAP@R after re-ranking, of
-binary codes, and of the vector's first 128 dimensions. `cpu s` is processor time over all cores: on a machine that does
-other things too it says more than `wall s`.
+mAP@R in per cent, mean and standard deviation over seeds, with a 95 % interval over classes (of each class the mean
+over seeds); then `accurate` minus each row, paired by class. `rerank`, `binary` and `128-d` are mAP@R after re-ranking,
+of binary codes, and of the vector's first 128 dimensions. `cpu s` is processor time over all cores: on a machine that
+does other things too it says more than `wall s`. `--keep` appends rows to a file and does not repeat any in it.
 """
 
 import argparse
 import json
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -40,33 +47,38 @@ from deploy import demo_photos
 from ml.data import datasets
 from ml.data.datasets import Dataset
 from ml.evaluation.evaluate import evaluate
-from ml.model.network import EmbeddingModel, pretrained
+from ml.evaluation.uncertainty import ByClass, difference, interval
+from ml.model.network import pretrained
 from ml.model.save import save_bundle
 from ml.training import lineage
-from ml.training.config import TrainConfig, preset_config
+from ml.training.config import preset_config
 from ml.training.train import train
 
 GROCERY = Path(__file__).parents[2] / "shared" / "data" / "grocery"
-QUICK: dict[str, Any] = {"train_px": 64, "test_px": 64, "dim": 160}
+QUICK: dict[str, Any] = {"train_px": 64, "test_px": 64, "dim": 160, "epochs": 2}
+FOLDS = 4
 Row = dict[str, Any]
+Make = Callable[[Dataset, Path, dict[str, Any]], Path]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=GROCERY, help="folder with train/ and test/, one folder per class")
+    parser.add_argument("--fold", type=int, choices=range(FOLDS), help="test on a quarter of the classes of train/")
     parser.add_argument("--closed", type=int, metavar="N", help="N classes, the same in training and test")
+    parser.add_argument("--demo", action="store_true", help="--closed of drawn products")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--epochs", type=int, help="of ours, and of the images that peers see")
+    parser.add_argument("--train-px", type=int, help="side of the images in training")
     parser.add_argument("--only", nargs="+", default=list(ROWS), choices=list(ROWS), metavar="ROW")
+    parser.add_argument("--keep", type=Path, metavar="FILE", help="append rows here, and go on from what is in it")
     parser.add_argument("--quick", action="store_true", help="drawn photos, two epochs, one seed: does it run at all")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         if options.quick:
             options.data, options.seeds = _drawn(Path(scratch) / "photos"), 1
-        if options.closed:
-            train_set, test_set = _closed(datasets.load(options.data / "train"), options.closed)
-        else:
-            train_set, test_set = (datasets.load(options.data / part) for part in ("train", "test"))
+        train_set, test_set = _sets(options, Path(scratch))
         rows = []
         for row in measure(options, train_set, test_set, Path(scratch)):
             rows.append(row)
@@ -76,38 +88,56 @@ def main() -> None:
                     flush=True,
                 )
     facts = {"commit": lineage.commit(), "machine": lineage.device_name(), "threads": torch.get_num_threads()}
+    facts |= {"torch": torch.__version__, "train": len(train_set), "test": len(test_set)}
     print(json.dumps(facts | {"rows": rows}, indent=2) if options.json else f"\n{table(rows)}\n\n{facts}")
 
 
 def measure(options: argparse.Namespace, train_set: Dataset, test_set: Dataset, scratch: Path) -> Iterator[Row]:
     """One row per contestant and seed."""
-    changes = QUICK if options.quick else {}
-    budget_s: dict[int, float] = {}
-    for name in options.only:
-        make, is_random = ROWS[name]
-        for seed in range(options.seeds if is_random else 1):
+    asked = {"epochs": options.epochs, "train_px": options.train_px}
+    changes = {name: value for name, value in asked.items() if value is not None} | (QUICK if options.quick else {})
+    done = _kept(options.keep)
+    for seed in range(options.seeds):  # seed by seed, so that what an interruption leaves can be compared
+        for name in options.only:
+            make, is_random = ROWS[name]
+            if (name, seed) in done:
+                yield done[name, seed]
+            if (name, seed) in done or (seed and not is_random):
+                continue
             folder = scratch / f"{name}-{seed}".replace(" ", "-")
             began, processor = time.perf_counter(), time.process_time()
-            made = make(train_set, folder, {"seed": seed} | changes, options.quick, budget_s.get(seed))
-            wall_s = time.perf_counter() - began
-            found = evaluate(made, test_set, rerank=True, binary=True).metrics
-            if name == "accurate":
-                budget_s[seed] = wall_s
-            yield {"row": name, "seed": seed, "wall_s": wall_s, "cpu_s": time.process_time() - processor} | found
+            made = make(train_set, folder, {"seed": seed} | changes)
+            wall_s, cpu_s = time.perf_counter() - began, time.process_time() - processor
+            found = evaluate(made, test_set, rerank=True, binary=True)
+            per_class = found.figures["map@r"]
+            row = {"row": name, "seed": seed, "wall_s": wall_s, "cpu_s": cpu_s, "options": changes} | found.metrics
+            row["by_class"] = {"sums": per_class.sums.tolist(), "counts": per_class.counts.tolist()}
+            if options.keep:
+                with options.keep.open("a") as file:
+                    file.write(json.dumps(row) + "\n")
+            yield row
 
 
-def _trained(preset: str, **fixed: Any) -> Callable[..., Path]:
-    def make(data: Dataset, folder: Path, changes: dict[str, Any], quick: bool, _: float | None) -> Path:
-        epochs = {"epochs": 2} if quick and preset != "fast" else {}
-        result = train(preset_config(preset, **(changes | fixed | epochs)), data, folder)
+def _kept(path: Path | None) -> dict[tuple[str, int], Row]:
+    if path is None or not path.exists():
+        return {}
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    return {(row["row"], row["seed"]): row for row in rows}
+
+
+def _trained(preset: str, **fixed: Any) -> Make:
+    def make(data: Dataset, folder: Path, changes: dict[str, Any]) -> Path:
+        if preset == "fast":
+            changes = {name: value for name, value in changes.items() if name != "epochs"}
+        result = train(preset_config(preset, **(changes | fixed)), data, folder)
         assert result is not None
         return result.bundle.directory
 
     return make
 
 
-def _untrained(size_px: int | None) -> Callable[..., Path]:
-    def make(_: Dataset, folder: Path, changes: dict[str, Any], quick: bool, __: float | None) -> Path:
+def _untrained(size_px: int | None) -> Make:
+    def make(_: Dataset, folder: Path, changes: dict[str, Any]) -> Path:
         model, preprocessing = pretrained()
         if size_px:
             model.preprocessing = replace(preprocessing, size_px=size_px, resize_px=size_px, fit="squash")
@@ -116,100 +146,30 @@ def _untrained(size_px: int | None) -> Callable[..., Path]:
     return make
 
 
-def _pytorch_metric_learning(
-    data: Dataset, folder: Path, changes: dict[str, Any], quick: bool, budget_s: float | None
-) -> Path:
-    """The loop of pytorch-metric-learning's examples, as long as ours took."""
-    from PIL import Image
-    from pytorch_metric_learning import losses, samplers
-    from torch.utils.data import DataLoader
-    from torchvision import transforms
+def _peer(name: str) -> Make:
+    def make(data: Dataset, folder: Path, changes: dict[str, Any]) -> Path:
+        from benchmarks import training_peers
 
-    config = TrainConfig(**changes)
-    torch.manual_seed(config.seed)
-    model, preprocessing = pretrained(layer_norm=True)
-    preprocessing = replace(preprocessing, size_px=config.test_px, resize_px=config.test_px, fit="squash")
-    vary = transforms.Compose(
-        [
-            transforms.RandomResizedCrop(config.train_px, scale=(0.3, 1)),
-            transforms.RandomHorizontalFlip(),
-            transforms.ToTensor(),
-            transforms.Normalize(preprocessing.mean, preprocessing.std),
-        ]
-    )
+        epochs = {"epochs": preset_config("accurate").epochs} | changes
+        made: Path = getattr(training_peers, name)(data, folder, changes | epochs)
+        return made
 
-    class Images(torch.utils.data.Dataset):
-        def __len__(self) -> int:
-            return len(data)
-
-        def __getitem__(self, position: int) -> tuple[torch.Tensor, int]:
-            with Image.open(data.paths[position]) as image:
-                return vary(image.convert("RGB")), int(data.labels[position])
-
-    batch = config.classes_per_batch * config.images_per_class
-    sampler = samplers.MPerClassSampler(data.labels, m=config.images_per_class, length_before_new_iter=len(data))
-    loader = DataLoader(Images(), batch_size=batch, sampler=sampler, drop_last=True)
-    loss_func = losses.NormalizedSoftmaxLoss(len(data.classes), model.feature_dim, temperature=config.temperature)
-    optimizer = torch.optim.Adam(model.backbone.parameters(), lr=1e-4)
-    loss_optimizer = torch.optim.Adam(loss_func.parameters(), lr=1e-2)
-    model.backbone.train()
-    for module in model.backbone.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            module.eval()  # as ours: 8 classes a batch ruin the statistics
-    until = time.perf_counter() + (20 if quick else budget_s or 300)
-    while time.perf_counter() < until:
-        for x, labels in loader:
-            optimizer.zero_grad()
-            loss_optimizer.zero_grad()
-            loss_func(_features(model, x), labels).backward()
-            optimizer.step()
-            loss_optimizer.step()
-            if time.perf_counter() > until:
-                break
-    model.preprocessing = preprocessing
-    return save_bundle(model.eval(), folder, name="pml").directory
-
-
-def _naive(data: Dataset, folder: Path, changes: dict[str, Any], quick: bool, _: float | None) -> Path:
-    """Cross-entropy over a linear layer: no head, no class-balanced batches, no frozen statistics."""
-    from PIL import Image
-    from torchvision import transforms
-
-    config = TrainConfig(**changes)
-    torch.manual_seed(config.seed)
-    model, preprocessing = pretrained()
-    side = changes.get("train_px", preprocessing.size_px)
-    steps = [transforms.RandomResizedCrop(side, scale=(0.3, 1)), transforms.RandomHorizontalFlip()]
-    vary = transforms.Compose(
-        [*steps, transforms.ToTensor(), transforms.Normalize(preprocessing.mean, preprocessing.std)]
-    )
-    network = torch.nn.Sequential(model.backbone, torch.nn.Linear(model.feature_dim, len(data.classes))).train()
-    optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
-    images = [Image.open(path).convert("RGB") for path in data.paths]
-    for _epoch in range(1 if quick else 6):
-        for batch in torch.randperm(len(data)).split(32):
-            logits = network(torch.stack([vary(images[position]) for position in batch]))
-            optimizer.zero_grad()
-            torch.nn.functional.cross_entropy(logits, torch.from_numpy(data.labels)[batch]).backward()
-            optimizer.step()
-    return save_bundle(model.eval(), folder, name="naive").directory
-
-
-def _features(model: EmbeddingModel, x: torch.Tensor) -> torch.Tensor:
-    features = model.backbone(x)
-    return torch.nn.functional.layer_norm(features, features.shape[1:])
+    return make
 
 
 # name -> (how to make the model, whether seeds matter)
-ROWS: dict[str, tuple[Callable[..., Path], bool]] = {
+ROWS: dict[str, tuple[Make, bool]] = {
     "untrained 128": (_untrained(128), False),
     "untrained": (_untrained(None), False),
     "fast": (_trained("fast"), False),
     "accurate": (_trained("accurate"), True),
     "softmax": (_trained("accurate", loss="softmax", images_per_class=0, head="none"), True),
     "softmax + head": (_trained("accurate", loss="softmax", images_per_class=0), True),
-    "pml": (_pytorch_metric_learning, True),
-    "naive": (_naive, True),
+    "supcon": (_trained("accurate", loss="supcon"), True),
+    "multi_similarity": (_trained("accurate", loss="multi_similarity"), True),
+    "pml": (_peer("pytorch_metric_learning"), True),
+    "oml": (_peer("open_metric_learning"), True),
+    "naive": (_peer("naive"), True),
 }
 
 _COLUMNS = (
@@ -224,16 +184,32 @@ _COLUMNS = (
 
 
 def table(rows: list[Row]) -> str:
-    """Mean and deviation over seeds, as Markdown."""
+    """Mean and deviation over seeds, the interval over classes, and what `accurate` is better by, as Markdown."""
     names = list(dict.fromkeys(row["row"] for row in rows))
-    lines = ["| | " + " | ".join(name for name, _ in _COLUMNS) + " | wall s | cpu s | seeds |"]
-    lines.append("|---" * (len(_COLUMNS) + 4) + "|")
+    figures = {name: _by_class([row for row in rows if row["row"] == name]) for name in names}
+    lines = ["| | mAP@R, 95 % | accurate is better by, 95 % | " + " | ".join(name for name, _ in _COLUMNS)]
+    lines[0] += " | wall s | cpu s | seeds |"
+    lines.append("|---" * (len(_COLUMNS) + 6) + "|")
     for name in names:
         own = [row for row in rows if row["row"] == name]
-        cells = [_spread([100 * row[key] for row in own if key in row]) for _, key in _COLUMNS]
+        cells = [_between(interval(figures[name])), "–"]
+        if "accurate" in figures and name != "accurate":
+            gain, bounds = difference(figures["accurate"], figures[name])
+            cells[1] = f"{100 * gain:+.1f} ({_between(bounds)})"
+        cells += [_spread([100 * row[key] for row in own if key in row]) for _, key in _COLUMNS]
         cells += [_spread([row[key] for row in own], 0) for key in ("wall_s", "cpu_s")]
         lines.append(f"| {name} | " + " | ".join(cells) + f" | {len(own)} |")
     return "\n".join(lines)
+
+
+def _by_class(rows: list[Row]) -> ByClass:
+    """The mean over seeds of each class."""
+    sums = np.mean([row["by_class"]["sums"] for row in rows], axis=0)
+    return ByClass(sums, np.array(rows[0]["by_class"]["counts"]))
+
+
+def _between(bounds: tuple[float, float] | None) -> str:
+    return "–" if bounds is None else f"{100 * bounds[0]:.1f} to {100 * bounds[1]:.1f}"
 
 
 def _spread(values: list[float], digits: int = 1) -> str:
@@ -243,10 +219,31 @@ def _spread(values: list[float], digits: int = 1) -> str:
     return mean if len(values) < 2 else f"{mean} ± {statistics.stdev(values):.{digits}f}"
 
 
+def _sets(options: argparse.Namespace, scratch: Path) -> tuple[Dataset, Dataset]:
+    if options.closed:
+        data = datasets.load(_kinds(scratch / "kinds") if options.demo else options.data / "train")
+        return _closed(data, options.closed)
+    if options.fold is not None:
+        data = datasets.load(options.data / "train")
+        is_test = data.labels % FOLDS == options.fold
+        return data.subset(np.flatnonzero(~is_test)), data.subset(np.flatnonzero(is_test))
+    train_set, test_set = (datasets.load(options.data / part) for part in ("train", "test"))
+    return train_set, test_set
+
+
 def _closed(data: Dataset, count: int) -> tuple[Dataset, Dataset]:
     """Some of the classes, a third of each one's photos for testing."""
     chosen = np.linspace(0, len(data.classes) - 1, count).round().astype(int)
     return datasets.split_by_image(data.subset(np.flatnonzero(np.isin(data.labels, chosen))), 1 / 3)
+
+
+def _kinds(folder: Path) -> Path:
+    """Drawn products by kind: four different mugs are one class."""
+    for path in demo_photos.make(folder / "all", views=8, size_px=160):
+        kind = folder / "kinds" / path.parent.name.rpartition("-")[2]
+        kind.mkdir(parents=True, exist_ok=True)
+        path.rename(kind / path.name)
+    return folder / "kinds"
 
 
 def _drawn(folder: Path) -> Path:
@@ -260,4 +257,5 @@ def _drawn(folder: Path) -> Path:
 
 
 if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parents[1]))  # for the loops of others
     main()

@@ -12,6 +12,7 @@ FOLDER                  as the hub has it: config.json and weights. The folder o
 Files are read as tensors and nothing else: what a pickle could run is refused.
 """
 
+import contextlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from typing import Any
 
 import timm
 import torch
+from huggingface_hub.errors import EntryNotFoundError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from timm.models import _hub as timm_hub
@@ -33,6 +35,8 @@ from ml.preprocessing import Preprocessing
 
 RANDOM = "random"
 _HUB = "hf-hub:"
+_HUB_FILES = ("model.safetensors", "open_clip_model.safetensors", "pytorch_model.bin")  # the first that there is
+_SAFE = "save them as safetensors"
 # Keys that a checkpoint keeps its weights under, and what processes that train together put before each name.
 _WRAPPERS, _PREFIX = ("state_dict", "model", "teacher", "model_state_dict"), "module."
 
@@ -90,10 +94,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     except (OSError, SafetensorError) as error:
         raise LookalikeError(f"{path} cannot be read: {_first_line(error)}") from error
     except Exception as error:
-        # torch advises to trust the file; we do not.
-        forbidden = re.search(r"GLOBAL ([\w.]+)", str(error))
-        reason = f"it holds {forbidden[1]}, which is no tensor" if forbidden else _first_line(error)
-        raise LookalikeError(f"{path} holds no plain weights: {reason}", hint="save them as safetensors") from error
+        raise LookalikeError(f"{path} holds no plain weights: {_reason(error)}", hint=_SAFE) from error
     for key in _WRAPPERS:
         if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
             state = state[key]
@@ -108,6 +109,8 @@ def _downloaded(name: str) -> Mapping[str, Tensor]:
     try:
         return timm.create_model(name, pretrained=True, num_classes=0).state_dict()
     except Exception as error:
+        if forbidden := _forbidden(error):
+            raise LookalikeError(f"the weights of {name} are no plain ones: {forbidden}", hint=_SAFE) from error
         raise LookalikeError(
             f"the weights of {name} cannot be downloaded: {_first_line(error)}", hint=_without_download(name)
         ) from error
@@ -117,12 +120,20 @@ def _of_hub(backbone: str) -> Pretrained:
     repository = backbone.removeprefix(_HUB)
     try:
         config, name, _ = timm_hub.load_model_config_from_hf(repository)
-        state = timm_hub.load_state_dict_from_hf(repository, weights_only=True)
+        file = _weights_file(repository)
     except Exception as error:
         raise LookalikeError(
             f"{backbone} cannot be downloaded: {_first_line(error)}", hint=_without_download("NAME")
         ) from error
-    return Pretrained(name, _preprocessing(config, name), state)
+    return Pretrained(name, _preprocessing(config, name), read_weights(file))
+
+
+def _weights_file(repository: str) -> Path:
+    """A repository's weights, downloaded or from the hub's cache: safetensors where it has them."""
+    for name in _HUB_FILES[:-1]:
+        with contextlib.suppress(EntryNotFoundError):
+            return Path(timm_hub.download_from_hf(repository, name))
+    return Path(timm_hub.download_from_hf(repository, _HUB_FILES[-1]))
 
 
 def _of_folder(folder: Path) -> Pretrained:
@@ -150,6 +161,16 @@ def _without_download(name: str) -> str:
         f"give a local file: {name}@weights.safetensors, or use {DEFAULT_BACKBONE}, which needs no download;"
         f" {name}@{RANDOM} begins from random weights"
     )
+
+
+def _forbidden(error: Exception) -> str:
+    """What a checkpoint holds that is no tensor, where it was refused for that; torch and timm advise to trust it."""
+    found = re.search(r"(?:GLOBAL|Unsupported globals:) ([\w.]+)", str(error))
+    return f"they hold {found[1]}, which is no tensor" if found else ""
+
+
+def _reason(error: Exception) -> str:
+    return _forbidden(error) or _first_line(error)
 
 
 def _first_line(error: Exception) -> str:

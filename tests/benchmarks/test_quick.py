@@ -73,3 +73,9 @@ def test_answers_are_compared_with_labels_drawn_by_chance():
     assert report["photos with a class"] >= report["answers"]
     assert report["wrong labels"] == 0
     assert set(report["mAP@R"]) == {"answers", "drawn by chance", "standard deviation"}
+
+
+def test_training_is_compared_with_other_loops():
+    rows = report_of("training.py", "--only", "accurate", "pml", "--json")["rows"]
+    assert [row["row"] for row in rows] == ["accurate", "pml"]
+    assert all(0 < row["map@r"] <= 1 and len(row["by_class"]["counts"]) == 6 for row in rows)

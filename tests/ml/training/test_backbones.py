@@ -109,7 +109,7 @@ class TestWeightsFromElsewhere:
     @pytest.mark.parametrize(
         ("content", "message"),
         [
-            ({"args": torch.nn.Identity()}, "it holds torch.nn.modules.linear.Identity, which is no tensor"),
+            ({"args": torch.nn.Identity()}, "they hold torch.nn.modules.linear.Identity, which is no tensor"),
             ({"epoch": 3}, "holds no weights by name"),
             ({"blocks.0.norm1.weight": torch.zeros(3)}, "the weights lack"),
         ],
