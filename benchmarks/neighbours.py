@@ -1,12 +1,13 @@
 """What looking at the neighbours of neighbours brings to a live search, by new queries, and what it costs.
 
-    python -m benchmarks.neighbours DATA [--test TEST] [--folds 3]
+    python benchmarks/neighbours.py [--data ../shared/data/grocery] [--folds 3] [--test] [--tuned]
 
-DATA and TEST are folders with one folder per class. Of DATA, classes are drawn for each fold: some photos of each make
-the gallery, up to eight others ask. Untrained; tuned to the gallery without labels; and with the head of `fast`, taught
-on half of the classes and asked about the others. Choose on DATA; TEST is measured once: the even photos of each class
-are the gallery, the odd ones ask. Of every way of ordering: the change of mAP@R against plain similarity in percent, in
-the worst fold, and of recall@1. All but plain similarity keep the first hit where it is, except where it says "free".
+The folder holds train/ and test/, each with one folder per class. Of train/, classes are drawn for each fold: some
+photos of each make the gallery, up to eight others ask. Untrained; tuned to the gallery without labels; and with the
+head of `fast`, taught on half of the classes and asked about the others. Choose on train/; test/ is measured once:
+the even photos of each class are the gallery, the odd ones ask. Of every way of ordering: the change of mAP@R against
+plain similarity in percent, in the worst fold, and of recall@1. All but plain similarity keep the first hit where it
+is, except where it says "free".
 """
 
 import argparse
@@ -18,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.answers import PLAIN, fast
-from benchmarks.tune import Embedded, embedded, read
+from benchmarks.tune import GROCERY, Embedded, embedded, halves, read
 from ml.evaluation.evaluate import embed
 from ml.evaluation.neighbours import averaged_similarity
 from ml.evaluation.rerank import k_reciprocal
@@ -119,8 +120,8 @@ def show(name: str, folds: list[dict[str, tuple[float, float, float]]]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path)
-    parser.add_argument("--test", type=Path)
+    parser.add_argument("--data", type=Path, default=GROCERY, help="folder with train/ and test/")
+    parser.add_argument("--test", action="store_true", help="measure test/, too")
     parser.add_argument("--folds", type=int, default=3)
     parser.add_argument("--tuned", action="store_true", help="tuned heads, too: minutes more")
     arguments = parser.parse_args()
@@ -129,7 +130,7 @@ def main() -> None:
         model = embedder.load(provide(Path(home) / "work", cache), cache_dir=cache)
         sets = [
             embedded(model, *read(folder, model)) if arguments.tuned else plain(model, *read(folder, model))
-            for folder in filter(None, (arguments.data, arguments.test))
+            for folder in (arguments.data / part for part in (("train", "test") if arguments.test else ("train",)))
         ]
     print("| gallery | order | mAP@R | change | worst fold | recall@1 | ms |\n|---|---|---|---|---|---|---|")
     data = sets[0]
@@ -138,8 +139,7 @@ def main() -> None:
             results = [folded(kind, data, count, each, seed) for seed in range(arguments.folds)]
             show(f"{kind}, {min(count, 21) if kind == '`fast`' else count} × {each}", [r for r in results if r])
     for test in sets[1:]:
-        order = np.concatenate([np.flatnonzero(test.labels == label) for label in range(test.classes)])
-        even, odd = order[::2], order[1::2]
+        even, odd = halves(test)
         heads = {"untrained": test.vectors, "`fast`": fast(data.vectors, data.labels)(test.vectors)}
         if arguments.tuned:
             heads["tuned"] = Conversion(PLAIN, test.head(even))(test.vectors)

@@ -1,16 +1,16 @@
 """What a head fitted to a gallery brings, with no label: on galleries of every shape, and on photos kept for the end.
 
-    python -m benchmarks.tune DATA [--test TEST] [--folds 4]
+    python benchmarks/tune.py [--data ../shared/data/grocery] [--folds 4]
 
-DATA and TEST are folders with one folder per class. Of DATA, classes are drawn for each fold: some photos of each make
-the gallery, up to fifteen others ask ("new queries"). Where DATA has too few classes, its photos with colours turned
-by a third and by two thirds stand for further ones ("with turned colours"). Choose constants on DATA; TEST is measured
-once: the even photos of each class as the gallery with the odd ones asking; and the whole gallery, where each photo
-asks the others and the head was fitted on all of them (transductive). Figures are mAP@R and recall@1 in percent.
+The folder holds train/ and test/, each with one folder per class. Of train/, classes are drawn for each fold: some
+photos of each make the gallery, up to fifteen others ask ("new queries"). Where train/ has too few classes, its
+photos with colours turned by a third and by two thirds stand for further ones ("with turned colours"). Choose
+constants on train/; test/ is measured once: the even photos of each class as the gallery with the odd ones asking;
+and the whole gallery, where each photo asks the others and the head was fitted on all of them (transductive). Figures
+are mAP@R and recall@1 in percent.
 """
 
 import argparse
-import json
 import tempfile
 import time
 from dataclasses import dataclass
@@ -48,6 +48,7 @@ MOST_QUERIES = 15
 VIEWS = 8  # `lookalike tune` draws up to twice as many in the smallest galleries
 OF_A_TURNED_CLASS = 18  # photos
 PLAIN = Head(False)
+GROCERY = Path(__file__).resolve().parents[2] / "shared" / "data" / "grocery"
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,12 @@ def asked(data: Embedded, gallery: np.ndarray, queries: np.ndarray) -> np.ndarra
     return np.stack(figures)
 
 
+def halves(data: Embedded) -> tuple[np.ndarray, np.ndarray]:
+    """Positions of the even photos of each class, and of the odd ones."""
+    order = np.concatenate([np.flatnonzero(data.labels == label) for label in range(data.classes)])
+    return order[::2], order[1::2]
+
+
 def fold(data: Embedded, among: int, classes: int, each: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Positions of a gallery and of the queries, of classes that are drawn among the first so many."""
     dice = np.random.default_rng((classes, each, seed))
@@ -138,21 +145,26 @@ def row(name: str, figures: np.ndarray, *, is_single: bool = False) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path)
-    parser.add_argument("--test", type=Path)
+    parser.add_argument("--data", type=Path, default=GROCERY, help="folder with train/ and test/")
     parser.add_argument("--folds", type=int, default=4)
     arguments = parser.parse_args()
+    began = time.perf_counter()
     with tempfile.TemporaryDirectory() as home:
         model = embedder.load(provide(Path(home) / "work", Path(home) / "compiled"), cache_dir=Path(home) / "compiled")
-        pixels, labels = read(arguments.data, model)
+        pixels, labels = read(arguments.data / "train", model)
         own = int(labels.max()) + 1
         copies = [turned(pixels, labels, thirds) for thirds in (1, 2)]
         everything = [np.concatenate(parts) for parts in zip((pixels, labels), *copies, strict=True)]
         data = embedded(model, everything[0], everything[1])
-        began = time.perf_counter()
-        test = embedded(model, *read(arguments.test, model)) if arguments.test else None
-        embedding_s = time.perf_counter() - began
-    print("| new queries, classes × photos of each | mAP@R | recall@1 | worst fold |\n|---|---|---|---|")
+        test = embedded(model, *read(arguments.data / "test", model))
+    embedding_s = time.perf_counter() - began
+    print("| gallery | mAP@R | recall@1 | worst fold: mAP@R, recall@1 |\n|---|---|---|---|")
+    print(row("**test, new queries**", asked(test, *halves(test))[None], is_single=True), flush=True)
+    fit_began = time.perf_counter()
+    head = test.head(np.arange(len(test.vectors)))
+    fit_s = time.perf_counter() - fit_began
+    whole = [measured(Conversion(PLAIN, each)(test.vectors), test.labels, None, None) for each in (PLAIN, head)]
+    print(row("test, whole gallery (transductive)", np.stack(whole)[None], is_single=True), flush=True)
     for classes, each in SHAPES:
         among = own if classes <= own else data.classes
         if classes > among:
@@ -160,15 +172,11 @@ def main() -> None:
         figures = [asked(data, *fold(data, among, classes, each, seed)) for seed in range(arguments.folds)]
         name = f"{classes} × {each}" + ("" if among == own else ", with turned colours")
         print(row(name, np.stack(figures)), flush=True)
-    if test is not None:
-        order = np.concatenate([np.flatnonzero(test.labels == label) for label in range(test.classes)])
-        print(row("test, new queries", asked(test, order[::2], order[1::2])[None], is_single=True))
-        began = time.perf_counter()
-        head = test.head(np.arange(len(test.vectors)))
-        fit_s = time.perf_counter() - began
-        whole = [measured(Conversion(PLAIN, each)(test.vectors), test.labels, None, None) for each in (PLAIN, head)]
-        print(row("test, whole gallery (transductive)", np.stack(whole)[None], is_single=True))
-        print(json.dumps({"photos": len(test.vectors), "embed seconds": round(embedding_s, 1), "fit seconds": fit_s}))
+    photos = len(data.vectors) + len(test.vectors)
+    print(
+        f"<!-- {arguments.folds} folds; {photos} photos with {VIEWS} views each embedded in {embedding_s:.0f} s,"
+        f" a head fitted in {fit_s:.1f} s, {time.perf_counter() - began:.0f} s in all -->"
+    )
 
 
 if __name__ == "__main__":

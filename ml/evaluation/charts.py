@@ -4,7 +4,7 @@ Everything that is text is escaped here; results are safe to put into a page as 
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from markupsafe import Markup
@@ -89,6 +89,35 @@ def histograms(
         parts.append(_tag("line", class_="mark", x1=at, x2=at, y1=_TOP, y2=bottom))
         parts.append(_tag("text", mark[1], class_="mark-text", x=at + shift, y=_TOP + 12, text_anchor=anchor))
     return _svg(parts, f"{y} by {x}", [name for name, _ in sides])
+
+
+def reliability(curves: Sequence[tuple[str, Mapping[str, Sequence[float]]]], *, x: str, y: str) -> Markup:
+    """Probabilities that were said beside what was true, with the line where both agree, and how often each was said.
+
+    Args:
+        curves: name, and `ml.statistics.reliability.Judged.curve`, of each model; bars and intervals are the first's.
+        x: title of the axis.
+        y: title of the axis.
+    """
+    x_axis, y_axis = _Axis(0, 1, _LEFT, _WIDTH - _RIGHT), _Axis(0, 1, _HEIGHT - _BOTTOM, _TOP)
+    parts = [_frame(x_axis, y_axis, x, y, y_format=lambda value: f"{100 * value:g} %")]
+    first = curves[0][1]
+    for said, low, high, count in zip(*(first[key] for key in ("said", "low", "high", "count")), strict=True):
+        top = y_axis(0.3 * count / max(first["count"]))  # so that the highest bar leaves the curve in sight
+        title = _tag("title", f"said {count:g} times")
+        parts.append(
+            _tag("rect", title, class_="count", x=x_axis(said) - 9, y=top, width=18, height=y_axis(0) - top)
+            + _tag("line", class_="whisker s0", x1=x_axis(said), x2=x_axis(said), y1=y_axis(low), y2=y_axis(high))
+        )
+    parts.append(_tag("line", class_="mark", x1=x_axis(0), x2=x_axis(1), y1=y_axis(0), y2=y_axis(1)))
+    for number, (name, curve) in enumerate(curves):
+        points = list(zip(curve["said"], curve["right"], curve["count"], strict=True))
+        path = " ".join(f"{x_axis(said):.1f},{y_axis(right):.1f}" for said, right, _ in points)
+        parts.append(_tag("polyline", class_=f"curve s{number % 6}", points=path))
+        for said, right, count in points:
+            title = _tag("title", f"{name}: said {said:.2f}, right {right:.2f} of {count:g}")
+            parts.append(_tag("circle", title, class_=f"dot s{number % 6}", cx=x_axis(said), cy=y_axis(right), r=3.2))
+    return _svg(parts, f"{y} against {x}", [name for name, _ in curves])
 
 
 def scatter(points: np.ndarray, groups: np.ndarray, names: Sequence[str]) -> Markup:

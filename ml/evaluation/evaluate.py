@@ -27,13 +27,17 @@ from ml.evaluation.metrics import (
 )
 from ml.evaluation.pairs import Pairs, comparative_ranks, comparative_sets, count_pairs
 from ml.evaluation.rerank import k_reciprocal
-from ml.evaluation.uncertainty import ByClass, difference, intervals
 from ml.model import embedder
 from ml.model.bundle import Bundle
+from ml.statistics.reliability import Judged
+from ml.statistics.uncertainty import ByClass, difference, intervals
+from ml.tuning.calibration import FEWEST_TO_MEASURE, TooFewClasses, cross_fitted
 
 _BATCH = 64
 PREFIXES = (64, 128, 256)
 _MOST_RERANKED = 20_000  # the distances of more take more than 2 GB
+_MOST_JUDGED = 4_000  # each is compared with a quarter of the others, sixteen times
+_MOST_OF_A_CLASS = 200
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,7 @@ class Evaluation:
         metrics: every number, flat: "recall@1", "map@r", "median_rank", …
         reranked: positions int64 [n, k] of the nearest after re-ranking, if that was asked for.
         figures: those that are means over queries, by class, for intervals and comparisons.
+        judged: what is said of first hits, half of the classes absent; None with too few classes.
         seen: how many of the images the model was trained on; None where it does not say.
     """
 
@@ -65,17 +70,23 @@ class Evaluation:
     reranked: Tensor | None = None
     seen: int | None = None
     figures: Mapping[str, ByClass] = field(default_factory=dict)
+    judged: Judged | None = None
 
     @property
     def notes(self) -> list[str]:
         """What makes the figures say less than they seem to."""
+        name, found = self.bundle.name, []
         if self.seen is None:
-            return [f"{self.bundle.name} does not say which photos it was trained on: these may be among them"]
-        if not self.seen:
-            return []
-        return [
-            f"{self.bundle.name} was trained on {self.seen} of these {len(self.dataset)} photos: its figures flatter it"
-        ]
+            found.append(f"{name} does not say which photos it was trained on: these may be among them")
+        elif self.seen:
+            found.append(
+                f"{name} was trained on {self.seen} of these {len(self.dataset)} photos: its figures flatter it"
+            )
+        if self.judged is None:
+            found.append(
+                f"how true probabilities of hits are takes {FEWEST_TO_MEASURE} classes of two photos to measure"
+            )
+        return found
 
 
 @dataclass(frozen=True)
@@ -88,6 +99,7 @@ class Measured:
     metrics: dict[str, Any]
     reranked: Tensor | None
     figures: Mapping[str, ByClass]
+    judged: Judged | None
 
 
 def evaluate(
@@ -141,6 +153,7 @@ def evaluate(
         measured.reranked,
         _seen(loaded.bundle, decoded.dataset),
         measured.figures,
+        measured.judged,
     )
 
 
@@ -202,7 +215,29 @@ def measure(
         figures |= {f"rerank_{name}": figure for name, figure in again.by_class(labels).items()}
     figures = {name: figure for name, figure in figures.items() if name in metrics}
     metrics["intervals"] = intervals(figures)
-    return Measured(retrieval, ranks, pairs, metrics, reranked, figures)
+    judged = _judged(vectors.numpy(), labels.numpy(), seed)
+    if judged is not None:
+        metrics |= {_ANSWERS[name]: value for name, value in judged.figures().items()}
+        metrics["intervals"] |= {_ANSWERS[name]: list(ends) for name, ends in judged.intervals().items()}
+        metrics["reliability"] = judged.curve()
+        figures["brier"] = judged.by_class["brier"]
+    return Measured(retrieval, ranks, pairs, metrics, reranked, figures, judged)
+
+
+# Figures of what is said of first hits, as they stand among all the others.
+_ANSWERS = {"precision": "same_precision", "recall": "same_recall", "brier": "brier", "ece": "ece"}
+
+
+def _judged(vectors: np.ndarray, labels: np.ndarray, seed: int) -> Judged | None:
+    """What is said of first hits; of many images, those of some classes. None with too few classes."""
+    order = np.random.default_rng(seed).permutation(np.unique(labels))
+    chosen = [np.flatnonzero(labels == each)[:_MOST_OF_A_CLASS] for each in order]
+    sizes = np.cumsum([len(each) for each in chosen])
+    own = np.sort(np.concatenate(chosen[: max(FEWEST_TO_MEASURE, int((sizes <= _MOST_JUDGED).sum()))]))
+    try:
+        return cross_fitted(vectors[own], labels[own], seed=seed)
+    except TooFewClasses:
+        return None
 
 
 def _seen(bundle: Bundle, dataset: Dataset) -> int | None:

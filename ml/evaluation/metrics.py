@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ml.evaluation.selection import average_precisions, largest
-from ml.evaluation.uncertainty import ByClass
+from ml.statistics.uncertainty import ByClass
 
 # Similarities held at a time, 128 MiB in float32; a few temporaries of the same size come with them, so that
 # 60,000 x 60,000 stays far within 4 GB.
@@ -54,7 +54,7 @@ class Retrieval:
     by_query: Mapping[str, Tensor]
 
     def by_class(self, labels: Tensor) -> dict[str, ByClass]:
-        """Each figure as a mean over classes of queries, for its interval (`ml.evaluation.uncertainty`).
+        """Each figure as a mean over classes of queries, for its interval (`ml.statistics.uncertainty`).
 
         Args:
             labels: int64 [queries].

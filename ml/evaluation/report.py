@@ -21,8 +21,9 @@ from ml import files, images
 from ml.errors import LookalikeError
 from ml.evaluation import charts
 from ml.evaluation.evaluate import Evaluation
-from ml.evaluation.uncertainty import is_beyond_chance
 from ml.images import UnreadableImage
+from ml.statistics.uncertainty import is_beyond_chance
+from ml.tuning.calibration import SAME_FROM
 
 _NEIGHBOURS = 8
 _QUERIES = 6  # best and worst, each
@@ -106,6 +107,7 @@ def render(evaluations: Sequence[Evaluation]) -> str:
         recall_chart=_recall_chart(evaluations),
         rank_chart=_rank_chart(first),
         pair_chart=_pair_chart(first),
+        answers=_answers(evaluations),
         curve_charts=_curves(first),
         map_chart=_map(first),
         best=_queries(first, is_best=True),
@@ -182,6 +184,34 @@ def _pair_chart(one: Evaluation) -> Markup:
         y="share of pairs",
         mark=(one.threshold, f"match from {one.threshold:.2f} on"),
     )
+
+
+_SAID = (
+    ("same_precision", "precision of “same”", "hits said to be the same that are"),
+    ("same_recall", "recall of “same”", "right hits that are said to be the same"),
+    ("brier", "Brier score", "mean squared error of the probability; lower is better"),
+    ("ece", "calibration error (ECE)", "how far probabilities lie from what was true, on average; lower is better"),
+)
+
+
+def _answers(evaluations: Sequence[Evaluation]) -> dict[str, Any] | None:
+    """How true probabilities of first hits are; None where that was not measured."""
+    judged = [one for one in evaluations if one.judged is not None]
+    if evaluations[0].judged is None:
+        return None
+    chart = charts.reliability(
+        [(one.bundle.name, one.metrics["reliability"]) for one in judged], x="probability that was said", y="right"
+    )
+    rows = [
+        {
+            "name": name,
+            "meaning": meaning,
+            "values": [one.metrics[key] for one in judged],
+            "intervals": [one.metrics["intervals"].get(key) for one in judged],
+        }
+        for key, name, meaning in _SAID
+    ]
+    return {"chart": chart, "names": [one.bundle.name for one in judged], "rows": rows, "same_from": SAME_FROM}
 
 
 def _curves(one: Evaluation) -> list[Markup]:

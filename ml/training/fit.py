@@ -23,11 +23,11 @@ from ml.data.holdout import HeldOut, hold_out
 from ml.errors import LookalikeError
 from ml.evaluation.metrics import evaluate_retrieval
 from ml.evaluation.pairs import count_pairs
-from ml.evaluation.uncertainty import ByClass, difference, intervals
 from ml.model import backbone as backbones
 from ml.model.network import EmbeddingModel, pretrained
 from ml.model.registry import HELD_OUT_GAIN
 from ml.preprocessing import Preprocessing
+from ml.statistics.uncertainty import ByClass, difference, intervals
 from ml.training import finetune, frozen_backbone, layers, losses
 from ml.training.checkpoints import Checkpoint
 from ml.training.closed_form_head import closed_form_head

@@ -14,8 +14,10 @@ from typing import Any
 import numpy as np
 
 from ml.errors import LookalikeError
+from ml.statistics.reliability import Judged
 
 FEWEST_CLASSES = 6
+FEWEST_TO_MEASURE = 2 * FEWEST_CLASSES
 HITS = 30  # that a probability looks at
 FEWEST_HITS = 7
 SAME_FROM = 0.6
@@ -40,7 +42,7 @@ class Calibration:
         later: of every other hit.
         classes: how many it was fitted on.
         source: what classes, in words.
-        figures: measured on other classes than it was fitted on; see `reliability`. Empty where it was not.
+        figures: `reliability` on other classes than it was fitted on. Empty where there were too few for that.
     """
 
     first: tuple[float, ...]
@@ -98,66 +100,63 @@ def fit(vectors: np.ndarray, labels: np.ndarray, *, source: str, seed: int = 0) 
     Raises:
         TooFewClasses: fewer than `FEWEST_CLASSES` with two images, or too few images.
     """
-    values, counts = np.unique(labels, return_counts=True)
-    classes = values[counts >= 2]
-    if len(classes) < FEWEST_CLASSES or counts[counts >= 2].sum() < 4 * FEWEST_HITS:
+    classes = _of_two(labels)
+    if len(classes) < FEWEST_CLASSES or np.isin(labels, classes).sum() < 4 * FEWEST_HITS:
         raise TooFewClasses(
             f"{FEWEST_CLASSES} classes that training did not see must have two photos each, {len(classes)} do",
             hint="label more photos",
         )
-    dice = np.random.default_rng(seed)
-    order = dice.permutation(classes)
-    # Halves are measured on each other where a half of a half still makes a gallery.
-    figures: Mapping[str, float] = {}
-    if len(classes) >= 2 * FEWEST_CLASSES:
-        parts = [np.isin(labels, half) for half in (order[::2], order[1::2])]
-        said, right = [], []
-        for learned, asked in (parts, parts[::-1]):
-            drawn = _draw(vectors[learned], labels[learned], dice)
-            first, is_right, *_ = _draw(vectors[asked], labels[asked], dice)
-            said.append(_probability(first, _logistic(drawn[0], drawn[1])))
-            right.append(is_right)
-        figures = reliability(np.concatenate(said), np.concatenate(right))
+    figures = reliability(cross_fitted(vectors, labels, seed=seed)) if len(classes) >= FEWEST_TO_MEASURE else {}
     known = np.isin(labels, classes)
-    first, first_right, later, later_right = _draw(vectors[known], labels[known], dice)
+    first, first_right, later, later_right = _draw(vectors[known], labels[known], np.random.default_rng(seed))
     return Calibration(_logistic(first, first_right), _logistic(later, later_right), len(classes), source, figures)
 
 
-def reliability(said: np.ndarray, is_right: np.ndarray, *, bins: int = 10) -> dict[str, float]:
-    """How true probabilities are.
+def cross_fitted(vectors: np.ndarray, labels: np.ndarray, *, seed: int = 0) -> Judged:
+    """What is said of first hits where half of the classes are absent: of each half of the classes by what was fitted
+    on the other one, several times with others absent.
 
     Args:
-        said: float [n], probabilities.
-        is_right: bool [n].
-        bins: of equally many, for the calibration error.
+        vectors: float32 [n, d], unit rows.
+        labels: int64 [n].
+        seed: of the halves, and of which classes are taken away.
 
-    Returns:
-        brier: mean squared error; ece: expected calibration error; precision and recall of the verdict "same", with
-        the 95 % interval of the precision (Wilson score) from precision_low to precision_high.
+    Raises:
+        TooFewClasses: fewer than `FEWEST_TO_MEASURE` with two images: a half of a half must still make a gallery.
     """
-    parts = [part for part in np.array_split(np.argsort(said, kind="stable"), bins) if len(part)]
-    error = sum(len(part) * abs(said[part].mean() - is_right[part].mean()) for part in parts) / len(said)
-    chosen = said >= SAME_FROM
-    hits, total = int((chosen & is_right).sum()), int(chosen.sum())
-    low, high = wilson(hits, total)
-    return {
-        "brier": float(np.square(said - is_right).mean()),
-        "ece": float(error),
-        "precision": hits / max(1, total),
-        "precision_low": low,
-        "precision_high": high,
-        "recall": hits / max(1, int(is_right.sum())),
-    }
+    classes = _of_two(labels)
+    if len(classes) < FEWEST_TO_MEASURE:
+        raise TooFewClasses(
+            f"to measure how true probabilities are, {FEWEST_TO_MEASURE} classes must have two photos each,"
+            f" {len(classes)} do",
+            hint="label more photos",
+        )
+    dice = np.random.default_rng(seed)
+    order = dice.permutation(classes)
+    parts = [np.isin(labels, half) for half in (order[::2], order[1::2])]
+    said, right, asked_labels = [], [], []
+    for learned, asked in (parts, parts[::-1]):
+        drawn = _draw(vectors[learned], labels[learned], dice)
+        first, is_right, *_ = _draw(vectors[asked], labels[asked], dice)
+        said.append(_probability(first, _logistic(drawn[0], drawn[1])))
+        right.append(is_right)
+        asked_labels.append(np.tile(labels[asked], _DRAWS))
+    return Judged(np.concatenate(said), np.concatenate(right), np.concatenate(asked_labels), SAME_FROM)
 
 
-def wilson(hits: int, total: int, z: float = 1.96) -> tuple[float, float]:
-    """The 95 % interval of a share (Wilson, 1927)."""
-    if not total:
-        return 0.0, 1.0
-    share = hits / total
-    middle = (share + z * z / (2 * total)) / (1 + z * z / total)
-    half = z * np.sqrt(share * (1 - share) / total + z * z / (4 * total * total)) / (1 + z * z / total)
-    return float(middle - half), float(middle + half)
+def reliability(judged: Judged) -> dict[str, float]:
+    """Its figures, and from `…_low` to `…_high` where each lies in 95 of 100 draws of classes."""
+    found = judged.figures()
+    for name, (low, high) in judged.intervals().items():
+        found |= {f"{name}_low": low, f"{name}_high": high}
+    return found
+
+
+def _of_two(labels: np.ndarray) -> np.ndarray:
+    """The classes of two images or more."""
+    values, counts = np.unique(labels, return_counts=True)
+    found: np.ndarray = values[counts >= 2]
+    return found
 
 
 def _facts(similarities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

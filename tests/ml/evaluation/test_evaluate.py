@@ -11,11 +11,11 @@ from PIL import Image
 
 from ml.data import datasets
 from ml.data.datasets import BadDataset
-from ml.evaluation.evaluate import differences, evaluate, evaluate_distances
+from ml.evaluation.evaluate import differences, evaluate, evaluate_distances, measure
 from ml.evaluation.metrics import evaluate_retrieval
 from ml.evaluation.report import render, write
-from ml.evaluation.uncertainty import ByClass
 from ml.names import ModelName
+from ml.statistics.uncertainty import ByClass
 from ml.training.config import preset_config
 from ml.training.train import train
 from tests.ml.conftest import write_image
@@ -119,6 +119,41 @@ def test_the_better_of_two_models_is_marked_where_it_is_more_than_chance(measure
     assert not differences(measured, measured)["map@r"]["is_beyond_chance"]
     low, high = measured.metrics["intervals"]["map@r"]
     assert low <= measured.metrics["map@r"] <= high
+
+
+@pytest.fixture(scope="module")
+def judged():
+    """Vectors of twenty classes that lie two by two beside each other."""
+    random = np.random.default_rng(0)
+    centres = np.repeat(random.normal(size=(10, 24)), 2, axis=0) + 0.5 * random.normal(size=(20, 24))
+    rows = np.repeat(centres, 8, axis=0) + 0.5 * random.normal(size=(160, 24))
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    return measure(rows.astype(np.float32), np.repeat(np.arange(20), 8))
+
+
+def test_it_says_how_true_probabilities_are(judged):
+    names = ("same_precision", "same_recall", "brier", "ece")
+    for name in names:
+        low, high = judged.metrics["intervals"][name]
+        assert 0 <= low < high <= 1 and 0 < judged.metrics[name] < 1
+    curve = judged.metrics["reliability"]
+    assert set(curve) == {"said", "right", "low", "high", "count"} and sum(curve["count"]) == 8 * 160
+    assert judged.judged.figures()["ece"] == judged.metrics["ece"]
+
+
+def test_the_report_draws_how_true_probabilities_are(measured, judged):
+    shown = replace(measured, judged=judged.judged, metrics=measured.metrics | judged.metrics)
+    page = render([shown, shown])
+    assert "Is the first hit right?" in page and page.count('class="whisker s0"') == len(
+        judged.metrics["reliability"]["said"]
+    )
+    low, high = judged.metrics["intervals"]["same_precision"]
+    assert f"{100 * judged.metrics['same_precision']:.1f}<small>{100 * low:.1f} to {100 * high:.1f}</small>" in page
+
+
+def test_with_few_classes_nothing_is_claimed_and_the_reason_is_told(measured):
+    assert "brier" not in measured.metrics and "Is the first hit right?" not in render([measured])
+    assert any("takes 12 classes of two photos" in note for note in measured.notes)
 
 
 def test_a_model_that_was_trained_on_these_photos_says_so(measured, products):

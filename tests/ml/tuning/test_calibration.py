@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from ml.model.head import unit_length
-from ml.tuning.calibration import Calibration, TooFewClasses, fit, reliability, verdict, wilson
+from ml.statistics.reliability import Judged
+from ml.tuning.calibration import Calibration, TooFewClasses, cross_fitted, fit, reliability, verdict
 from workers.process.honesty import _PLAIN
 
 
@@ -34,8 +35,9 @@ def test_probabilities_come_true_on_classes_that_were_not_fitted_on() -> None:
     vectors, labels = classes(40)
     fitted = fit(vectors[labels < 24], labels[labels < 24], source="these")
     said, right = asked(fitted, vectors[labels >= 24], labels[labels >= 24])
-    assert reliability(said[:, 0], right[:, 0])["ece"] < 0.08
-    assert reliability(said.ravel(), right.ravel())["ece"] < 0.08
+    asking = labels[labels >= 24]
+    assert Judged(said[:, 0], right[:, 0], asking, 0.6).figures()["ece"] < 0.08
+    assert Judged(said.ravel(), right.ravel(), np.repeat(asking, 6), 0.6).figures()["ece"] < 0.08
     assert np.square(said[:, 0] - right[:, 0]).mean() < 0.8 * right[:, 0].var()
 
 
@@ -44,7 +46,10 @@ def test_its_own_figures_are_of_classes_that_it_did_not_see() -> None:
     figures = fit(vectors, labels, source="these").figures
     assert figures["precision_low"] < figures["precision"] < figures["precision_high"]
     assert 0 < figures["ece"] < 0.15
+    assert figures == reliability(cross_fitted(vectors, labels))
     assert fit(*classes(8), source="few").figures == {}  # too few for halves
+    with pytest.raises(TooFewClasses, match="12 classes must have two photos each, 8 do"):
+        cross_fitted(*classes(8))
 
 
 def test_the_query_itself_is_the_same_and_changes_nothing_for_the_others() -> None:
@@ -70,12 +75,7 @@ def test_it_survives_json_and_refuses_anything_else() -> None:
         Calibration.from_json(fitted.to_json() | {"first": [1, 2, float("nan"), 3]})
 
 
-def test_figures_are_those_of_the_definitions() -> None:
-    said, right = np.array([0.9, 0.9, 0.9, 0.1]), np.array([True, True, False, True])
-    figures = reliability(said, right, bins=2)
-    assert figures["precision"] == pytest.approx(2 / 3) and figures["recall"] == pytest.approx(2 / 3)
-    assert figures["brier"] == pytest.approx((0.01 + 0.01 + 0.81 + 0.81) / 4)
-    assert wilson(8, 10) == pytest.approx((0.490, 0.943), abs=1e-3)  # Brown, Cai & DasGupta, 2001
+def test_verdicts_begin_where_they_are_said_to() -> None:
     assert [verdict(value) for value in (0.6, 0.59, 0.25, 0.24)] == ["same", "similar", "similar", "unlikely"]
 
 

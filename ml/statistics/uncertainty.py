@@ -7,7 +7,7 @@ with other classes of the same kind; it does not know of other seeds of training
 same photos are compared by their difference in each draw: much of what makes a draw hard is hard for both.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,7 +53,7 @@ class ByClass:
 def interval(figure: ByClass, *, seed: int = 0) -> Interval | None:
     """Where the figure lies in 95 of 100 draws of as many classes; None with fewer than two classes."""
     drawn = _drawn([figure], seed)
-    return None if drawn is None else _percentiles(drawn[0])
+    return None if drawn is None else bounds(drawn[0])
 
 
 def difference(first: ByClass, second: ByClass, *, seed: int = 0) -> tuple[float, Interval | None]:
@@ -65,19 +65,39 @@ def difference(first: ByClass, second: ByClass, *, seed: int = 0) -> tuple[float
     if not np.array_equal(first.counts, second.counts):
         raise ValueError("the two figures are of different photos")
     drawn = _drawn([first, second], seed)
-    return first.mean - second.mean, None if drawn is None else _percentiles(drawn[0] - drawn[1])
+    return first.mean - second.mean, None if drawn is None else bounds(drawn[0] - drawn[1])
 
 
 def is_beyond_chance(first: ByClass, second: ByClass) -> bool:
     """Whether the interval of a difference does not hold zero."""
-    bounds = difference(first, second)[1]
-    return bounds is not None and (bounds[0] > 0 or bounds[1] < 0)
+    found = difference(first, second)[1]
+    return found is not None and (found[0] > 0 or found[1] < 0)
 
 
 def intervals(figures: Mapping[str, ByClass]) -> dict[str, list[float]]:
     """The interval of each figure, as plain JSON; those that have none are left out."""
     found = {name: interval(figure) for name, figure in figures.items()}
-    return {name: list(bounds) for name, bounds in found.items() if bounds is not None}
+    return {name: list(ends) for name, ends in found.items() if ends is not None}
+
+
+def drawn_classes(classes: int, *, seed: int = 0) -> Iterator[np.ndarray]:
+    """How often each class is drawn: as many draws as there are classes, all equally likely.
+
+    Yields:
+        float64 [draws, classes], `_DRAWS` rows in all.
+    """
+    random = np.random.default_rng(seed)
+    at_once = max(1, _DRAWN_AT_ONCE // classes)
+    for start in range(0, _DRAWS, at_once):
+        draws = min(at_once, _DRAWS - start)
+        yield random.multinomial(classes, np.full(classes, 1 / classes), size=draws).astype(np.float64)
+
+
+def bounds(values: np.ndarray) -> Interval:
+    """The interval of a figure, from its value in every draw: float [draws]."""
+    tail = 50 * (1 - CONFIDENCE)
+    low, high = np.percentile(values, [tail, 100 - tail])
+    return float(low), float(high)
 
 
 def _drawn(figures: Sequence[ByClass], seed: int) -> list[np.ndarray] | None:
@@ -85,19 +105,8 @@ def _drawn(figures: Sequence[ByClass], seed: int) -> list[np.ndarray] | None:
     used = np.flatnonzero(figures[0].counts)
     if len(used) < 2:
         return None
-    random = np.random.default_rng(seed)
     lots: list[list[np.ndarray]] = [[] for _ in figures]
-    at_once = max(1, _DRAWN_AT_ONCE // len(used))
-    for start in range(0, _DRAWS, at_once):
-        draws = min(at_once, _DRAWS - start)
-        # How often each class is drawn: as many draws as there are classes, all equally likely.
-        weights = random.multinomial(len(used), np.full(len(used), 1 / len(used)), size=draws).astype(np.float64)
+    for weights in drawn_classes(len(used), seed=seed):
         for lot, figure in zip(lots, figures, strict=True):
             lot.append((weights @ figure.sums[used]) / (weights @ figure.counts[used]))
     return [np.concatenate(lot) for lot in lots]
-
-
-def _percentiles(values: np.ndarray) -> Interval:
-    tail = 50 * (1 - CONFIDENCE)
-    low, high = np.percentile(values, [tail, 100 - tail])
-    return float(low), float(high)

@@ -6,7 +6,7 @@ import torch
 from scipy import stats
 
 from ml.evaluation.metrics import evaluate_retrieval
-from ml.evaluation.uncertainty import ByClass, difference, interval, intervals, is_beyond_chance
+from ml.statistics.uncertainty import ByClass, difference, interval, intervals, is_beyond_chance
 
 
 def _figure(random, classes=30, each=8, spread=0.2, shift=0.0):
