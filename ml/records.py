@@ -74,8 +74,11 @@ def read(storage: Storage, key: str, parse: Callable[[Any], T], *, name: str = "
         FileNotFoundError: nothing was written, or the file was removed.
         Damaged: what is there is not what was written.
     """
-    data = storage.get(key)
-    name = name or key
+    return decoded(storage.get(key), parse, name=name or key)
+
+
+def decoded(data: bytes, parse: Callable[[Any], T], *, name: str) -> T:
+    """The value that some bytes hold, which `read` would give. Raises Damaged."""
     try:
         value = loads(data)
         if isinstance(value, dict) and _CHECKSUM in value and value[_CHECKSUM] != checksum(value):

@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from ml import records
+from ml.names import JobName
 from ml.records import Count, Damaged, Moment, Text
 from ml.storage import Storage
 from workers.messages import Failure, FolderCoverage
 
+FOLDER = "folders"
 LISTED = 1000  # files that a record names, of each kind
 
 
@@ -32,7 +34,7 @@ class _Record:
     host: Text
     at: Moment
     is_watched: bool
-    job: str | None
+    job: JobName | None
     is_complete: bool
     indexed: Count
     same: Count
@@ -55,11 +57,27 @@ class Coverage:
 
     def folders(self) -> Iterator[FolderCoverage]:
         """Every folder, in no order. Damaged records are passed over: indexing again writes them anew."""
-        for key in self._storage.keys("folders"):
+        for key in self._storage.keys(FOLDER):
             try:
                 yield records.read(self._storage, key, _parsed)
             except (Damaged, FileNotFoundError):
                 continue
+
+    def take(self, key: str, data: bytes) -> None:
+        """Takes a file of another copy of the records: of two about one folder the later one stays.
+
+        Raises:
+            Damaged: it is no record of the folder that its key is made of.
+        """
+        found = records.decoded(data, _parsed, name=key)
+        if key != _key(found.host, found.folder):
+            raise Damaged(f"{key} is damaged: it is not that folder's", key=key)
+        try:
+            is_later = records.read(self._storage, key, _parsed).at >= found.at
+        except (Damaged, FileNotFoundError):
+            is_later = False
+        if not is_later:
+            self._storage.put(key, data)
 
     def forget(self, host: str, folder: str) -> bool:
         """Forgets a folder, not its photos. False when it was not known."""
@@ -87,10 +105,11 @@ def _first(files: Iterable[tuple[str, str]]) -> Sequence[tuple[str, str]]:
 def _parsed(record: Any) -> FolderCoverage:
     records.typed(_Record, record)
     found = FolderCoverage.from_json(record)
-    records.check_text(found.folder, found.host)
+    named = [text for each in (*found.failures, *found.skips) for text in (each.path, each.reason)]
+    records.check_text(found.folder, found.host, *named)
     return found
 
 
 def _key(host: str, folder: str) -> str:
     digest = hashlib.sha256(f"{host}\0{folder}".encode("utf-8", "surrogateescape")).hexdigest()[:32]
-    return f"folders/{digest}.json"
+    return f"{FOLDER}/{digest}.json"

@@ -16,6 +16,8 @@ from workers.gallery.metadata import is_id
 from workers.gallery.originals import image_id
 from workers.messages import SavedQuery
 
+FOLDER = "queries"
+
 
 @dataclass(frozen=True)
 class _Record:
@@ -44,7 +46,7 @@ class SavedQueries:
     def all(self) -> list[SavedQuery]:
         """The queries, the latest first; damaged records are passed over."""
         found = []
-        for key in self._storage.keys("queries"):
+        for key in self._storage.keys(FOLDER):
             if key.endswith(".json") and is_id(PurePath(key).stem):
                 try:
                     found.append(records.read(self._storage, key, _parsed))
@@ -66,6 +68,27 @@ class SavedQueries:
         self._storage.delete(_key(id))
         self._storage.delete(_photo(id))
 
+    def take(self, key: str, data: bytes) -> None:
+        """Takes a file of another copy of the queries: of two records of one query the later one stays.
+
+        Raises:
+            Damaged: it is no file of a saved query.
+        """
+        id, ending = PurePath(key).stem, PurePath(key).suffix
+        if ending == ".photo" and image_id(data) == id:
+            if not self._storage.exists(_photo(id)):
+                self._storage.put(_photo(id), data)
+            return
+        query = records.decoded(data, _parsed, name=key)
+        if key != _key(query.id):
+            raise Damaged(f"{key} is damaged: it is not that query's", key=key)
+        try:
+            is_later = records.read(self._storage, key, _parsed).at >= query.at
+        except (Damaged, FileNotFoundError):
+            is_later = False
+        if not is_later:
+            self._storage.put(key, data)
+
     def _write(self, query: SavedQuery) -> SavedQuery:
         records.write(self._storage, _key(query.id), query.to_json())
         return query
@@ -77,13 +100,15 @@ def _missing(id: str) -> bytes:
 
 def _parsed(record: object) -> SavedQuery:
     facts = records.typed(_Record, record)
+    if not is_id(facts.id):
+        raise ValueError("its id is none")
     records.check_text(facts.name)
     return SavedQuery(facts.id, facts.name, facts.at, facts.is_photo)
 
 
 def _key(id: str) -> str:
-    return f"queries/{id}.json"
+    return f"{FOLDER}/{id}.json"
 
 
 def _photo(id: str) -> str:
-    return f"queries/{id}.photo"
+    return f"{FOLDER}/{id}.photo"

@@ -92,7 +92,7 @@ def _follow(console: Console, client: "Client", job: str, doing: str) -> "JobSta
         reason = now.failures[0].reason if now.failures else f"the job was {now.state}"
         raise LookalikeError(f"not everything was copied: {reason}", hint="run it again; what is there stays")
     if left_out := int(now.detail.get("left_out", 0)):
-        console.say(f"left out: {left_out} originals that are damaged or gone; lookalike verify names them")
+        console.say(f"left out: {left_out} files that are damaged or gone; lookalike verify names them")
     return now
 
 

@@ -338,7 +338,13 @@ def test_a_whole_archive_is_restored(archive: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["link", "pipe"])
-@pytest.mark.parametrize("key", ["models/tiny/head.safetensors", "models/tiny/new.bin", "metadata/ab/x", "originals/a"])
+@pytest.mark.parametrize(
+    "key",
+    [
+        *("models/tiny/head.safetensors", "models/tiny/new.bin", "metadata/ab/x", "originals/a"),
+        *(f"queries/{ID}.photo", f"queries/{ID}.json", f"folders/{ID}.json", "apart/ab/pairs.json"),
+    ],
+)
 def test_an_archive_with_other_than_files(archive: Path, tmp_path: Path, key: str, kind: str) -> None:
     (archive / key).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / "secret").write_bytes(b"secret")
@@ -351,6 +357,7 @@ def test_an_archive_with_other_than_files(archive: Path, tmp_path: Path, key: st
     [
         *("models/-rf/model.json", "models/a b/model.json", "models/tiny/deep/model.json", "models/tiny/run"),
         *("collections/-x/collection.json", "collections/gallery-tiny/run.sh", "collections/collection.json"),
+        *("queries/x.json", f"queries/{ID}.html", f"queries/ab/{ID}.json", "folders/photos.json", "apart/ab/x.json"),
         *("originals/ab/../ab", f"originals/cd/{ID}", f"metadata/ab/{ID}", f"thumbnails/ab/{ID}.html"),
     ],
 )

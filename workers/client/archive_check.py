@@ -15,22 +15,28 @@ from ml.model.registry import Registry
 from ml.names import BadName, CollectionName, ModelName
 from ml.records import Damaged
 from ml.storage import Storage
+from workers import answers, coverage, saved_queries
 from workers.store.archive import Archive
 
 _ID = r"([0-9a-f]{2})/\1[0-9a-f]{30}"
 _MB = 2**20
 _MODEL_FILES = r"(active|history|building)\.json|calibrations/[^/]+\.json|(?P<name>[^/]+)/[A-Za-z0-9_-]+(\.[a-z]+)+"
-# Folder -> what its files are called below it, and how large one may be.
-_LAYOUT: dict[str, tuple[re.Pattern[str], int]] = {
-    "originals": (re.compile(_ID), 4096 * _MB),
-    "thumbnails": (re.compile(_ID + r"\.jpg"), 4 * _MB),
-    "metadata": (re.compile(_ID + r"\.json"), _MB),
-    "answers": (re.compile(r"[0-9a-f]{2}/pairs\.json"), 64 * _MB),
-    "trash": (re.compile(_ID + r"\.json"), _MB),
-    "collections": (re.compile(r"(?P<name>[^/]+)/(collection\.json|[0-9a-f]{2}\.(json|safetensors))"), 4096 * _MB),
+# Folder -> what its files are called below it, and how large one may be: the first that fits.
+_LAYOUT: dict[str, tuple[tuple[re.Pattern[str], int], ...]] = {
+    "originals": ((re.compile(_ID), 4096 * _MB),),
+    "thumbnails": ((re.compile(_ID + r"\.jpg"), 4 * _MB),),
+    "metadata": ((re.compile(_ID + r"\.json"), _MB),),
+    "trash": ((re.compile(_ID + r"\.json"), _MB),),
+    **dict.fromkeys(answers.FOLDERS, ((re.compile(r"[0-9a-f]{2}/pairs\.json"), 64 * _MB),)),
+    saved_queries.FOLDER: (
+        (re.compile(r"[0-9a-f]{32}\.json"), _MB),
+        (re.compile(r"[0-9a-f]{32}\.photo"), 4096 * _MB),
+    ),
+    coverage.FOLDER: ((re.compile(r"[0-9a-f]{32}\.json"), 64 * _MB),),
+    "collections": ((re.compile(r"(?P<name>[^/]+)/(collection\.json|[0-9a-f]{2}\.(json|safetensors))"), 4096 * _MB),),
     "models": (
-        re.compile(_MODEL_FILES),
-        16384 * _MB,
+        (re.compile(rf"(?P<name>[^/]+)/{re.escape(MODEL_JSON)}"), 16 * _MB),
+        (re.compile(_MODEL_FILES), 16384 * _MB),
     ),
 }
 _NAMES = {"collections": CollectionName, "models": ModelName}
@@ -78,13 +84,15 @@ def _check_model(archive: Storage, key: str, url: str) -> None:
 
 def _reason(folder: str, key: str, size: int) -> str:
     """Why a file is none of a backup; empty when it is one."""
-    pattern, largest = _LAYOUT[folder]
     if size < 0:
         return "is no regular file"
-    found = pattern.fullmatch(key.removeprefix(f"{folder}/"))
+    name = key.removeprefix(f"{folder}/")
+    found, largest = next(
+        ((found, largest) for pattern, largest in _LAYOUT[folder] if (found := pattern.fullmatch(name))), (None, 0)
+    )
     if found is None:
         return "is no file of a backup"
-    if size > largest or (key.endswith(f"/{MODEL_JSON}") and size > 16 * _MB):
+    if size > largest:
         return f"has {size} bytes"
     kind: Any = _NAMES.get(folder)
     try:

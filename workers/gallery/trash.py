@@ -16,7 +16,8 @@ from typing import Any
 from ml import records
 from ml.records import Moment
 from ml.storage import Storage
-from workers.gallery.metadata import Known, is_id, parsed, to_record
+from workers.gallery import metadata
+from workers.gallery.metadata import Known, is_id, to_record
 from workers.messages import TrashedImage
 
 DAY_S = 86_400.0
@@ -65,7 +66,7 @@ class Trash:
         if not is_id(id):
             return None
         try:
-            return records.read(self._storage, key(id), lambda record: _parsed(id, record))
+            return records.read(self._storage, key(id), lambda record: parsed(id, record))
         except FileNotFoundError:
             return None
 
@@ -91,5 +92,6 @@ def key(id: str) -> str:
     return f"trash/{id[:2]}/{id}.json"
 
 
-def _parsed(id: str, record: Any) -> Discarded:
-    return Discarded(parsed(id, record), records.typed(_Deleted, record).deleted_at)
+def parsed(id: str, record: Any) -> Discarded:
+    """What a record holds. Raises ValueError for what is none of this image."""
+    return Discarded(metadata.parsed(id, record), records.typed(_Deleted, record).deleted_at)

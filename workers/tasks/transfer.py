@@ -8,26 +8,18 @@ import functools
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import PurePath
 from typing import Any, Protocol
 
-from ml import records
 from ml.errors import LookalikeError
 from ml.records import Damaged
 from ml.storage import Storage, open_storage
-from workers import answers
-from workers.answers import Answers
-from workers.gallery import metadata
-from workers.gallery.originals import image_id
 from workers.gallery.originals import key as original_key
 from workers.process.serving import Serving
 from workers.queue.jobs import Chunk
 from workers.store import Point, Store, points_with_prefix
 from workers.store.archive import Archive
+from workers.tasks.copying import copy_files, folders_of, remove_others
 
-# Metadata after originals: with it an image exists. The trash on both sides of it: whichever way an image moves between
-# the two meanwhile, one of them has it, and metadata counts where both do.
-_FOLDERS = ("originals", "thumbnails", "trash", "metadata", "trash", *answers.FOLDERS)
 _PAGE = 200
 
 
@@ -90,8 +82,8 @@ def transfer(serving: Serving, chunk: Chunk, renew: Callable[[], None]) -> dict[
     """Copies the prefixes of a chunk. The job's params say from where to where: see `places`.
 
     Returns:
-        Counts for the job: `files` and `points` that are at the target now; `left_out`, originals that are not what
-        their id says, and metadata that is none.
+        Counts for the job: `files` and `points` that are at the target now; `left_out`, files that are not what they
+        should be: see `copying`.
 
     Raises:
         TransferFailed: points differ after they were read back.
@@ -104,20 +96,20 @@ def transfer(serving: Serving, chunk: Chunk, renew: Callable[[], None]) -> dict[
     for item in chunk.items:
         prefix = item.removeprefix("prefix:")
         copied: dict[str, list[str]] = {}
-        left_out: list[str] = []
-        for folder in _FOLDERS:
-            keys, damaged = copy_files(source, target, f"{folder}/{prefix}", renew)
+        left_out: set[str] = set()
+        for folder in folders_of(prefix):
+            keys, damaged = copy_files(source, target, folder, renew)
             copied[folder] = list(dict.fromkeys([*copied.get(folder, ()), *keys]))
-            left_out += damaged
-            if folder == "originals" and "from" not in chunk.params:
+            left_out.update(damaged)
+            if folder == f"originals/{prefix}" and "from" not in chunk.params:
                 in_place, damaged = _copy_in_place(serving, target, prefix, renew)
                 copied[folder] += in_place
-                left_out += damaged
+                left_out.update(damaged)
         counts["files"] += sum(map(len, copied.values())) - len(left_out)
         counts["left_out"] += len(left_out)
         if "to" in chunk.params:  # so that no restore brings back what was deleted
             for folder, keys in reversed(copied.items()):
-                remove_others(target, f"{folder}/{prefix}", keys)
+                remove_others(target, folder, keys)
         for collection in source_points.collections():
             try:
                 points = source_points.read(collection, prefix)
@@ -159,62 +151,6 @@ def _own_collections(serving: Serving) -> list[str]:
     return [entry.collection for entry in [active, *serving.registry.history()] if entry]
 
 
-def copy_files(source: Storage, target: Storage, folder: str, renew: Callable[[], None]) -> tuple[list[str], list[str]]:
-    """Copies a folder's files that the target lacks; those that may change are compared first.
-
-    An original goes only where its bytes are those that its id was made of, and replaces one there whose are not;
-    metadata only where it is an image's.
-
-    Returns:
-        All keys of the folder, and those that were left out.
-    """
-    if source.url == target.url:
-        return [], []
-    keys, left_out = list(source.keys(folder)), []
-    for count, key in enumerate(keys, 1):
-        if count % 20 == 0:
-            renew()
-        if key.startswith("thumbnails/") and target.exists(key):
-            continue
-        if key.startswith("originals/") and target.size(key) == source.size(key) and _is_original(target, key):
-            continue
-        try:
-            data = source.get(key)
-        except FileNotFoundError:  # deleted or restored meanwhile
-            continue
-        if key.startswith("originals/") and image_id(data) != PurePath(key).name:
-            left_out.append(key)
-            continue
-        if (folder := key.partition("/")[0]) in answers.FOLDERS:
-            try:
-                Answers(target, folder=folder).take(key, answers.parsed(records.loads(data)))
-            except (ValueError, TypeError, KeyError):
-                left_out.append(key)
-            continue
-        if key.startswith(("metadata/", "trash/")):
-            if not _is_record(key, data):
-                left_out.append(key)
-                continue
-            if target.exists(key) and target.get(key) == data:
-                continue
-        target.put(key, data)
-    return keys, left_out
-
-
-def _is_original(storage: Storage, key: str) -> bool:
-    """Whether a stored original is what its id says; of storage that is elsewhere, its size has to do."""
-    return storage.local_path("") is None or image_id(storage.get(key)) == PurePath(key).name
-
-
-def _is_record(key: str, data: bytes) -> bool:
-    """Whether it is the metadata of the image that its key names."""
-    try:
-        metadata.parsed(PurePath(key).stem, records.loads(data))
-    except ValueError:
-        return False
-    return True
-
-
 def _copy_in_place(
     serving: Serving, target: Storage, prefix: str, renew: Callable[[], None]
 ) -> tuple[list[str], list[str]]:
@@ -234,12 +170,6 @@ def _copy_in_place(
             left_out.append(original_key(id))
         renew()
     return keys, left_out
-
-
-def remove_others(target: Storage, folder: str, keys: Iterable[str]) -> None:
-    """Removes the files of a folder that are none of these."""
-    for key in sorted(set(target.keys(folder)) - set(keys)):
-        target.delete(key)
 
 
 def checksum(points: Iterable[Point]) -> str:

@@ -2,11 +2,13 @@
 
 New and changed files go through the job of `lookalike index`. A file that holds what a missing one held was moved: it
 keeps its label. A changed one takes over the label of what it held before. What no file holds any more goes into the
-trash where that is asked for. What was seen is noted last: cut short at any point, the next comparison does it again.
+trash where that is asked for. What somebody deleted stays deleted, though its file moves or what was seen is lost: only
+a file that comes anew brings it back. What was seen is noted last: cut short at any point, the next comparison does it
+again.
 """
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -46,6 +48,7 @@ class Followed:
     moved: int = 0
     restored: int = 0
     known: int = 0
+    deleted: int = 0
     failed: int = 0
     removed: int = 0
     trashed: int = 0
@@ -57,6 +60,7 @@ class Followed:
             "moved": self.moved,
             "restored from the trash": self.restored,
             "known already": self.known,
+            "deleted before, left in the trash": self.deleted,
             "left out": self.failed,
             "removed, in the trash now": self.trashed,
             "removed from the disk, kept in the gallery": self.removed - self.trashed,
@@ -102,7 +106,10 @@ def _index(
     done: Followed,
 ) -> dict[str, Seen]:
     """Indexes what was found. Returns what is to be noted of it, by path."""
-    candidates = [_labelled(client, seen, found, set(missing.values()), how) for found in difference.found]
+    deleted = _deleted(client, seen, difference.found)
+    done.deleted = len(deleted)
+    left = [found for found in difference.found if found.path not in deleted]
+    candidates = [_labelled(client, seen, found, set(missing.values()), how) for found in left]
     outcomes: dict[str, Added] = {}
 
     def note(candidate: Candidate, added: Added) -> None:
@@ -119,8 +126,8 @@ def _index(
     if status.failed > len(status.failures):  # the job names the first thousand
         there = client.gallery.find_many({added.id for added in outcomes.values()})
         reasons |= {shown(Path(path)): "it cannot be read" for path, added in outcomes.items() if added.id not in there}
-    noted: dict[str, Seen] = {}
-    for found in difference.found:
+    noted = {found.path: Seen(found.size, found.mtime_ns, deleted.get(found.path)) for found in difference.found}
+    for found in left:
         added, reason = outcomes.get(found.path), reasons.get(found.candidate.display_path, "")
         before = seen.get(found.path)
         if added is None or reason:
@@ -139,6 +146,26 @@ def _index(
         else:
             done.known += 1
     return noted
+
+
+def _deleted(client: Client, seen: SeenFiles, found: Sequence[Found]) -> dict[str, str]:
+    """Files whose photo somebody has deleted while they were here: their paths, each with the photo's id.
+
+    Of files that were never seen before that is so for the first look at a folder: nothing tells since when they have
+    been here, and what is in the trash by then was deleted with this file or a like one beside it.
+    """
+    known = set(client.gallery.trash.ids())
+    if len(seen):
+        known &= seen.ids()
+    deleted = {}
+    for each in found if known else ():
+        if each.candidate.reason:
+            continue
+        with contextlib.suppress(OSError):
+            id = image_id(files.read_regular(each.candidate.path))
+            if id in known and _image(client, id) is None:
+                deleted[each.path] = id
+    return deleted
 
 
 def _labelled(client: Client, seen: SeenFiles, found: Found, missing: set[str], how: Following) -> Candidate:

@@ -1,5 +1,6 @@
 """What becomes of the gallery's photos when files of a watched folder come, change, move and go."""
 
+import os
 from dataclasses import replace
 
 import pytest
@@ -114,3 +115,39 @@ def test_what_could_not_be_indexed_is_found_again(disk: Disk) -> None:
 def test_two_watchers_of_one_folder_exclude_each_other(disk: Disk) -> None:
     with pytest.raises(Busy, match="watched already"):
         SeenFiles(disk.home, disk.root)
+
+
+def test_what_was_deleted_stays_deleted_though_its_file_moves_or_is_touched(disk: Disk) -> None:
+    path = disk.write("lemons/1.png", photo(1))
+    disk.write("lemons/2.png", photo(2))
+    disk.look()
+    (id,) = [id for id in disk.client.gallery.ids() if disk.client.gallery.image(id).name == "1.png"]
+    disk.client.gallery.discard(id)
+    os.utime(path, (0, 0))
+    assert str(disk.look()) == "1 deleted before, left in the trash"
+    (disk.root / "lemons").rename(disk.root / "citrus")
+    done = disk.look()
+    assert (done.moved, done.deleted, done.removed) == (1, 1, 0)
+    assert set(disk.images()) == {"citrus/2.png"}
+    assert str(disk.look()) == ""
+
+
+def test_what_was_deleted_stays_deleted_at_the_first_look_at_a_folder(disk: Disk) -> None:
+    """As after a restore on another machine, or where `lookalike index` came first."""
+    disk.write("1.png", photo(1))
+    disk.write("2.png", photo(2))
+    gallery = disk.client.gallery
+    gallery.discard(gallery.add(photo(1), path=str(disk.root / "1.png"), label=None).id)
+    done = disk.look()
+    assert (done.added, done.deleted, done.restored) == (1, 1, 0)
+    assert set(disk.images()) == {"2.png"}
+
+
+def test_a_deleted_photo_that_comes_anew_is_restored(disk: Disk) -> None:
+    path = disk.write("1.png", photo(1))
+    disk.write("2.png", photo(2))
+    disk.look()
+    path.unlink()
+    assert str(disk.look()) == "1 removed, in the trash now"
+    disk.write("again.png", photo(1))
+    assert str(disk.look()) == "1 restored from the trash"
