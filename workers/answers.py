@@ -10,7 +10,7 @@ others. An answer that was taken back stays as one without a verdict: of two cop
 import contextlib
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import PurePath
 from typing import Annotated, Any
@@ -64,14 +64,28 @@ class Answers:
         Raises:
             ValueError: they are no ids, or the same one.
         """
-        if not (is_id(one) and is_id(other)) or one == other:
-            raise ValueError("an answer must be about two images")
-        one, other = sorted((one, other))
-        answer = Answer(one, other, is_same, time.time())
-        for prefix in sorted({one[:2], other[:2]}):
+        return self.give_all([(one, other)], is_same)[0]
+
+    def give_all(self, pairs: Iterable[tuple[str, str]], is_same: bool | None) -> list[Answer]:
+        """The same about many pairs: each file is written once.
+
+        Raises:
+            ValueError: two are no ids, or the same one. Nothing is noted.
+        """
+        now = time.time()
+        answers = []
+        by_prefix: dict[str, dict[tuple[str, str], Answer]] = {}
+        for pair in pairs:
+            one, other = sorted(pair)
+            if not (is_id(one) and is_id(other)) or one == other:
+                raise ValueError("an answer must be about two images")
+            answers.append(answer := Answer(one, other, is_same, now))
+            for prefix in (one[:2], other[:2]):
+                by_prefix.setdefault(prefix, {})[answer.pair] = answer
+        for prefix, given in sorted(by_prefix.items()):
             with self._lock(prefix):
-                self._write(prefix, self._read(prefix) | {answer.pair: answer})
-        return answer
+                self._write(prefix, self._read(prefix) | given)
+        return answers
 
     def about(self, id: str) -> dict[str, bool]:
         """The other image -> whether it shows the same."""

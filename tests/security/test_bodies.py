@@ -1,12 +1,13 @@
 """What a body may be: small where nothing large is expected, and nothing that makes its reader fail."""
 
 import io
+import json
 import re
 
 import pytest
 
 from tests.web.stand_in import photo
-from web.bodies import SIGN_IN, SMALL
+from web.bodies import SIGN_IN, SMALL, limit_of
 
 ID = "0" * 32
 API = "/api/v1"
@@ -70,6 +71,23 @@ def test_a_body_over_the_routes_limit_is_413_and_not_read(browser, path, method,
     assert answer.status_code == 413
     assert body.taken == 0
     assert f"{limit // 1024} kB" in answer.text
+
+
+def test_every_route_takes_as_many_ids_as_its_document_says(app, browser):
+    """The largest list of ids that a schema allows is within the limit of the route's body."""
+    document = browser.get(f"{API}/openapi.json").json
+    forms = document["components"]["schemas"]
+    views = {rule.rpartition(".")[2]: view for rule, view in app.view_functions.items() if rule.startswith("api.")}
+    seen = []
+    for operation in (each for path in document["paths"].values() for each in path.values() if "operationId" in each):
+        content = operation.get("requestBody", {}).get("content", {}).get("application/json")
+        fields = forms[content["schema"]["$ref"].rpartition("/")[2]]["properties"] if content else {}
+        if most := max((field.get("maxItems", 0) for field in fields.values()), default=0):
+            needed = len(json.dumps({"keep": ID, "ids": [ID] * most}))
+            with app.test_request_context():
+                assert limit_of(views[operation["operationId"]], "application/json") >= needed, operation["operationId"]
+            seen.append(operation["operationId"])
+    assert {"change_images", "keep_one", "keep_apart", "restore_images", "give_answer"} <= set(seen)
 
 
 def test_a_body_whose_length_nobody_tells_is_411_and_not_read(browser):

@@ -112,8 +112,7 @@ class StandInDuplicates:
         return self._job
 
     def keep_apart(self, ids: Sequence[str], *, are_apart: bool = True) -> None:
-        for one, other in itertools.combinations(ids, 2):
-            self._apart.give(one, other, True if are_apart else None)
+        self._apart.give_all(itertools.combinations(ids, 2), True if are_apart else None)
 
     def latest(self) -> JobStatus | None:
         return self._job and self._client.job(self._job)

@@ -11,22 +11,31 @@ def about(browser, image):
 
 
 def test_an_answer_is_remembered_counted_and_taken_back(browser, red, blue):
-    given = browser.put(URL, json={"image": red, "other": blue, "same": False})
-    assert given.json == {"image": red, "other": blue, "same": False, "since_training": 1}
-    assert browser.put(URL, json={"image": ELSEWHERE, "other": red, "same": True}).json["since_training"] == 2
+    given = browser.put(URL, json={"images": [red, blue], "same": False})
+    assert given.json == {"images": [red, blue], "same": False, "since_training": 1}
+    assert browser.put(URL, json={"images": [ELSEWHERE, red], "same": True}).json["since_training"] == 2
     assert about(browser, red) == {blue: False, ELSEWHERE: True}
     assert about(browser, blue) == {red: False}
-    assert browser.put(URL, json={"image": blue, "other": red, "same": None}).json["since_training"] == 1
+    assert browser.put(URL, json={"images": [blue, red], "same": None}).json["since_training"] == 1
     assert about(browser, red) == {ELSEWHERE: True}
 
 
 @pytest.mark.parametrize(
     "asked, status",
-    [({"other": "no id"}, 404), ({"same": "perhaps"}, 422), ({"other": None}, 422), ({"other": ...}, 422)],
+    [
+        ({"images": [ELSEWHERE, "no id"]}, 404),
+        ({"same": "perhaps"}, 422),
+        ({"images": [ELSEWHERE, None]}, 422),
+        ({"images": [ELSEWHERE]}, 422),
+        ({"images": [ELSEWHERE, ELSEWHERE]}, 422),
+    ],
 )
 def test_what_is_no_answer_is_refused(browser, red, blue, asked, status):
-    asked = {"image": red, "other": blue, "same": True} | asked
-    if asked["other"] is ...:
-        asked["other"] = red
+    asked = {"images": [ELSEWHERE, red], "same": True} | asked
     assert browser.put(URL, json=asked).status_code == status
-    assert about(browser, red) == {}
+    assert about(browser, ELSEWHERE) == {}
+
+
+def test_the_document_says_that_the_two_differ(browser):
+    form = browser.get("/api/v1/openapi.json").json["components"]["schemas"]["AnswerForm"]["properties"]["images"]
+    assert (form["uniqueItems"], form["minItems"], form["maxItems"]) == (True, 2, 2)

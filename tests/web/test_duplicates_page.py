@@ -55,6 +55,14 @@ def test_what_are_no_duplicates_is_remembered_by_content(browser, copies, worker
     assert len(browser.get(GROUPS).json["groups"]) == 1
 
 
+def test_what_are_no_duplicates_is_said_of_a_hundred_at_once_at_most(browser, workers_side):
+    ids = [f"{number:032x}" for number in range(101)]
+    for few in (ids, ids[:1], ids[:1] * 2):
+        assert post(browser, "/duplicates", ids=few, action="apart").status_code == 422
+        assert browser.put("/api/v1/duplicates/apart", json={"ids": few}).status_code == 422
+    assert browser.put("/api/v1/duplicates/apart", json={"ids": ids[:100]}).status_code == 204
+
+
 def test_the_api_keeps_one(browser, copies, workers_side):  # noqa: F811
     asked = {"keep": copies["photo"], "ids": [copies["photo"], copies["small"]]}
     assert browser.post("/api/v1/duplicates/keep", json=asked).json["changed"] == [copies["small"]]

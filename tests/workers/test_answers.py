@@ -1,5 +1,6 @@
 """Answers in storage: by content, in two places each, the later one counts."""
 
+import itertools
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -42,6 +43,19 @@ def test_only_two_images_can_be_answered_about(storage, pair):
     with pytest.raises(ValueError, match="about two images"):
         Answers(storage).give(*pair, is_same=True)
     assert Answers(storage).about("../aa") == {}
+
+
+def test_answers_about_many_pairs_write_each_file_once(storage, monkeypatch):
+    written = []
+    write = answers.records.write
+    monkeypatch.setattr(answers.records, "write", lambda *all: (written.append(all[1]), write(*all)))
+    given = Answers(storage).give_all(itertools.combinations((A, B, C), 2), True)
+    assert [each.pair for each in given] == [(A, B), (A, C), (B, C)]
+    assert sorted(written) == [key_of(id[:2]) for id in (A, B, C)]
+    assert Answers(storage).about(B) == {A: True, C: True}
+    with pytest.raises(ValueError, match="about two images"):
+        Answers(storage).give_all([(A, B), (A, A)], None)
+    assert Answers(storage).about(A) == {B: True, C: True}
 
 
 def test_answers_given_at_the_same_time_are_all_kept(storage):

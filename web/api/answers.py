@@ -38,6 +38,6 @@ def give_answer(asked: dict[str, Any]) -> Any:
     The next training on the gallery uses it: images that are the same are of one class, also without a label, and
     images that are not are kept apart. `same` null takes the answer back.
     """
-    one, other = image_id(asked["image"]), image_id(asked["other"])
+    one, other = map(image_id, asked["images"])
     given = client().answers.give(one, other, asked["same"])
-    return {"image": one, "other": other, "same": given.is_same, "since_training": client().answers_since_training()}
+    return {"images": [one, other], "same": given.is_same, "since_training": client().answers_since_training()}

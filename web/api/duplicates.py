@@ -4,13 +4,23 @@ from collections.abc import Sequence
 from typing import Any
 
 from apiflask import APIBlueprint
+from werkzeug.exceptions import UnprocessableEntity
 
 from web.access import audit, requires
 from web.api.changes import Changed, change
 from web.api.schemas.changes import Change
-from web.api.schemas.duplicates import ApartForm, CopyGroups, Duplicates, DuplicatesForm, DuplicatesQuery, KeepForm
+from web.api.schemas.duplicates import (
+    MOST_APART,
+    ApartForm,
+    CopyGroups,
+    Duplicates,
+    DuplicatesForm,
+    DuplicatesQuery,
+    KeepForm,
+)
 from web.api.schemas.jobs import Job
 from web.backend import client, image_id
+from web.bodies import MANY_IDS, body_limit
 from workers.client import NotFound, Role, copy_groups
 from workers.messages import Pair
 
@@ -64,6 +74,7 @@ def list_duplicate_groups() -> Any:
 
 @blueprint.post("/duplicates/keep")
 @requires(Role.EDITOR)
+@body_limit(MANY_IDS)
 @blueprint.input(KeepForm, arg_name="asked")
 @blueprint.output(Change, description="Searches see the change")
 @blueprint.doc(tags=["Gallery"])
@@ -102,8 +113,14 @@ def keep(kept: str, ids: Sequence[str]) -> Changed:
 
 
 def set_apart(ids: Sequence[str], *, are_apart: bool) -> None:
-    """Notes that images are no duplicates of each other. Pages and API share it."""
-    ids = [image_id(id) for id in ids]
+    """Notes that images are no duplicates of each other. Pages and API share it.
+
+    Raises:
+        UnprocessableEntity: they are more than can be noted in one request, or fewer than two.
+    """
+    ids = list(dict.fromkeys(map(image_id, ids)))
+    if not 2 <= len(ids) <= MOST_APART:
+        raise UnprocessableEntity(f"say so of 2 to {MOST_APART} photos at once, not {len(ids)}")
     audit.changes("no duplicates" if are_apart else "maybe duplicates", ids)
     client().duplicates.keep_apart(ids, are_apart=are_apart)
 

@@ -110,6 +110,11 @@ A_LABEL = (LABEL_LENGTH, ONE_LINE)  # to be given to images
 _MOMENTS = Range(-62_135_596_800, 253_402_300_799)
 
 
+def _all_different(values: list[str]) -> None:
+    if len(set(values)) < len(values):
+        raise ValidationError("Must be different ones.")
+
+
 def moment(description: str) -> Float:
     """A moment that images are selected by."""
     return Float(load_default=None, validate=_MOMENTS, metadata=note(f"{description}, seconds since 1970"))
@@ -119,3 +124,10 @@ def image_ids(description: str, **options: Any) -> List[str]:
     """Ids of images. What is no id is one of no image: the answer says which."""
     one = String(validate=Length(max=LONGEST_ID))
     return List(one, validate=Length(1, MOST_IDS), metadata=note(description, [ID_EXAMPLE]), **options)
+
+
+def different_images(description: str, most: int, **options: Any) -> List[str]:
+    """Ids of two images or more, none of them twice."""
+    said = note(description, [ID_EXAMPLE, "d7a8fbb307d7809469ca9abcb0082e4f"]) | {"uniqueItems": True}
+    one = String(validate=Length(max=LONGEST_ID))
+    return List(one, required=True, validate=(Length(2, most), _all_different), metadata=said, **options)

@@ -43,8 +43,7 @@ class Duplicates:
         Raises:
             ValueError: they are no ids.
         """
-        for one, other in itertools.combinations(dict.fromkeys(ids), 2):
-            self._apart.give(one, other, True if are_apart else None)
+        self._apart.give_all(itertools.combinations(dict.fromkeys(ids), 2), True if are_apart else None)
 
     def pairs(self, job: str) -> list[Pair]:
         """What a job has found so far: the same image first, then by score."""

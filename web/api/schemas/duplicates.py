@@ -1,16 +1,17 @@
 """Copies of photos: pairs, groups, and what is done about them."""
 
 from apiflask import Schema
-from apiflask.fields import Boolean, Float, Integer, List, Nested, String
-from apiflask.validators import Length, OneOf, Range
+from apiflask.fields import Float, Integer, List, Nested, String
+from apiflask.validators import OneOf, Range
 
-from web.api.fields import ID_EXAMPLE, Asked, Number, image_ids, note
+from web.api.fields import ID_EXAMPLE, Asked, Number, TrueOrFalse, different_images, image_ids, note
 from web.api.schemas.base import Answer
 from web.api.schemas.images import ListedImage
 from web.api.schemas.jobs import STATES
 from workers.client import COPY_FROM, NEAR_COPY, SAME_IMAGE
 
 TIERS = (SAME_IMAGE, NEAR_COPY)
+MOST_APART = 100  # images that are no duplicates of each other are noted by pairs: 4,950 of them
 
 
 class DuplicatesForm(Schema):
@@ -70,5 +71,5 @@ class KeepForm(Schema):
 
 
 class ApartForm(Schema):
-    ids = List(String(), required=True, validate=Length(min=2, max=100), metadata=note("of images"))
-    apart = Boolean(load_default=True, metadata=note("false takes it back", True))
+    ids = different_images("of images", most=MOST_APART)
+    apart = TrueOrFalse(in_json=True, load_default=True, metadata=note("false takes it back", True))

@@ -4,7 +4,7 @@ from apiflask import Schema
 from apiflask.fields import Boolean, Dict, Float, Integer, List, Nested, String
 from apiflask.validators import OneOf
 
-from web.api.fields import ID_EXAMPLE, Asked, OneFile, note
+from web.api.fields import ID_EXAMPLE, Asked, OneFile, TrueOrFalse, note
 from web.api.schemas.base import Answer
 from web.api.schemas.jobs import STATES
 
@@ -22,8 +22,10 @@ class Models(Answer):
 
 
 class PublishForm(Schema):
-    force = Boolean(load_default=False, metadata=note("also when neighbours get worse"))
-    preview = Boolean(load_default=False, metadata=note("build it, then wait until somebody has looked"))
+    force = TrueOrFalse(in_json=True, load_default=False, metadata=note("also when neighbours get worse"))
+    preview = TrueOrFalse(
+        in_json=True, load_default=False, metadata=note("build it, then wait until somebody has looked")
+    )
 
 
 class PreviewedHit(Answer):

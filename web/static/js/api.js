@@ -116,7 +116,7 @@ export async function answersAbout(image) {
   const { answers } = await call(`/answers?image=${image}`);
   return new Map(answers.map(({ other, same }) => [other, same]));
 }
-export const giveAnswer = (image, other, same) => call("/answers", json("PUT", { image, other, same }));
+export const giveAnswer = (image, other, same) => call("/answers", json("PUT", { images: [image, other], same }));
 
 export const getImage = (id) => call(`/images/${id}`);
 export const labels = async () => (await call("/labels")).labels;
