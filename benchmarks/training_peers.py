@@ -1,7 +1,7 @@
 """The loops of others, for `benchmarks/training.py`: same backbone, images, sizes and length as ours.
 
 Each trains as its own documentation shows it and leaves a bundle. A loop ends when it has seen as many images as
-`accurate` does, so that how busy the machine is decides nothing.
+`accurate` does, in the same mixed precision, so that how busy the machine is decides nothing.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -19,6 +19,7 @@ from ml.data.datasets import Dataset
 from ml.model.network import EmbeddingModel, pretrained
 from ml.model.save import save_bundle
 from ml.training.config import TrainConfig
+from ml.training.finetune import autocast
 
 NAIVE_EPOCHS = 6
 
@@ -65,8 +66,10 @@ def naive(data: Dataset, folder: Path, changes: dict[str, Any]) -> Path:
     for _epoch in range(min(NAIVE_EPOCHS, config.epochs)):
         for batch in torch.randperm(len(data)).split(32):
             x, labels = images.batch(batch.tolist())
+            with autocast(torch.device("cpu")):
+                logits = network(x)
             optimizer.zero_grad()
-            nn.functional.cross_entropy(network(x), labels).backward()
+            nn.functional.cross_entropy(logits.float(), labels).backward()
             optimizer.step()
     return save_bundle(model.eval(), folder, name="naive").directory
 
@@ -120,7 +123,8 @@ def _loop(
     left = config.epochs * len(data)
     for positions in _again(batches):
         x, labels = images.batch([int(position) for position in positions])
-        features = model.backbone(x)
+        with autocast(torch.device("cpu")):
+            features = model.backbone(x).float()
         value = criterion(nn.functional.layer_norm(features, features.shape[1:]), labels)
         optimizer.zero_grad()
         value.backward()

@@ -27,8 +27,10 @@ def folder(demo_photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("number", range(len(python_blocks(PAGE))))
 def test_a_block_of_the_page_runs(number: int, folder: Path) -> None:
     code = python_blocks(PAGE)[number]
+    (folder / "block.py").write_text(code)
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     done = subprocess.run(
-        [sys.executable, "-c", code],
+        [sys.executable, *(torchrun if "init_process_group" in code else ()), "block.py"],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(ROOT), "HOME": str(folder)},
         capture_output=True,

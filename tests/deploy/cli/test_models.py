@@ -37,6 +37,21 @@ def test_models_without_an_action_lists_them(registry: Registry, capsys: pytest.
     assert "*  second" in capsys.readouterr().out
 
 
+def test_figures_stand_beside_the_name_of_the_photos_that_they_are_of(
+    registry: Registry, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, fingerprint in (("first", "aaaaaa1"), ("second", "bbbbbb2")):
+        file = tmp_path / "storage/models" / name / "model.json"
+        facts = json.loads(file.read_text("utf-8"))
+        facts |= {"metrics": {"map@r": 0.5, "intervals": {"map@r": [0.4, 0.6]}}}
+        facts["lineage"] = {"test": {"name": "test", "fingerprint": fingerprint}}
+        file.write_text(json.dumps(facts), "utf-8")
+    assert run(["models"], Console()) == 0
+    listed = capsys.readouterr().out
+    assert "50.0 (40.0 to 60.0)" in listed
+    assert "test aaaaaa" in listed and "test bbbbbb" in listed, "two sets of one name are told apart"
+
+
 @pytest.mark.parametrize("arguments", [["--json", "remove", "first"], ["remove", "first", "--json"]])
 def test_remove_prints_one_object_and_the_model_is_gone(
     registry: Registry, arguments: list[str], capsys: pytest.CaptureFixture[str]

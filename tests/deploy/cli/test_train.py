@@ -13,6 +13,7 @@ from click.testing import CliRunner
 
 from deploy.cli.__main__ import run
 from deploy.cli.console import Console
+from deploy.cli.train import _show_trained
 from tests.ml.conftest import write_image
 from tests.ml.training.test_recipes import write_cub
 
@@ -125,6 +126,15 @@ def test_strict_ends_a_run_with_notes_on_its_data_before_it_begins(tmp_path, mon
     assert status == 1
     assert "note: 2 images lie in more than one class" in err and "notes on the data" in err
     assert not (tmp_path / "home" / "runs").exists(), "nothing was trained"
+
+
+def test_a_run_that_is_no_better_than_untrained_says_so_first(capsys):
+    figures = {"held_out_map@r": 0.33, "held_out_map@r_before": 0.6, "held_out_recall@1": 0.5}
+    facts = {"seconds": 1.0, "held_out_classes": 4, "holdout": {"split": "classes"}, "is_worse": True}
+    _show_trained(Console(), "bad", facts | figures)
+    first, *rest = capsys.readouterr().out.splitlines()
+    assert "NO BETTER THAN AN UNTRAINED ONE" in first and "--force" in first
+    assert any("33.0 (before training 60.0)" in line for line in rest)
 
 
 def test_an_unknown_model_names_the_known_ones(trained, home, demo_photos):

@@ -17,6 +17,7 @@ from ml.data.seen_photos import SeenPhotos
 from ml.errors import LookalikeError
 from ml.model import bundle, embedder
 from ml.model.network import from_bundle
+from ml.model.registry import HELD_OUT_GAIN, is_no_better
 from ml.training import checkpoints, losses
 from ml.training.checkpoints import TrainingFailed
 from ml.training.config import PRESETS, TrainConfig, preset_config
@@ -275,6 +276,12 @@ def test_with_few_classes_images_are_held_out_and_the_head_sees_all_of_them(prod
     assert lineage["threshold_from"] == "held-out images"
     seen = SeenPhotos(lineage)
     assert all(content in seen for content in products.sha256)
+
+
+def test_a_run_at_a_senseless_rate_is_known_to_be_no_better_than_untrained(products, tmp_path):
+    found = train(quick(lr=100.0, head="none", holdout=0.5), products, tmp_path).metrics
+    assert is_no_better(found)
+    assert found["held_out_map@r"] < found["held_out_map@r_before"] and found["intervals"][HELD_OUT_GAIN][1] < 0
 
 
 def test_rows_that_say_val_watch_the_training_and_give_the_threshold(products, tmp_path):
