@@ -2,9 +2,11 @@
 
 Half of the classes are taken away from the gallery, so that half of the queries have no answer there, and a logistic
 regression learns when a hit is right (Platt, 1999). Of the first hit it sees the similarity, how far the thirtieth lies
-behind it, and how far the next five do; of a later hit the similarity and the same gap: what the first hit is like
-tells nothing of it, since the query itself may be in the gallery.
-How good that is, is measured on classes that it was not fitted on. NumPy alone.
+behind it, how far the next five do, and how near the hit's own neighbours are to it: a query that is no nearer than
+they are to each other is one of them. Of a later hit it sees the similarity and the same gap: what the first hit is
+like tells nothing of it, since the query itself may be in the gallery.
+How good that is, is measured on classes that it was not fitted on. Galleries with few photos of each thing are wrong
+more often at the same similarity; what is to serve galleries of any kind is fitted on many kinds. NumPy alone.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,11 +22,15 @@ FEWEST_CLASSES = 6
 FEWEST_TO_MEASURE = 2 * FEWEST_CLASSES
 HITS = 30  # that a probability looks at
 FEWEST_HITS = 7
-SAME_FROM = 0.6
+SAME_FROM = 0.5  # more likely than not
 UNLIKELY_BELOW = 0.25
 SAME_IMAGE = 0.999  # such a hit is the query again, and tells nothing of the others
+_OWN = 5  # neighbours of the first hit, among the others that were found
 _RANKS = 6  # of which later hits are learned
 _DRAWS = 8
+# Kinds of galleries: photos of each class, and classes; 0 for all that there are, and for half of them.
+_KINDS = ((2, 0), (3, 0), (6, 0), (12, 0), (0, 0), (0, 0), (12, 4), (0, 4))
+_OF_A_KIND = 4000  # hits, at most
 _RIDGE = 1.0
 
 
@@ -34,7 +40,7 @@ class TooFewClasses(LookalikeError):
 
 @dataclass(frozen=True)
 class Calibration:
-    """Weights of the facts and, last, a constant: of the first hit (three facts), and of
+    """Weights of the facts and, last, a constant: of the first hit (four facts, or the first three of them), and of
     later ones (two, or the similarity alone).
 
     Args:
@@ -51,11 +57,12 @@ class Calibration:
     source: str
     figures: Mapping[str, float]
 
-    def probabilities(self, similarities: Sequence[float]) -> list[float] | None:
+    def probabilities(self, similarities: Sequence[float], vectors: np.ndarray) -> list[float] | None:
         """Of each hit, that it shows the same thing as the query.
 
         Args:
             similarities: of the nearest, best first, `HITS` of them where the gallery has so many.
+            vectors: float32 [hits, d], unit rows: theirs.
 
         Returns:
             One for each, in 0..1; None where there are too few to tell.
@@ -65,9 +72,11 @@ class Calibration:
         others = found[copies:]
         if len(others) < FEWEST_HITS:
             return None
-        first, later = _facts(others[None])
+        own = vectors[copies : copies + HITS] @ vectors[copies]
+        first, later = _facts(others[None], own[None, 1:])
         rest = _probability(later[0][:, : len(self.later) - 1], self.later)
-        return [1.0] * copies + [float(_probability(first, self.first)[0]), *map(float, rest)]
+        best = _probability(first[:, : len(self.first) - 1], self.first)
+        return [1.0] * copies + [float(best[0]), *map(float, rest)]
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON."""
@@ -77,8 +86,8 @@ class Calibration:
     def from_json(cls, facts: Mapping[str, Any]) -> "Calibration":
         """The inverse of `to_json`. Raises ValueError, KeyError or TypeError for anything else."""
         first, later = (tuple(float(weight) for weight in facts[name]) for name in ("first", "later"))
-        if len(first) != 4 or len(later) not in (2, 3) or not np.isfinite([*first, *later]).all():
-            raise ValueError("a calibration has four finite weights of the first hit, and two or three of later ones")
+        if len(first) not in (4, 5) or len(later) not in (2, 3) or not np.isfinite([*first, *later]).all():
+            raise ValueError("a calibration has 4 or 5 finite weights of the first hit, and 2 or 3 of later ones")
         figures = {str(name): float(value) for name, value in facts["figures"].items()}
         return cls(first, later, int(facts["classes"]), str(facts["source"]), figures)
 
@@ -110,6 +119,30 @@ def fit(vectors: np.ndarray, labels: np.ndarray, *, source: str, seed: int = 0) 
     known = np.isin(labels, classes)
     first, first_right, later, later_right = _draw(vectors[known], labels[known], np.random.default_rng(seed))
     return Calibration(_logistic(first, first_right), _logistic(later, later_right), len(classes), source, figures)
+
+
+def fit_for_any(vectors: np.ndarray, labels: np.ndarray, *, source: str, seed: int = 0) -> Calibration:
+    """Fits constants for galleries of which nothing is known: on some with two photos of each class up to all of them,
+    and with four classes up to half of them.
+
+    How far the thirtieth lies behind depends on how large a gallery is, and is not looked at.
+
+    Args:
+        vectors: float32 [n, d], unit rows.
+        labels: int64 [n], of classes that no training saw.
+        source: what classes, in words.
+        seed: of what is drawn.
+    """
+    dice = np.random.default_rng(seed)
+    drawn = []
+    for of_each, count in _KINDS:
+        first, is_right, later, later_right = _draw(vectors, labels, dice, of_each, count)
+        some, others = (dice.permutation(len(rows))[:_OF_A_KIND] for rows in (first, later))
+        drawn.append((first[some][:, [0, 2, 3]], is_right[some], later[others, :1], later_right[others]))
+    first, is_right, later, later_right = (np.concatenate(parts) for parts in zip(*drawn, strict=True))
+    best, lead, near, constant = _logistic(first, is_right)
+    classes = len(np.unique(labels))
+    return Calibration((best, 0.0, lead, near, constant), _logistic(later, later_right), classes, source, {})
 
 
 def cross_fitted(vectors: np.ndarray, labels: np.ndarray, *, seed: int = 0) -> Judged:
@@ -159,29 +192,41 @@ def _of_two(labels: np.ndarray) -> np.ndarray:
     return found
 
 
-def _facts(similarities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Sorted similarities [n, h] to the facts of first hits [n, 3] and of later ones [n, h - 1, 2]."""
+def _facts(similarities: np.ndarray, own: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Sorted similarities [n, h], and those of the first hits to the others [n, at most h - 1], to the facts of first
+    hits [n, 4] and of later ones [n, h - 1, 2]."""
     last = similarities[:, min(HITS, similarities.shape[1]) - 1, None]
     best, rest = similarities[:, :1], similarities[:, 1:]
     lead = best - similarities[:, 1:6].mean(1, keepdims=True)
-    first = np.concatenate([best, best - last, lead], axis=1)
+    near = -np.sort(-own, axis=1)[:, :_OWN].mean(1, keepdims=True)
+    first = np.concatenate([best, best - last, lead, near], axis=1)
     return first, np.stack([rest, rest - last], axis=2)
 
 
 def _draw(
-    vectors: np.ndarray, labels: np.ndarray, dice: np.random.Generator
+    vectors: np.ndarray, labels: np.ndarray, dice: np.random.Generator, of_each: int = 0, count: int = 0
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Facts of hits and whether they are right, half of the classes absent: of first hits, and of later ones."""
+    """Facts of hits and whether they are right, half of the classes that are asked for absent: of first hits, and of
+    later ones. `of_each`: photos that the gallery has of each class; 0 for all. `count`: of its classes; 0 for half.
+    """
     firsts, rights, laters, later_rights = [], [], [], []
     classes = np.unique(labels)
     for _ in range(_DRAWS):
-        gallery = np.flatnonzero(np.isin(labels, dice.permutation(classes)[: (len(classes) + 1) // 2]))
+        shuffled_classes = dice.permutation(classes)
+        present = count or (len(classes) + 1) // 2
+        gallery = np.flatnonzero(np.isin(labels, shuffled_classes[:present]))
+        asking = np.flatnonzero(np.isin(labels, shuffled_classes[: 2 * present]))
+        if of_each:
+            shuffled = dice.permutation(gallery)
+            gallery = np.concatenate([shuffled[labels[shuffled] == c][:of_each] for c in np.unique(labels[gallery])])
         similarity = (vectors @ vectors[gallery].T).astype(np.float64)
         similarity[gallery, np.arange(len(gallery))] = -np.inf  # no photo is its own answer
         width = min(HITS, len(gallery) - 1)
+        similarity = similarity[asking]
         order = np.argsort(-similarity, axis=1, kind="stable")[:, :width]
-        first, later = _facts(np.take_along_axis(similarity, order, 1))
-        is_right = labels[gallery][order] == labels[:, None]
+        among = (vectors[gallery] @ vectors[gallery].T).astype(np.float64)
+        first, later = _facts(np.take_along_axis(similarity, order, 1), among[order[:, :1], order[:, 1:]])
+        is_right = labels[gallery][order] == labels[asking, None]
         firsts.append(first)
         rights.append(is_right[:, 0])
         laters.append(later[:, : _RANKS - 1].reshape(-1, later.shape[2]))
