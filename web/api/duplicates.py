@@ -35,7 +35,11 @@ GROUPS = 50  # in one answer
 @blueprint.output(Job, status_code=202, description="It looks, and can be followed")
 @blueprint.doc(tags=["Gallery"])
 def find_duplicates(asked: dict[str, Any]) -> Any:
-    """Look for copies of photos"""
+    """Look for copies of photos
+
+    One job does so at a time: while it runs, asking again with the same threshold leads to it.
+    """
+    audit.changes("look for duplicates")
     return client().job(client().duplicates.start(asked["score_from"])).to_json()
 
 

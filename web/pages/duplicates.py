@@ -4,7 +4,7 @@ from flask import Blueprint, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import UnprocessableEntity
 
-from web.access import requires
+from web.access import audit, requires
 from web.api.duplicates import GROUPS, keep, set_apart
 from web.backend import client
 from workers.client import COPY_FROM, NotFound, Role, copy_groups
@@ -27,6 +27,7 @@ def find() -> ResponseReturnValue:
     """Looks through the whole gallery, unless that is under way."""
     job = client().duplicates.latest()
     if job is None or job.is_finished:
+        audit.changes("look for duplicates")
         client().duplicates.start(COPY_FROM)
     return redirect(url_for("duplicates.page"))
 

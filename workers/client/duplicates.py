@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from ml.images.copies import COPY_FROM
 from workers.answers import Answers
 from workers.client.connection import QueueConnection
+from workers.errors import Busy
 from workers.messages import JobStatus, Pair
 from workers.queue.jobs import PREFIXES
 
@@ -25,11 +26,25 @@ class Duplicates:
         self._apart = apart
 
     def start(self, score_from: float = COPY_FROM) -> str:
-        """Starts a job that looks for copies. Returns its id; `pairs` gives what it found.
+        """Starts a job that looks for copies, unless one runs. Returns its id; `pairs` gives what it found.
+
+        One at a time: each reads the whole gallery, and many of them would leave no time for new photos.
 
         Args:
             score_from: see ml.images.copies.compare.
+
+        Raises:
+            Busy: one runs that takes other photos for copies.
         """
+        latest = self.latest()
+        if latest is not None and not latest.is_finished:
+            with self._connection.errors_reported():
+                if self._connection.jobs.params(latest.job).get("threshold") == score_from:
+                    return latest.job
+            raise Busy(
+                f"copies with another threshold are being looked for: job {latest.job}",
+                hint=f"wait for it, or: lookalike jobs stop {latest.job}",
+            )
         return self._connection.start_job(_KIND, {"threshold": score_from}, PREFIXES, chunk_size=1)
 
     def latest(self) -> JobStatus | None:
