@@ -8,8 +8,10 @@ import logging
 import sys
 
 from ml import cores
+from workers.process.allocator import limit_arenas
 
-cores.limit_blas()  # before the imports below load NumPy
+limit_arenas()  # before the imports below start threads
+cores.limit_blas()  # before they load NumPy
 
 from celery.signals import setup_logging
 
