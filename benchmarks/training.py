@@ -1,7 +1,7 @@
 """How good training makes neighbours, ours beside its peers, on photos of classes that no run has seen.
 
     python benchmarks/training.py [--data DIR] [--fold K | --closed N [--demo]] [--seeds 3] [--epochs N] [--train-px N]
-                                  [--only ROW ...] [--keep FILE] [--quick] [--json]
+                                  [--images N] [--only ROW ...] [--keep FILE] [--quick] [--json]
 
 Every row starts from the same ImageNet weights, and is measured on `test` by the same code (ml.evaluation.evaluate).
 Nothing is chosen by the test set: settings were chosen by classes held out of `train` (benchmarks/LOG.md).
@@ -21,7 +21,8 @@ Nothing is chosen by the test set: settings were chosen by classes held out of `
 
 With `--fold K` (0 to 3) every fourth class of `train`, from the K-th on, is tested on and the others are trained on: to
 choose settings without `test`. With `--closed N` a closed set of few classes instead: N of the classes of `train`, a
-third of each one's photos for testing; with `--demo` they are families of drawn products.
+third of each one's photos for testing; with `--demo` they are families of drawn products. `--epochs`, `--train-px` and
+`--images` (of each class to train on) make all rows alike smaller.
 
 mAP@R in per cent, mean and standard deviation over seeds, with a 95 % interval over classes (of each class the mean
 over seeds); then `accurate` minus each row, paired by class. `rerank`, `binary` and `128-d` are mAP@R after re-ranking,
@@ -47,9 +48,9 @@ from deploy import demo_photos
 from ml.data import datasets
 from ml.data.datasets import Dataset
 from ml.evaluation.evaluate import evaluate
-from ml.evaluation.uncertainty import ByClass, difference, interval
 from ml.model.network import pretrained
 from ml.model.save import save_bundle
+from ml.statistics.uncertainty import ByClass, difference, interval
 from ml.training import lineage
 from ml.training.config import preset_config
 from ml.training.train import train
@@ -69,6 +70,7 @@ def main() -> None:
     parser.add_argument("--demo", action="store_true", help="--closed of drawn products")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, help="of ours, and of the images that peers see")
+    parser.add_argument("--images", type=int, metavar="N", help="at most N photos of each class to train on")
     parser.add_argument("--train-px", type=int, help="side of the images in training")
     parser.add_argument("--only", nargs="+", default=list(ROWS), choices=list(ROWS), metavar="ROW")
     parser.add_argument("--keep", type=Path, metavar="FILE", help="append rows here, and go on from what is in it")
@@ -79,6 +81,8 @@ def main() -> None:
         if options.quick:
             options.data, options.seeds = _drawn(Path(scratch) / "photos"), 1
         train_set, test_set = _sets(options, Path(scratch))
+        if options.images:
+            train_set = _few_of_each(train_set, options.images)
         rows = []
         for row in measure(options, train_set, test_set, Path(scratch)):
             rows.append(row)
@@ -235,6 +239,13 @@ def _closed(data: Dataset, count: int) -> tuple[Dataset, Dataset]:
     """Some of the classes, a third of each one's photos for testing."""
     chosen = np.linspace(0, len(data.classes) - 1, count).round().astype(int)
     return datasets.split_by_image(data.subset(np.flatnonzero(np.isin(data.labels, chosen))), 1 / 3)
+
+
+def _few_of_each(data: Dataset, count: int) -> Dataset:
+    """At most so many photos of each class, spread over what there is."""
+    own = [np.flatnonzero(data.labels == label) for label in range(len(data.classes))]
+    spread = [rows[np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(int)] for rows in own]
+    return data.subset(np.sort(np.concatenate(spread)))
 
 
 def _kinds(folder: Path) -> Path:
