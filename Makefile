@@ -13,7 +13,7 @@ STAMP := $(VENV)/.installed
 # Errors alone: since 25.1 pip passes on what setuptools warns its authors of.
 INSTALL = $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
 
-.PHONY: help demo train test test-containers fuzz audit lint format docs clean lock
+.PHONY: help demo train test test-containers bench fuzz audit lint format docs clean lock
 
 help:
 	@echo "make demo                      start everything on this machine, add made-up photos, open the portal"
@@ -22,6 +22,7 @@ help:
 	@echo "make train                     install what training, evaluation and sweeps need: torch, Ray, about 5 GB"
 	@echo "make test                      run all tests      (make test ARGS='tests/ml -k recall' runs some)"
 	@echo "make test-containers           build the images, start the compose file and drive it; wants a container engine"
+	@echo "make bench                     measure beside peers, 20 minutes: docs/measured.md (make bench ONLY=store: a part)"
 	@echo "make fuzz EXAMPLES=1000        attack the API as each role, with so many examples per operation (50 when left out)"
 	@echo "make audit                     write a bill of materials, and say what is known against its packages"
 	@echo "make lint                      check style, types and the import rules"
@@ -50,6 +51,13 @@ IMAGES ?= all
 test-containers: $(STAMP)
 	@echo "==> building the images and driving them"
 	@LOOKALIKE_TEST_CONTAINERS=$(IMAGES) $(BIN)/python -m pytest tests/containers -s -rs --timeout 1200 $(ARGS)
+
+# ONLY=store,start measures some parts; MISSING=1 those that this commit has no results of; ROUNDS=7 in more rounds.
+bench: $(STAMP)
+	@echo "==> measuring beside peers: leave the machine alone meanwhile"
+	@for peer in hnswlib imagededup usearch; do $(INSTALL) $$peer || echo "==> without $$peer: the page says so"; done
+	@$(BIN)/python -m benchmarks.suite $(if $(ONLY),--only $(ONLY)) $(if $(filter-out 0,$(MISSING)),--missing) \
+		$(if $(ROUNDS),--rounds $(ROUNDS))
 
 EXAMPLES ?= 50
 fuzz: $(STAMP)

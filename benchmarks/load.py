@@ -13,6 +13,7 @@ each process, and how long after the load a search is as quick as before it.
 import argparse
 import collections
 import contextlib
+import http.client
 import json
 import os
 import re
@@ -45,27 +46,32 @@ class Load:
     """Threads against one portal, until `stop` is set."""
 
     def __init__(self, address: str, ids: list[str], photos: Sequence[bytes] = ()) -> None:
-        self.address, self.ids, self.photos = address, ids, photos
+        self.address = address
+        self._place = urlsplit(address).netloc
+        self._asked = [_with_photo(photo) for photo in photos] or [_by_id(id) for id in ids]
         self.stop = threading.Event()
         self.seconds: list[float] = []
         self.statuses: collections.Counter[str] = collections.Counter()
         self.slowest_health_s = 0.0
 
-    def search(self, session: requests.Session, number: int) -> float:
+    def session(self) -> contextlib.closing[http.client.HTTPConnection]:
+        """A connection of one user. What it costs is taken from the portal's cores, so it is the leanest there is."""
+        return contextlib.closing(http.client.HTTPConnection(self._place, timeout=40))
+
+    def search(self, session: http.client.HTTPConnection, number: int) -> float:
         """One search; returns its seconds."""
+        body, kind = self._asked[number % len(self._asked)]
         began = time.perf_counter()
         try:
-            if self.photos:
-                photo = ("photo.jpg", self.photos[number % len(self.photos)])
-                query: dict[str, Any] = {"files": {"image": photo}, "data": {"k": "6"}}
-            else:
-                query = {"json": {"id": self.ids[number % len(self.ids)], "k": 6}}
-            answer = session.post(f"{self.address}/api/v1/search", timeout=40, **query)
-            status = str(answer.status_code)
-            if answer.status_code == 503:
+            session.request("POST", "/api/v1/search", body, {"Content-Type": kind})
+            answer = session.getresponse()
+            answer.read()
+            status = str(answer.status)
+            if answer.status == 503:
                 status += " with Retry-After" if "Retry-After" in answer.headers else " without Retry-After"
                 self.stop.wait(min(5.0, float(answer.headers.get("Retry-After", 1))))
-        except requests.RequestException as error:
+        except (OSError, http.client.HTTPException) as error:
+            session.close()  # the next one opens it anew
             status = type(error).__name__
         took = time.perf_counter() - began
         self.statuses[status] += 1
@@ -74,7 +80,7 @@ class Load:
         return took
 
     def user(self, number: int) -> None:
-        with requests.Session() as session:
+        with self.session() as session:
             while not self.stop.is_set():
                 self.search(session, number)
                 number += 7
@@ -110,6 +116,17 @@ class Load:
         for connection in held:
             if connection is not None:
                 connection.close()
+
+
+def _with_photo(photo: bytes) -> tuple[bytes, str]:
+    """Body and content type of a search with a photo."""
+    lines = 'name="k"\r\n\r\n6', 'name="image"; filename="photo.jpg"\r\nContent-Type: image/jpeg\r\n\r\n'
+    field, file = (f"--edge\r\nContent-Disposition: form-data; {line}" for line in lines)
+    return f"{field}\r\n{file}".encode() + photo + b"\r\n--edge--\r\n", "multipart/form-data; boundary=edge"
+
+
+def _by_id(id: str) -> tuple[bytes, str]:
+    return json.dumps({"id": id, "k": 6}).encode(), "application/json"
 
 
 def run(load: Load, users: int, slow: int, idle: int, seconds: float, pids: dict[str, int]) -> dict[str, Any]:
@@ -175,7 +192,7 @@ def slope(points: list[tuple[float, float]]) -> float | None:
 def recovery_s(load: Load, usual_s: float) -> float:
     """Seconds after a load until a search takes no more than twice what it usually does."""
     began = time.monotonic()
-    with requests.Session() as session:
+    with load.session() as session:
         while load.search(session, 0) > 2 * usual_s and time.monotonic() - began < 60:
             pass
     return round(time.monotonic() - began, 1)
@@ -203,7 +220,7 @@ def main() -> None:
             ids = [image.id for image in client.images(limit=48)[0]]
             sent = [path.read_bytes() for path in sorted(photos.rglob("*.jpg"))[:64]] if options.by == "photo" else []
             alone = Load(stack.address, ids, sent)
-            with requests.Session() as session:
+            with alone.session() as session:
                 usual_s = statistics.median(alone.search(session, n) for n in range(30))
             names = ("portal", "worker", "queue")
             pids = {name: pid for name in names if (pid := stack.runner(name).pid)}

@@ -20,6 +20,7 @@ import faiss
 import numpy as np
 
 from workers.store import Payload, Point
+from workers.store.codes import chosen
 from workers.store.edge import EdgeStore
 from workers.store.optimize import optimise
 
@@ -119,7 +120,7 @@ def build(store: EdgeStore, query: Callable[[np.ndarray], object], queries: np.n
     thread.start()
     began = time.perf_counter()
     shard = store._shard("photos")
-    optimise(shard.copy_for_optimising(), until=threading.Event())
+    optimise(shard.copy_for_optimising(), shard.dim, chosen("auto", shard.count, shard.dim), until=threading.Event())
     shard.exchange()
     seconds = time.perf_counter() - began
     stop.set()

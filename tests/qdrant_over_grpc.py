@@ -161,6 +161,12 @@ class _Collections(qdrant.CollectionsServicer):
         self._store.ensure(request.collection_name, request.vectors_config.params.size)
         return qdrant.CollectionOperationResponse(result=True)
 
+    def Update(self, request: Any, context: Any) -> Any:
+        if request.HasField("quantization_config"):
+            wanted = self._created[request.collection_name].quantization_config
+            wanted.scalar.CopyFrom(request.quantization_config.scalar)
+        return qdrant.CollectionOperationResponse(result=True)
+
     def Delete(self, request: Any, context: Any) -> Any:
         self._store.drop(request.collection_name)
         return qdrant.CollectionOperationResponse(result=True)

@@ -98,6 +98,11 @@ def make_app(store: EdgeStore) -> Flask:
         store.ensure(name, created[name]["vectors"]["size"])
         return answer(True)
 
+    @app.patch("/collections/<name>")
+    def update(name: str) -> dict[str, Any]:
+        created.setdefault(name, {}).update(request.get_json())
+        return answer(True)
+
     @app.post("/collections/aliases")
     def change_aliases() -> dict[str, Any]:
         for action in request.get_json()["actions"]:

@@ -92,10 +92,10 @@ class Settings:
         choices=("memory", "disk"),
     )
     qdrant_quantization: str = _setting(
-        "none",
+        "auto",
         "LOOKALIKE_QDRANT_QUANTIZATION",
-        "codes that new collections are searched by before the best are compared exactly",
-        choices=("none", "int8", "binary"),
+        "codes that searches find candidates by, compared exactly then; auto: int8 from 40 MB of vectors on",
+        choices=("auto", "none", "int8", "binary"),
     )
     qdrant_api_key: str = _setting("", "LOOKALIKE_QDRANT_API_KEY", "key of the Qdrant server", secret=True)
     storage: str = _setting(

@@ -28,7 +28,7 @@ from tests import qdrant_over_http
 from tests.processes import free_port, listens, wait_for
 from workers import settings as settings_of
 from workers.messages import GalleryImage, Selection
-from workers.store import Payload, Place, Point, Store, StoreBusy, StoreFailed, open_store
+from workers.store import Payload, Place, Point, Store, StoreBusy, StoreFailed, codes, open_store
 from workers.store.edge import EdgeStore
 from workers.store.examples import Examples
 from workers.store.server import Layout, ServerStore
@@ -383,6 +383,23 @@ class TestServer:
         assert config.params.write_consistency_factor == 2
         assert config.params.vectors.on_disk
         assert config.quantization_config.scalar.always_ram
+        store.drop(collection)
+        store.close()
+
+    @pytest.mark.parametrize("transport", ["http", "grpc"])
+    def test_a_collection_that_became_large_gets_codes(
+        self, transport: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        store = ServerStore.connect(request.getfixturevalue(f"{transport}_url"))
+        collection = f"test-{uuid.uuid4().hex}"
+        store.ensure(collection, DIM)
+        store.upsert(collection, points(3))
+        store.tend(collection)
+        assert store._client.get_collection(collection).config.quantization_config is None
+        monkeypatch.setattr(codes, "LARGE_BYTES", 3 * 4 * DIM)
+        store.tend(collection)
+        store.tend(collection)
+        assert store._client.get_collection(collection).config.quantization_config.scalar.always_ram
         store.drop(collection)
         store.close()
 

@@ -212,6 +212,9 @@ class Store(Protocol):
     def announce(self, collection: str) -> None:
         """Names the collection that answers searches, for programs that read the vector database beside us."""
 
+    def tend(self, collection: str) -> None:
+        """Has the collection laid out as its size asks for; called now and then, quick, and no write waits for it."""
+
     def problem(self) -> str:
         """What is wrong with the store as far as is known, in words; empty when nothing is. Asks nobody."""
 
@@ -244,7 +247,7 @@ def open_store(settings: Settings, log: DamageLog | None = None) -> Store:
     if settings.is_embedded_qdrant:
         from workers.store.edge import EdgeStore
 
-        return EdgeStore(settings.home / "qdrant", log)
+        return EdgeStore(settings.home / "qdrant", log, codes=settings.qdrant_quantization)
     from workers.store.server import Layout, ServerStore
 
     return ServerStore.connect(settings.qdrant_url, settings.qdrant_api_key, Layout.of(settings))

@@ -40,6 +40,7 @@ from workers.store import (
     page_behind,
     page_sizes,
 )
+from workers.store.codes import LARGE_BYTES, chosen, oversampling
 from workers.store.conditions import conditions
 from workers.store.examples import Examples
 from workers.store.optimize import optimise
@@ -47,8 +48,6 @@ from workers.store.shard import DamagedCollection, Shard, hex_id
 
 logger = logging.getLogger(__name__)
 
-# Below it, exact search takes a few milliseconds and a graph gains nothing: benchmarks/store.py.
-_UNINDEXED_BYTES = 40 * 2**20
 _QUIET_S = 10.0
 
 
@@ -60,11 +59,14 @@ class EdgeStore(Store):
     Args:
         folder: theirs alone.
         log: told what is found damaged.
+        codes: one of codes.KINDS: what collections are searched by, from the next graph on that is built of them.
     """
 
-    def __init__(self, folder: Path, log: DamageLog | None = None) -> None:
+    def __init__(self, folder: Path, log: DamageLog | None = None, *, codes: str = "auto") -> None:
         self._folder = folder
         self._log = log or Unlogged()
+        self._codes = codes
+        self._params = _search_params(codes)
         folder.mkdir(parents=True, exist_ok=True)
         self._lock_file = _own(folder)
         self._guard = threading.Lock()
@@ -123,6 +125,7 @@ class EdgeStore(Store):
                 limit=query.limit,
                 query=_target(query.target),
                 filter=_label_filter(query.label),
+                params=self._params,
                 with_payload=True,
                 with_vector=query.with_vectors or isinstance(query.target, Examples),
             )
@@ -173,6 +176,9 @@ class EdgeStore(Store):
     def announce(self, collection: str) -> None:
         """Nobody else can read an embedded store."""
 
+    def tend(self, collection: str) -> None:
+        """A thread of its own does: see `_keep_optimised`."""
+
     def problem(self) -> str:
         return ""
 
@@ -191,16 +197,17 @@ class EdgeStore(Store):
                 try:
                     waiting = shard.unindexed * shard.dim * 4
                     is_quiet = time.monotonic() - shard.written_at > _QUIET_S
-                    if waiting > _UNINDEXED_BYTES * (1 if is_quiet else 4):
+                    if waiting > LARGE_BYTES * (1 if is_quiet else 4):
                         self._optimise(shard)
                 except Exception:  # dropped meanwhile, or the disk is full: the next round looks again
                     logger.exception("could not look after %s", shard)
 
     def _optimise(self, shard: Shard) -> None:
         try:
-            if optimise(shard.copy_for_optimising(), until=self._closed):
+            codes = chosen(self._codes, shard.count, shard.dim)
+            if optimise(shard.copy_for_optimising(), shard.dim, codes, until=self._closed):
                 shard.exchange()
-                logger.info("built the graph of %s", shard)
+                logger.info("built the graph of %s, codes: %s", shard, codes)
                 return
         except (OSError, subprocess.CalledProcessError) as error:
             logger.warning("could not build the graph of %s, searches stay exact: %s", shard, error)
@@ -254,6 +261,13 @@ def _own(folder: Path) -> IO[str]:
     file.write(str(os.getpid()))
     file.flush()
     return file
+
+
+def _search_params(codes: str) -> Any:
+    """How a search uses codes; where there are none it is ignored."""
+    factor = oversampling(codes)
+    how = edge.QuantizationSearchParams(ignore=factor is None, rescore=True, oversampling=factor)
+    return edge.SearchParams(quantization=how)
 
 
 def _label_filter(label: str | None) -> Any:

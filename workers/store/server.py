@@ -5,6 +5,7 @@ writes are tried again with growing, jittered pauses while the server restarts; 
 server that stays away calls say so at once, until it is back: see workers.store.reachability.
 """
 
+import logging
 import random
 import time
 import warnings
@@ -37,9 +38,12 @@ from workers.store import (
     page_behind,
     page_sizes,
 )
+from workers.store.codes import chosen, oversampling
 from workers.store.conditions import KEYWORDS, NUMBERS, WORDS, conditions
 from workers.store.examples import Examples
 from workers.store.reachability import Reachability
+
+logger = logging.getLogger(__name__)
 
 _BATCH = 256  # points per request: 512-d float32 with payload is about 0.6 MB
 _TRIES = 5
@@ -56,8 +60,6 @@ _CHANNEL = {
     "grpc.keepalive_time_ms": 10_000,
     "grpc.keepalive_timeout_ms": 5_000,
 }
-# How many times more candidates than asked for are compared exactly, by kind of code.
-_OVERSAMPLING = {"int8": 2.0, "binary": 4.0}
 
 
 @dataclass(frozen=True)
@@ -68,14 +70,14 @@ class Layout:
         shards: parts that it may spread over its nodes.
         replicas: copies of every shard. A write is acknowledged when most of them have it.
         on_disk: whether float32 vectors lie on disk, and only what searches need first in memory.
-        quantization: codes to search by, always in memory: none, int8 (a quarter of the bytes) or binary (a 32nd). The
-            best candidates are compared by their float32 vectors.
+        quantization: codes to search by, always in memory: none, int8 (a quarter of the bytes), binary (a 32nd), or
+            auto: `ServerStore.tend` gives int8 to a collection that has become large.
     """
 
     shards: int = 1
     replicas: int = 1
     on_disk: bool = False
-    quantization: str = "none"
+    quantization: str = "auto"
 
     @classmethod
     def of(cls, settings: Settings) -> "Layout":
@@ -84,24 +86,19 @@ class Layout:
 
     def options(self) -> dict[str, Any]:
         """As `create_collection` takes it."""
-        codes: Any = None
-        if self.quantization == "int8":
-            scalar = models.ScalarQuantizationConfig(type=models.ScalarType.INT8, quantile=0.99, always_ram=True)
-            codes = models.ScalarQuantization(scalar=scalar)
-        elif self.quantization == "binary":
-            codes = models.BinaryQuantization(binary=models.BinaryQuantizationConfig(always_ram=True))
         return {
             "shard_number": self.shards,
             "replication_factor": self.replicas,
             "write_consistency_factor": self.replicas // 2 + 1,
-            "quantization_config": codes,
+            "quantization_config": _codes(chosen(self.quantization, 0, 0)),
         }
 
     def search_params(self) -> models.SearchParams | None:
         """How a search uses the codes; a collection without them ignores it."""
-        if self.quantization == "none":
+        factor = oversampling(self.quantization)
+        if factor is None:
             return None
-        how = models.QuantizationSearchParams(rescore=True, oversampling=_OVERSAMPLING[self.quantization])
+        how = models.QuantizationSearchParams(rescore=True, oversampling=factor)
         return models.SearchParams(quantization=how)
 
 
@@ -262,6 +259,14 @@ class ServerStore(Store):
         ]
         self._do(self._client.update_collection_aliases, changes)
 
+    def tend(self, collection: str) -> None:
+        """Adds codes to a collection that is large by now. The server computes them in the background."""
+        told = self._do(self._client.get_collection, collection)
+        kind = chosen(self._layout.quantization, told.points_count or 0, told.config.params.vectors.size)
+        if self._layout.quantization == "auto" and kind != "none" and told.config.quantization_config is None:
+            logger.info("%s is searched by codes in %s from now on", collection, kind)
+            self._do(self._client.update_collection, collection, quantization_config=_codes(kind))
+
     def problem(self) -> str:
         return AWAY if self._reachability.is_away else ""
 
@@ -311,6 +316,15 @@ class ServerStore(Store):
                 time.sleep(random.uniform(0.5, 1.0) * 0.2 * 2**attempt)  # noqa: S311 - jitter, no secret
         self._reachability.lost()
         raise StoreFailed(AWAY, hint="it goes on by itself when that is back; see its log", passes=True) from failure
+
+
+def _codes(kind: str) -> models.ScalarQuantization | models.BinaryQuantization | None:
+    if kind == "int8":
+        scalar = models.ScalarQuantizationConfig(type=models.ScalarType.INT8, quantile=0.99, always_ram=True)
+        return models.ScalarQuantization(scalar=scalar)
+    if kind == "binary":
+        return models.BinaryQuantization(binary=models.BinaryQuantizationConfig(always_ram=True))
+    return None
 
 
 def _client(url: str, api_key: str, *, prefer_grpc: bool, timeout_s: int) -> QdrantClient:

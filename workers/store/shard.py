@@ -136,6 +136,11 @@ class Shard:
         self._logged = 0
 
     @property
+    def count(self) -> int:
+        """How many points there are."""
+        return int(self._shard.info().points_count)
+
+    @property
     def unindexed(self) -> int:
         """How many points no HNSW graph covers."""
         info = self._shard.info()

@@ -2,8 +2,8 @@
 
 Every worker process runs it; a lock in Redis lets one of them at a time do it. It enqueues what is due of every running
 job, takes publish jobs a step further, sends canaries through the queues, drops collections that a publish which was
-stopped has left behind, removes for good what has been in the trash for long enough, and once, when nothing else runs,
-compares storage with the collection.
+stopped has left behind, has the others laid out as their size asks for, removes for good what has been in the trash for
+long enough, and once, when nothing else runs, compares storage with the collection.
 """
 
 import itertools
@@ -31,6 +31,8 @@ _RECONCILED = "lookalike:reconciled"
 _RECONCILED_S = 24 * 3600  # with many workers, which come and go: once a day
 _TRASH_SWEPT = "lookalike:trash-swept"
 _TRASH_SWEPT_S = 3600
+_TENDED = "lookalike:tended"
+_TENDED_S = 60
 _PURGED = 500  # images in a round: the next round, two seconds later, goes on
 _ABANDONED_S = 600  # a filler that was silent for so long is not waited for
 _DRAFT_AGE_S = 3600.0  # no write takes so long
@@ -89,6 +91,9 @@ class Housekeeping:
                 abandon(serving, entry.job)
         if server.set(_TRASH_SWEPT, self._context.worker, nx=True, ex=_TRASH_SWEPT_S) and self._sweep_trash():
             server.delete(_TRASH_SWEPT)
+        if server.set(_TENDED, self._context.worker, nx=True, ex=_TENDED_S):
+            for collection in serving.store.collections():
+                serving.store.tend(collection)
         if not running and server.set(_RECONCILED, self._context.worker, nx=True, ex=_RECONCILED_S):
             self._reconcile()
         elif not running:
