@@ -1,6 +1,6 @@
 """What a head fitted to a gallery brings, with no label: on galleries of every shape, and on photos kept for the end.
 
-    python benchmarks/tune.py [--data ../shared/data/grocery] [--folds 4]
+    python benchmarks/tune.py [--data ../shared/data/grocery] [--folds 3]
 
 The folder holds train/ and test/, each with one folder per class. Of train/, classes are drawn for each fold: some
 photos of each make the gallery, up to fifteen others ask ("new queries"). Where train/ has too few classes, its
@@ -45,8 +45,8 @@ SHAPES = (
     (20, 15),
 )
 MOST_QUERIES = 15
-VIEWS = 8  # `lookalike tune` draws up to twice as many in the smallest galleries
-OF_A_TURNED_CLASS = 18  # photos
+VIEWS = 4  # `lookalike tune` draws up to four times as many in galleries of less than 512
+OF_A_TURNED_CLASS = 8  # photos
 PLAIN = Head(False)
 GROCERY = Path(__file__).resolve().parents[2] / "shared" / "data" / "grocery"
 
@@ -146,7 +146,7 @@ def row(name: str, figures: np.ndarray, *, is_single: bool = False) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=GROCERY, help="folder with train/ and test/")
-    parser.add_argument("--folds", type=int, default=4)
+    parser.add_argument("--folds", type=int, default=3)
     arguments = parser.parse_args()
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as home:

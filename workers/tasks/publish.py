@@ -27,6 +27,7 @@ from ml.errors import LookalikeError
 from ml.images import UnreadableImage
 from ml.model.registry import Building
 from ml.names import JobName
+from ml.records import Damaged
 from workers.errors import NotFound
 from workers.messages import WorkerStatus
 from workers.process.serving import Serving, ServingModel
@@ -203,8 +204,8 @@ def _check_probes(serving: Serving, new: ServingModel) -> None:
         try:
             work = Work(new.embedder.preprocessing, limits=serving.limits)
             prepared = serving.decoders.decode(serving.gallery.original(id), work)
-        except (UnreadableImage, NotFound):
-            continue
+        except (UnreadableImage, NotFound, Damaged):
+            continue  # it says nothing of the collection; `lookalike verify` names it
         vector = serving.batcher.embed(new.embedder, prepared.pixels[None], urgent=False)[0]
         hits = serving.store.query(new.collection, vector, 1)
         finds_itself = bool(hits) and (hits[0].id == id or hits[0].similarity >= 0.99)

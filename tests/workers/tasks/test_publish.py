@@ -12,6 +12,7 @@ import redis
 
 from ml.errors import BadBundle, LookalikeError
 from ml.model.registry import Building
+from ml.records import Damaged
 from ml.storage import StorageFailed
 from workers.queue.jobs import PREFIXES, Jobs
 from workers.store import Payload, Point
@@ -63,7 +64,7 @@ def serving(live: Callable[[str, str], Any], *, stored: int = 0, images: int = 0
 
 
 def loaded(model: str, collection: str) -> Any:
-    embedder = SimpleNamespace(bundle=SimpleNamespace(lineage={}))
+    embedder = SimpleNamespace(bundle=SimpleNamespace(lineage={}), preprocessing=None)
     return SimpleNamespace(model=model, collection=collection, embedder=embedder)
 
 
@@ -117,6 +118,19 @@ def test_a_photo_that_fails_in_every_pass_excuses_one_missing_point(jobs: Jobs, 
         return jobs.status(job).state
 
     assert check(stored=8) == "failed"
+
+
+def test_a_lost_original_stops_no_publish(jobs: Jobs, job: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lost(id: str) -> bytes:
+        raise Damaged(f"the original of image {id} is missing", key=f"originals/{id}")
+
+    monkeypatch.setattr(publish, "_compare_quality", lambda serving, new: ({}, "no labels"))
+    monkeypatch.setattr(publish, "calibrate", lambda serving, new: {})
+    worker = serving(loaded, stored=10, images=10)
+    worker.gallery.original, worker.limits, worker.decoders = lost, None, SimpleNamespace(decode=None)
+    jobs.describe(job, {"phase": "check"})
+    advance(worker, jobs, [], job)
+    assert (jobs.status(job).state, jobs.status(job).detail["phase"]) == ("running", "switch")
 
 
 def test_the_pass_remembers_how_many_had_failed_before_it(jobs: Jobs, job: str) -> None:
