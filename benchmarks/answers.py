@@ -1,13 +1,13 @@
 """How true the probabilities of hits are: "is the first hit right?", half of the classes absent from the gallery.
 
-    python benchmarks/answers.py [--data ../shared/data/grocery]
+    python benchmarks/answers.py [--data ../shared/data/grocery] [--vectors FOLDER]
 
 The folder holds train/ and test/, each with one folder per class, and no class in both. The default model and its
 tuning: calibrated on train/ and asked about test/, whose photos it has not seen ("other photos"); and on half of the
 classes of test/, asked about the other half ("own labels"), as a publish does. `fast`: the head in closed form, fitted
 on three quarters of the classes of train/, calibrated on the rest. Each photo asks all the others; what is tuned to
 photos that ask is marked as transductive, and stands beside the head of every second photo, asked by those between.
-"Same" is the verdict from 0.5 on. Intervals are over classes.
+Intervals are over classes. FOLDER keeps what was embedded, which takes most of the time: given again, it is used.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.tune import GROCERY, Embedded, embedded, halves, read
+from benchmarks.tune import GROCERY, Embedded, embedded, halves, kept, read
 from ml.model import embedder
 from ml.model.default import provide
 from ml.model.head import Head, unit_length
@@ -108,12 +108,16 @@ def row(name: str, judged: Judged) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=GROCERY, help="folder with train/ and test/")
-    folder = parser.parse_args().data
+    parser.add_argument("--vectors", type=Path, help="folder that keeps what was embedded")
+    arguments = parser.parse_args()
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as home:
         cache = Path(home) / "compiled"
         model = embedder.load(provide(Path(home) / "work", cache), cache_dir=cache)
-        known, asking = (embedded(model, *read(folder / part, model)) for part in ("train", "test"))
+        known, asking = (
+            kept(arguments.vectors, part, lambda part=part: embedded(model, *read(arguments.data / part, model)))  # type: ignore[misc]
+            for part in ("train", "test")
+        )
     labels, asked_labels = known.labels, asking.labels
     two = halves(asking)
     taught = labels < 3 * (labels.max() + 1) // 4

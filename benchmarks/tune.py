@@ -13,6 +13,7 @@ are mAP@R and recall@1 in percent.
 import argparse
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,6 +79,19 @@ def embedded(model: embedder.Embedder, pixels: np.ndarray, labels: np.ndarray) -
         drawn = np.concatenate([views(each, VIEWS, start + n) for n, each in enumerate(pixels[start : start + 64])])
         parts.append(embed(model, drawn).numpy().reshape(-1, VIEWS, vectors.shape[1]))
     return Embedded(vectors, labels, np.concatenate(parts).transpose(1, 0, 2))
+
+
+def kept(folder: Path | None, name: str, make: Callable[[], Embedded]) -> Embedded:
+    """What an earlier run has left in the folder, else what is made, which is left there."""
+    file = None if folder is None else folder / f"{name}.npz"
+    if file is not None and file.exists():
+        with np.load(file) as held:
+            return Embedded(held["vectors"], held["labels"], held["views"])
+    made = make()
+    if file is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(file, vectors=made.vectors, labels=made.labels, views=made.views)
+    return made
 
 
 def read(folder: Path, model: embedder.Embedder) -> tuple[np.ndarray, np.ndarray]:

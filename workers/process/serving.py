@@ -25,6 +25,7 @@ from workers.gallery import Gallery, limits
 from workers.gallery.metadata import Hold
 from workers.process.batching import Batcher
 from workers.process.honesty import calibration_of
+from workers.process.neighbourhoods import Neighbourhoods
 from workers.process.slow_searches import SlowSearches
 from workers.settings import Settings
 from workers.store import Store, StoreFailed, open_store
@@ -64,6 +65,7 @@ class Serving:
         self.gallery = Gallery(self.storage, self.limits, self.log, hold)
         self.registry = Registry(settings.models_url, self.log)
         self.batcher = Batcher()
+        self.neighbourhoods = Neighbourhoods(self.store, self.batcher.yield_to_searches)
         self.decoders = Decoders(settings.decode_memory_mb * 2**20)
         self.decoders.warm_up()
         # For the photos of searches that wait together: each waits for a child that decodes.

@@ -215,6 +215,11 @@ class Store(Protocol):
     def tend(self, collection: str) -> None:
         """Has the collection laid out as its size asks for; called now and then, quick, and no write waits for it."""
 
+    def version(self, collection: str) -> int | None:
+        """Another number whenever a point has come, gone or got another vector. None where other processes write, too:
+        then nobody can tell."""
+        return None
+
     def problem(self) -> str:
         """What is wrong with the store as far as is known, in words; empty when nothing is. Asks nobody."""
 

@@ -14,6 +14,7 @@ import subprocess
 import threading
 import time
 import uuid
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -71,6 +72,7 @@ class EdgeStore(Store):
         self._lock_file = _own(folder)
         self._guard = threading.Lock()
         self._shards: dict[str, Shard] = {}
+        self._versions: Counter[str] = Counter()
         self._closed = threading.Event()
         self._optimiser = threading.Thread(target=self._keep_optimised, name="optimiser", daemon=True)
         self._optimiser.start()
@@ -101,6 +103,7 @@ class EdgeStore(Store):
             folder = self._folder / CollectionName(collection)
             for path in (folder, _aside(folder)):
                 shutil.rmtree(path, ignore_errors=True)
+        self._count_change(collection)
 
     def collections(self) -> list[str]:
         return sorted(path.name for path in self._folder.iterdir() if Shard.exists(path) and path != _aside(path))
@@ -108,6 +111,7 @@ class EdgeStore(Store):
     def upsert(self, collection: str, points: Sequence[Point]) -> None:
         made = [edge.Point(uuid.UUID(p.id), p.vector.tolist(), p.payload.to_json()) for p in points]
         self._shard(collection).update([edge.UpdateOperation.upsert_points(made)], [p.id for p in points])
+        self._count_change(collection)
 
     def set_payloads(self, collection: str, payloads: Mapping[str, Payload]) -> None:
         shard = self._shard(collection)
@@ -118,6 +122,7 @@ class EdgeStore(Store):
     def delete(self, collection: str, ids: Sequence[str]) -> None:
         operation = edge.UpdateOperation.delete_points([uuid.UUID(id) for id in ids])
         self._shard(collection).update([operation], ids)
+        self._count_change(collection)
 
     def query_batch(self, collection: str, queries: Sequence[Query]) -> list[list[Hit]]:
         requests = [
@@ -178,6 +183,13 @@ class EdgeStore(Store):
 
     def tend(self, collection: str) -> None:
         """A thread of its own does: see `_keep_optimised`."""
+
+    def version(self, collection: str) -> int | None:
+        return self._versions[collection]
+
+    def _count_change(self, collection: str) -> None:
+        with self._guard:
+            self._versions[collection] += 1
 
     def problem(self) -> str:
         return ""

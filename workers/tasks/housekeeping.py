@@ -21,6 +21,7 @@ from workers.queue.jobs import DRIVEN, PREFIXES
 from workers.queue.liveness import count_living_workers, server_time
 from workers.store import COLLECTIONS
 from workers.tasks.context import Context
+from workers.tasks.labelling import look_ahead
 from workers.tasks.publish import abandon
 
 logger = logging.getLogger(__name__)
@@ -36,6 +37,7 @@ _TENDED_S = 60
 _PURGED = 500  # images in a round: the next round, two seconds later, goes on
 _ABANDONED_S = 600  # a filler that was silent for so long is not waited for
 _DRAFT_AGE_S = 3600.0  # no write takes so long
+_LARGE = 20_000  # images: in smaller galleries nobody waits long for what is found ahead
 
 
 class Housekeeping:
@@ -44,6 +46,7 @@ class Housekeeping:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._canaries_at = -CANARY_INTERVAL_S
+        self._looked_ahead: tuple[str, int | None] | None = None
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="housekeeping", daemon=True)
 
@@ -98,6 +101,18 @@ class Housekeeping:
             self._reconcile()
         elif not running:
             settle_collections(serving)
+            self._look_ahead()
+
+    def _look_ahead(self) -> None:
+        """What the queue of photos without a label is made of, found before anybody asks: once after each change."""
+        serving = self._context.serving
+        collection = serving.active().collection
+        seen = (collection, serving.store.version(collection))
+        if seen[1] is None or seen == self._looked_ahead:
+            return
+        self._looked_ahead = seen
+        if serving.store.count(collection) >= _LARGE:
+            look_ahead(serving)
 
     def _sweep_trash(self) -> bool:
         """Removes for good what was deleted long ago. Returns whether there may be more of it."""

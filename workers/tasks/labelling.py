@@ -8,10 +8,9 @@ import numpy as np
 
 from workers.messages import Outlier, Outliers, Proposal, Proposals, Selection
 from workers.process.serving import Serving
-from workers.store import Hit, Query
+from workers.store import Hit
 
 _LOOKED_AT = 240  # unlabelled images that are grouped at a time: benchmarks/labelling.py
-_NEAREST = 24  # hits among which labels are looked for
 _VOTERS = 5
 _SHARE_OF_NO_IDEA = 0.9  # of a group that nobody voted on, how much of it belongs together
 _TEMPERATURE = 0.1  # of similarities; a vote that much further away counts e times less
@@ -34,15 +33,12 @@ def proposals(serving: Serving, *, limit: int) -> Proposals:
         limit: groups.
     """
     collection, selection = serving.active().collection, Selection(unlabelled=True)
-    found = serving.store.newest(collection, selection, after=None, limit=_LOOKED_AT)
     total = serving.store.count(collection, selection)
-    ids, vectors = _vectors(serving, collection, [point.id for point in found])
-    if not ids:
+    found = serving.neighbourhoods.of(collection, _looked_at(serving, collection))
+    if not found:
         return Proposals((), total)
-    hits = [
-        [hit for hit in each if hit.id != id]
-        for id, each in zip(ids, _nearest(serving, collection, vectors), strict=True)
-    ]
+    ids, vectors = list(found), np.stack([each.vector for each in found.values()])
+    hits = [each.hits for each in found.values()]
     reach = _reach(hits)
     guesses = [guess(each, within=_VOTERS_WITHIN * reach) for each in hits]
     members: dict[tuple[int, str | None], list[int]] = defaultdict(list)
@@ -58,6 +54,17 @@ def proposals(serving: Serving, *, limit: int) -> Proposals:
         if there:
             made.append(Proposal(label, round(share, 4), there))
     return Proposals(tuple(made), total)
+
+
+def look_ahead(serving: Serving) -> None:
+    """Finds what the next `proposals` will look at, so that whoever asks for them does not wait for it."""
+    collection = serving.active().collection
+    serving.neighbourhoods.find(collection, _looked_at(serving, collection))
+
+
+def _looked_at(serving: Serving, collection: str) -> list[str]:
+    unlabelled = serving.store.newest(collection, Selection(unlabelled=True), after=None, limit=_LOOKED_AT)
+    return [point.id for point in unlabelled]
 
 
 @dataclass(frozen=True)
@@ -118,13 +125,14 @@ def outliers(serving: Serving, *, label: str, limit: int) -> Outliers:
         return Outliers(label, count, ())
     similarity = vectors @ vectors.T
     np.fill_diagonal(similarity, -1.0)
-    nearest = np.sort(similarity, axis=1)[:, -min(3, len(ids) - 1) :]
-    closeness = nearest.mean(axis=1)
+    few = min(3, len(ids) - 1)
+    closeness = np.partition(similarity, len(ids) - few, axis=1)[:, -few:].mean(axis=1)
     doubtful = np.argsort(closeness)[: 2 * limit]
     bound = closeness.mean() - _FAR * closeness.std()
     found = []
-    for i, hits in zip(doubtful, _nearest(serving, collection, vectors[doubtful]), strict=True):
-        other = guess(hit for hit in hits if hit.id != ids[i]).label
+    around = serving.neighbourhoods.of(collection, [ids[i] for i in doubtful])
+    for i in doubtful:
+        other = guess(around[ids[i]].hits).label if ids[i] in around else None
         is_nearer = other not in (None, label)
         if is_nearer or closeness[i] < bound:
             found.append((ids[i], float(closeness[i]), other if is_nearer else None))
@@ -141,15 +149,6 @@ def _vectors(serving: Serving, collection: str, ids: Sequence[str]) -> tuple[lis
         stored = serving.store.fetch(collection, ids[start : start + _AT_ONCE], with_vectors=True)
         found |= {id: point.vector for id, point in stored.items() if point.vector is not None}
     return list(found), np.stack(list(found.values())) if found else np.empty((0, 0), np.float32)
-
-
-def _nearest(serving: Serving, collection: str, vectors: np.ndarray) -> list[list[Hit]]:
-    hits: list[list[Hit]] = []
-    for start in range(0, len(vectors), _AT_ONCE):
-        serving.batcher.yield_to_searches()
-        queries = [Query(vector, _NEAREST) for vector in vectors[start : start + _AT_ONCE]]
-        hits += serving.store.query_batch(collection, queries)
-    return hits
 
 
 def _reach(hits: Sequence[Sequence[Hit]]) -> float:

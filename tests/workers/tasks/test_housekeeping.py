@@ -47,6 +47,8 @@ def context(queue: redis.Redis, sent: Sent, tmp_path: Path) -> Context:
         log=Unlogged(),
         gallery=Gallery(open_storage(str(tmp_path))),
         settings=settings_of.load({}),
+        active=lambda: SimpleNamespace(collection="photos"),
+        store=SimpleNamespace(version=lambda collection: None),
     )
     heartbeat: Any = SimpleNamespace(worker="w")
     app: Any = sent
@@ -185,3 +187,26 @@ def test_a_publish_that_begins_meanwhile_is_not_taken_for_one_that_was_stopped(
     context.serving.registry.building = building  # type: ignore[method-assign]
     keep_house()
     assert abandoned == ["publish-stopped"]
+
+
+def test_in_a_large_gallery_the_label_queue_is_looked_at_ahead_once_after_each_change(
+    context: Context, keep_house: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    versions, looked, sizes = [1], [], [20_000]
+    context.serving.store = SimpleNamespace(  # type: ignore[assignment]
+        version=lambda collection: versions[-1], count=lambda collection: sizes[-1]
+    )
+    monkeypatch.setattr(housekeeping, "look_ahead", looked.append)
+    keep_house()  # compares storage with the collection first
+    for job in context.jobs.running():
+        context.jobs.end(job, "done", {})
+    keep_house()
+    keep_house()
+    assert len(looked) == 1
+    versions.append(2)
+    keep_house()
+    assert len(looked) == 2
+    versions.append(3)
+    sizes.append(19_999)
+    keep_house()
+    assert len(looked) == 2

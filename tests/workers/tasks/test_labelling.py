@@ -11,6 +11,7 @@ from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import squareform
 
 from workers.messages import GalleryImage
+from workers.process.neighbourhoods import Neighbourhoods
 from workers.store import Hit, Payload, Point
 from workers.store.edge import EdgeStore
 from workers.tasks.labelling import complete_linkage, guess, outliers, proposals
@@ -36,6 +37,7 @@ def serving(tmp_path: Path) -> Iterator[Any]:
         store=store,
         active=lambda: SimpleNamespace(collection="photos"),
         batcher=SimpleNamespace(yield_to_searches=lambda: None),
+        neighbourhoods=Neighbourhoods(store, lambda: None),
         gallery=SimpleNamespace(find_many=lambda ids: {id: image(id) for id in ids}),
     )
     yield made
