@@ -178,13 +178,14 @@ def serve(app: Flask, listener: socket.socket) -> None:
         max_request_header_size=HEAD_BYTES,
         max_request_body_size=2**40,  # each route has its own
         asyncore_use_poll=True,
+        clear_untrusted_proxy_headers=False,  # ours to judge: it trusts one address, no networks, and would clear all
         ident=None,
     )
     dispatcher = Dispatcher()
     dispatcher.set_thread_count(THREADS)
     parser = type("Parser", (_Parser,), {"body_limit": staticmethod(lambda head: body_limit(app, head))})
     server = _Server(
-        TrustedProxies(app.wsgi_app, os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1,::1")),
+        TrustedProxies(app.wsgi_app, os.environ.get("FORWARDED_ALLOW_IPS", "")),
         sockinfo=(listener.family, listener.type, listener.proto, listener.getsockname()),
         bind_socket=False,
         _sock=listener,
@@ -228,7 +229,8 @@ class TrustedProxies:
 
     Args:
         app: what answers.
-        trusted: addresses or networks, apart by commas; `*` is everyone.
+        trusted: addresses or networks, apart by commas; `*` is everyone, empty nobody: on this machine anybody could
+            guess tokens as if from many addresses, were loopback trusted.
     """
 
     def __init__(self, app: _Wsgi, trusted: str) -> None:

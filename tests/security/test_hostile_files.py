@@ -311,7 +311,7 @@ def archive(tmp_path: Path, tiny: Path) -> Path:
     storage.put("models/active.json", json.dumps(entry).encode())
     storage.put("models/history.json", json.dumps([entry]).encode())
     points = Archive(storage)
-    points.ensure("gallery-tiny", 2)
+    points.ensure("gallery-tiny", 8)
     original = photo("red")
     storage.put(f"originals/{image_id(original)[:2]}/{image_id(original)}", original)
     return folder
@@ -391,6 +391,11 @@ def test_an_archive_whose_history_names_a_collection_that_is_not_in_it(archive: 
     assert "somebody-elses" in refused(archive, tmp_path).message
 
 
+def test_an_archive_whose_collection_is_another_models(archive: Path, tmp_path: Path) -> None:
+    Archive(open_storage(f"file://{archive}")).ensure("gallery-tiny", 2)
+    assert "have 2 numbers, those of model tiny 8" in refused(archive, tmp_path).message
+
+
 def test_an_archive_whose_model_is_another(archive: Path, tmp_path: Path) -> None:
     (archive / "models/tiny/head.safetensors").write_bytes(b"x")
     assert "head.safetensors is missing or not what was saved" in refused(archive, tmp_path).message
@@ -413,6 +418,7 @@ HOSTILE_ROWS: dict[str, tuple[Any, Any]] = {
 def test_points_of_an_archive_that_make_no_sense(archive: Path, name: str) -> None:
     rows, vectors = HOSTILE_ROWS[name]
     folder = archive / "collections/gallery-tiny"
+    Archive(open_storage(f"file://{archive}")).ensure("gallery-tiny", 2)
     (folder / "ab.json").write_text(json.dumps(rows))
     save_file({"vectors": vectors}, folder / "ab.safetensors")
     with pytest.raises(Damaged) as raised:

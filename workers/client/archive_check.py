@@ -60,13 +60,16 @@ def check(archive: Storage, url: str) -> None:
     for damaged in registry.damaged():
         if not damaged.key.endswith("building.json"):  # of another system's jobs; nobody restores it
             raise _refusal(url, damaged.message)
-    models = {record.name for record in registry.models()}
-    collections = set(Archive(archive).collections())
+    models = {record.name: record.dim for record in registry.models()}
+    collections = {name: Archive(archive).dim(name) for name in Archive(archive).collections()}
     for entry in [registry.named(), *registry.history()]:
-        if entry is not None and (entry.model not in models or entry.collection not in collections):
+        if entry is None:
+            continue
+        if entry.model not in models or entry.collection not in collections:
             raise _refusal(url, f"it lacks model {entry.model} or collection {entry.collection}, which its state names")
-    for collection in collections:
-        Archive(archive).dim(collection)
+        if (given := collections[entry.collection]) != (expected := models[entry.model]):
+            lengths = f"have {given} numbers, those of model {entry.model} {expected}"
+            raise _refusal(url, f"vectors of collection {entry.collection} {lengths}")
 
 
 def _check_model(archive: Storage, key: str, url: str) -> None:
