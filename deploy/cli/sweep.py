@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from deploy.cli.console import Console, command
+from deploy.cli.console import Console, command, table
 from deploy.cli.models import connect_and_publish
 from deploy.cli.setting_option import parsed, setting_option, track_option
 from deploy.cli.training_report import ConsoleReport
@@ -101,14 +101,28 @@ _CONFIG = (
 
 def _show(console: Console, facts: dict[str, Any]) -> None:
     best = facts["best"]
-    settings = "  ".join(
-        f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}"
-        for name, value in best["settings"].items()
+    console.show(
+        table([_row(ranked) for ranked in facts["ranking"][:_SHOWN]], ["setting", "mean mAP@R", "repeats done"])
     )
-    console.show(f"best: {settings}")
+    console.show(f"best: {_text(best['settings'])}")
     console.show(f"measured anew on other held-out classes: mAP@R {100 * best['map@r']:.1f}")
     console.show(f"chosen by the mean of {best['repeats']} seeds: mAP@R {100 * best['selected_by_map@r']:.1f}")
     if "test" in facts:
         console.show(f"test: mAP@R {100 * facts['test']['map@r']:.1f}")
     console.show(f"report: {facts['report']}")
     console.show(f"make it answer: lookalike publish {facts['model']}")
+
+
+_SHOWN = 10  # settings; the report has all of them
+
+
+def _row(ranked: dict[str, Any]) -> list[str]:
+    figure = "–" if ranked["map@r"] is None else f"{100 * ranked['map@r']:.1f}"
+    where = "" if ranked["epoch"] is None else f" (epoch {ranked['epoch']})"
+    return [_text(ranked["settings"]), figure + where, f"{ranked['done']} of {ranked['planned']}"]
+
+
+def _text(settings: dict[str, Any]) -> str:
+    return "  ".join(
+        f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}" for name, value in settings.items()
+    )

@@ -15,7 +15,7 @@ from ml.names import RunName
 from ml.sweeps import report as report_page
 from ml.sweeps import run as sweeps
 from ml.sweeps import search_space
-from ml.sweeps.record import Record
+from ml.sweeps.record import Configuration, Record
 from ml.sweeps.run import SweepPlan, SweepResult
 from ml.sweeps.search_space import BadSearchSpace, Choice
 from ml.training import tracking
@@ -172,6 +172,7 @@ def _registered(
             "repeats": plan.repeats,
             "seconds": result.best.seconds,
         },
+        "ranking": [_ranked(configuration) for configuration in result.record.configurations()],
         "trials": [dataclasses.asdict(t) for t in result.record.trials.values() if not result.record.is_measurement(t)],
     }
     if test is not None:
@@ -180,3 +181,15 @@ def _registered(
     report.step("registering the model")
     facts["model"] = Registry(settings.models_url).register(folder, cache_dir=settings.compiled)
     return facts
+
+
+def _ranked(configuration: Configuration) -> dict[str, Any]:
+    """A setting's mean over its repeats; where some did not go to the end, at the epoch that all of them reached."""
+    value = configuration.known_map_at_r
+    return {
+        "settings": configuration.settings,
+        "map@r": None if math.isnan(value) else value,
+        "epoch": None if configuration.is_complete else configuration.common_epoch,
+        "done": len(configuration.done),
+        "planned": configuration.planned,
+    }

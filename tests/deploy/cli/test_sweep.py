@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 from deploy.cli.__main__ import run
 from deploy.cli.console import Console
+from deploy.cli.sweep import _show
 
 QUICK = ["--epochs", "2", "--train-px", "64", "--test-px", "64", "--dim", "32"]
 GRID = ["--grid", "lr=1e-4,2e-4,3e-4,4e-4", "--grid", "head=none", "--scheduler", "none"]
@@ -83,6 +84,10 @@ def test_a_killed_sweep_goes_on_and_repeats_no_finished_trial(demo_photos, tmp_p
     after = {trial["id"]: trial for trial in found["trials"]}
     assert all(after[id] == trial for id, trial in done.items()), "a finished trial ran again"
     assert set(found["best"]["settings"]) == {"lr", "head"}
+    assert found["ranking"][0]["settings"] == found["best"]["settings"]
+    assert [each["map@r"] for each in found["ranking"]] == sorted(
+        (t["map_at_r"] for t in found["trials"]), reverse=True
+    )
     assert Path(found["report"]).exists() and Path(found["report"]).with_suffix(".png").exists()
     assert (tmp_path / "storage" / "models" / found["model"]).is_dir()
     assert found["name"] == name
@@ -106,3 +111,17 @@ def test_wrong_use_is_said_before_anything_is_done(arguments, status, message, d
         assert run(["sweep", str(demo_photos), *arguments], Console()) == status
         assert message in errors.getvalue().decode()
     assert not list(tmp_path.glob("sweeps/*/trials.json"))
+
+
+def test_the_table_of_settings_shows_means_and_which_went_to_the_end(capsys):
+    ranking = [
+        {"settings": {"lr": 0.001}, "map@r": 0.928, "epoch": None, "done": 3, "planned": 3},
+        {"settings": {"lr": 0.0001}, "map@r": 0.95, "epoch": 3, "done": 1, "planned": 3},
+        {"settings": {"lr": 1.0}, "map@r": None, "epoch": 0, "done": 0, "planned": 3},
+    ]
+    best = {"settings": {"lr": 0.001}, "map@r": 0.9, "selected_by_map@r": 0.928, "repeats": 3}
+    _show(Console(), {"best": best, "ranking": ranking, "report": "r.html", "model": "m"})
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].split() == ["lr=0.001", "92.8", "3", "of", "3"]
+    assert "95.0 (epoch 3)" in lines[2] and "1 of 3" in lines[2]
+    assert "best: lr=0.001" in lines
