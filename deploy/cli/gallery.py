@@ -10,7 +10,8 @@ from deploy.cli.console import Console, bar, command, table
 from ml.images.copies import COPY_FROM
 
 if TYPE_CHECKING:
-    from workers.messages import JobStatus, SearchResult
+    from workers.client import Changed
+    from workers.messages import SearchResult
 
 
 _PHOTO = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -141,10 +142,13 @@ def label(console: Console, ids: tuple[str, ...], label_name: str) -> None:
     """Give photos the label L.
 
     IDs are those that `search --json` and the portal show. The change is visible in searches when the command ends.
+    One that is not there any more is named, and stops nothing.
     """
-    status = _change(console, ids, label_name=label_name)
-    console.result({"job": status.job, "labelled": status.total - status.failed, "label": label_name or None})
-    console.show(f"labelled {status.total - status.failed} as {label_name}" if label_name else "label taken away")
+    done = _change(console, ids, label_name=label_name)
+    skipped = [each.to_json() for each in done.skipped]
+    result = {"job": done.job, "labelled": len(done.ids), "label": label_name or None, "skipped": skipped}
+    console.result(result)
+    console.show(f"labelled {len(done.ids)} as {label_name}" if label_name else "label taken away")
 
 
 @command("delete", example="lookalike delete 3f2b8c…")
@@ -153,11 +157,13 @@ def delete(console: Console, ids: tuple[str, ...]) -> None:
     """Move photos to the trash.
 
     IDs are those that `search --json` and the portal show. No search finds them any more when the command ends.
-    `lookalike trash` lists them, `trash restore` brings them back, `trash empty` removes them for good.
+    `lookalike trash` lists them, `trash restore` brings them back, `trash empty` removes them for good. One that is not
+    there any more is named, and stops nothing.
     """
-    status = _change(console, ids, label_name=None)
-    console.result({"job": status.job, "deleted": status.total - status.failed})
-    console.show(f"moved {status.total - status.failed} to the trash")
+    done = _change(console, ids, label_name=None)
+    skipped = [each.to_json() for each in done.skipped]
+    console.result({"job": done.job, "deleted": len(done.ids), "skipped": skipped})
+    console.show(f"moved {len(done.ids)} to the trash")
 
 
 @command("duplicates", example="lookalike duplicates --tier same-image")
@@ -196,17 +202,14 @@ def duplicates(console: Console, tier: str | None, threshold: float) -> None:
     console.show(f"{len(pairs)} pairs of copies" if pairs else "no copies were found")
 
 
-def _change(console: Console, ids: tuple[str, ...], *, label_name: str | None) -> "JobStatus":
-    """Deletes, or labels when a label is given. Nothing is changed when one of the images does not exist."""
+def _change(console: Console, ids: tuple[str, ...], *, label_name: str | None) -> "Changed":
+    """Deletes, or labels when a label is given, and says which images were left out."""
+    from deploy.cli.changed import told
     from deploy.local.connection import connect
-    from ml.errors import LookalikeError
     from workers import settings
     from workers.client import Client
 
     with connect(settings.load(), say=console.step) as connected:
         client = Client(connected)
-        status = client.delete(ids) if label_name is None else client.label(ids, label_name or None)
-    if status.failed or status.state != "done":
-        first = status.failures[0].reason if status.failures else f"the job was {status.state}"
-        raise LookalikeError(f"not everything was changed: {first}", hint="see lookalike verify --repair")
-    return status
+        done = client.delete(ids) if label_name is None else client.label(ids, label_name or None)
+    return told(console, done)

@@ -14,20 +14,16 @@ def restore(console: Console, ids: tuple[str, ...]) -> None:
 
     Searches find them again when the command ends.
     """
+    from deploy.cli.changed import told
     from deploy.local.connection import connect
-    from ml.errors import LookalikeError
     from workers import settings
     from workers.client import Client
 
     with connect(settings.load(), say=console.step) as connected:
-        status = Client(connected).restore(ids)
-    if status.failed or status.state != "done":
-        reason = status.failures[0].reason if status.failures else f"the job was {status.state}"
-        raise LookalikeError(f"not everything was restored: {reason}", hint="see lookalike verify --repair")
-    console.result({"job": status.job, "restored": status.total, "not_there": len(set(ids)) - status.total})
-    console.show(f"restored {status.total}")
-    if missing := len(set(ids)) - status.total:
-        console.say(f"{missing} could not be restored: not in the trash, or its original is gone")
+        done = told(console, Client(connected).restore(ids))
+    skipped = [each.to_json() for each in done.skipped]
+    console.result({"job": done.job, "restored": len(done.ids), "not_there": len(skipped), "skipped": skipped})
+    console.show(f"restored {len(done.ids)}")
 
 
 @command("empty", example="lookalike trash empty")
@@ -37,13 +33,15 @@ def empty(console: Console, ids: tuple[str, ...]) -> None:
 
     Original, thumbnail and what was known of them are removed. Nothing brings them back but a backup.
     """
+    from deploy.cli.changed import told
     from deploy.local.connection import connect
     from workers import settings
     from workers.client import Client
 
     with connect(settings.load(), say=console.step) as connected:
-        removed = Client(connected).changes.empty_trash(ids or None)
-    console.result({"removed": removed})
+        done = told(console, Client(connected).changes.empty_trash(ids or None))
+    removed = len(done.ids)
+    console.result({"removed": removed, "skipped": [each.to_json() for each in done.skipped]})
     console.show(f"removed {removed} for good" if removed else "the trash is empty")
 
 

@@ -84,7 +84,7 @@ class TestOnARunningSystem:
     def test_a_photo_that_does_not_exist_is_named(self, at_stack: Program, change: list[str]) -> None:
         refused = at_stack(change[0], "0" * 32, *change[1:])
         assert refused.status == 1
-        assert refused.errors.startswith(f"error: there is no image {'0' * 32}")
+        assert refused.errors.startswith(f"error: nothing was changed: {'0' * 32}: it is not in the gallery any more")
 
     def test_status_says_what_serves_and_why(self, stack: RunningStack, at_stack: Program) -> None:
         report = at_stack("status", "--json").report

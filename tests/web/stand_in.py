@@ -25,7 +25,7 @@ from ml.storage import open_storage
 from workers.answers import APART, Answers
 from workers.client import Refused, Unavailable
 from workers.client.api import EVERYTHING
-from workers.client.changes import Changes
+from workers.client.changes import Changed, Changes
 from workers.client.throttle import Throttle
 from workers.coverage import Coverage
 from workers.errors import NotFound
@@ -186,8 +186,16 @@ class StandInClient:
         self._answering()
         asked = {"image": image, "id": id, "k": k, "label": label, "rerank": rerank, "box": box, "more": more}
         self.asked.append(asked | {"unlike": unlike, "strategy": strategy})
+        skipped = tuple(
+            self.gallery.skipped(each)
+            for each in (id, *more, *unlike)
+            if isinstance(each, str) and each not in self._indexed
+        )
         if id is not None:
-            image = self.gallery.original(id)
+            left = [each for each in (id, *more) if not isinstance(each, str) or each in self._indexed]
+            if not left:
+                self.image(id)
+            image = left[0] if isinstance(left[0], bytes) else self.gallery.original(left[0])
         query = _vector(image if image is not None else b"")
         shown = [each for each in map(self.image, self._indexed) if label in (None, each.label)]
         ranked = sorted(((float(query @ _vector(self.gallery.original(each.id))), each) for each in shown), key=_rank)
@@ -197,7 +205,7 @@ class StandInClient:
         )
         matches = sum(result.verdict == "same" for result in results)
         timings = {"wait": 1.0, "embed": 2.5, "search": 0.5}
-        return SearchResult("stand-in", "images-stand-in", results, timings, matches, "fitted on your labels")
+        return SearchResult("stand-in", "images-stand-in", results, timings, matches, "fitted on your labels", skipped)
 
     def _proposals(self, limit: int = 60) -> Proposals:
         """Every image without a label is a group, guessed to be lemons."""
@@ -261,25 +269,28 @@ class StandInClient:
         self._indexed |= good
         return self._note("index", len(images), len(good), [*failures, *broken])
 
-    def label(self, ids: Sequence[str], label: str | None) -> JobStatus:
+    def label(self, ids: Sequence[str], label: str | None) -> Changed:
         self._answering()
-        return self._jobs[self.changes.relabel(dict.fromkeys(ids, label))]
+        return self._awaited(self.changes.relabel(dict.fromkeys(ids, label)))
 
-    def replace_label(self, label: str, by: str | None) -> JobStatus:
+    def replace_label(self, label: str, by: str | None) -> Changed:
         ids = [each.id for each in self.page(Selection(label=label), limit=10_000).images]
         if not ids:
             raise NotFound(f"no image has the label {label}")
         return self.label(ids, by)
 
-    def delete(self, ids: Sequence[str]) -> JobStatus:
+    def delete(self, ids: Sequence[str]) -> Changed:
         self._answering()
-        return self._jobs[self.changes.delete(ids)]
+        return self._awaited(self.changes.delete(ids))
 
     def undo(self, job: str) -> JobStatus:
         return self._jobs[self.changes.undo(job)]
 
-    def restore(self, ids: Sequence[str]) -> JobStatus:
-        return self._jobs[self.changes.restore(ids)]
+    def restore(self, ids: Sequence[str]) -> Changed:
+        return self._awaited(self.changes.restore(ids))
+
+    def _awaited(self, changed: Changed) -> Changed:
+        return changed if changed.job is None else dataclasses.replace(changed, status=self._jobs[changed.job])
 
     def _follow_gallery(self, kind: str, _params: object, ids: Sequence[str]) -> str:
         there = self.gallery.find_many(ids)

@@ -35,7 +35,9 @@ def test_what_got_a_label_in_another_tab_keeps_it(browser, workers_side, nameles
     workers_side.label([nameless[0]], "lime")
     post(browser, "/unlabelled", ids=nameless[0], label="lemon", skip="0")
     assert workers_side.image(nameless[0]).label == "lime"
-    assert "None of these photos is without a label any more." in browser.get("/unlabelled").text
+    page = browser.get("/unlabelled").text
+    assert "Nothing was changed. Left out: " in page
+    assert "it has got the label lime meanwhile" in page
 
 
 def test_an_empty_label_and_no_photo_change_nothing(browser, workers_side, nameless):

@@ -1,7 +1,6 @@
 """/changes and /trash: many images at once, undoing, and what was deleted. Pages and API share what is done."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from apiflask import APIBlueprint
@@ -15,28 +14,21 @@ from web.api.schemas.changes import (
     Removed,
     RemoveForm,
     ReplacedLabel,
+    Restored,
     RestoreForm,
     Trash,
     TrashQuery,
     Undone,
 )
 from web.api.uploads import tidy_label
-from web.backend import client, image_id
+from web.backend import client
 from web.bodies import MANY_IDS, body_limit
-from workers.client import NotFound, Role
+from workers.client import Changed, NotFound, Role
+from workers.messages import Skipped
 
 blueprint = APIBlueprint("changes", __name__)
 
 _NONE_THERE = {404: "None of the images is in the trash"}
-
-
-@dataclass(frozen=True)
-class Changed:
-    """What became of a change: the job that makes it, which can be undone, and the images that are no longer there."""
-
-    job: str | None
-    ids: Sequence[str]
-    missing: Sequence[str]
 
 
 def change(action: str, ids: Sequence[str], label: str | None = None) -> Changed:
@@ -54,17 +46,19 @@ def change(action: str, ids: Sequence[str], label: str | None = None) -> Changed
         raise UnprocessableEntity("the action must be label, remove_label or delete")
     if action == "label" and not label:
         raise UnprocessableEntity("type the label to give, or choose to remove it")
-    there, missing = [], []
-    for id in dict.fromkeys(ids):
-        try:
-            there.append(client().image(image_id(id)).id)
-        except NotFound:
-            missing.append(id)
-    if not there:
-        return Changed(None, (), missing)
-    audit.changes(action.replace("_", " "), there, **({"label": label} if action == "label" else {}))
-    status = client().delete(there) if action == "delete" else client().label(there, label)
-    return Changed(status.job, there, missing)
+    ids = list(dict.fromkeys(ids))
+    audit.changes(action.replace("_", " "), ids, **({"label": label} if action == "label" else {}))
+    return client().delete(ids) if action == "delete" else client().label(ids, label)
+
+
+def told_change(done: Changed) -> dict[str, Any]:
+    """A change as the API answers it."""
+    return {"job": done.job, "changed": list(done.ids), **told_skipped(done.skipped)}
+
+
+def told_skipped(skipped: Sequence[Skipped]) -> dict[str, Any]:
+    """What was left out and why. `missing`, its ids alone, is what there was first."""
+    return {"missing": [each.id for each in skipped], "skipped": [each.to_json() for each in skipped]}
 
 
 @blueprint.post("/changes")
@@ -76,11 +70,11 @@ def change(action: str, ids: Sequence[str], label: str | None = None) -> Changed
 def change_images(asked: dict[str, Any]) -> Any:
     """Label or delete many images
 
-    Images that are no longer there are named in `missing` and stop nothing. The `job` is what undoes the change.
+    Images that are no longer there stop nothing: `skipped` names them with the reason. The `job` undoes the change.
     """
     label = tidy_label(asked["label"]) if asked["action"] == "label" else None
     done = change(asked["action"], asked["ids"], label)
-    return {"job": done.job, "changed": list(done.ids), "missing": list(done.missing)}
+    return told_change(done)
 
 
 @blueprint.post("/labels/replace")
@@ -95,8 +89,8 @@ def replace_label(asked: dict[str, Any]) -> Any:
     """
     by = tidy_label(asked["by"])
     audit.changes("replace label", label=asked["label"], by=by)
-    status = client().replace_label(asked["label"], by)
-    return {"job": status.job, "changed": status.total}
+    done = client().replace_label(asked["label"], by)
+    return {"job": done.job, "changed": len(done.ids)}
 
 
 @blueprint.post("/changes/<job_id>/undo")
@@ -130,12 +124,16 @@ def list_trash(asked: dict[str, Any]) -> Any:
 @requires(Role.EDITOR)
 @body_limit(MANY_IDS)
 @blueprint.input(RestoreForm, arg_name="asked")
-@blueprint.output(Undone, description="They are searchable again")
+@blueprint.output(Restored, description="They are searchable again")
 @blueprint.doc(tags=["Gallery"], responses=_NONE_THERE)
 def restore_images(asked: dict[str, Any]) -> Any:
-    """Restore deleted images"""
+    """Restore deleted images
+
+    Those that are not in the trash stop nothing: `skipped` names them with the reason.
+    """
     audit.changes("restore", asked["ids"])
-    return {"restored": client().restore([image_id(id) for id in asked["ids"]]).total}
+    done = some_of(client().restore(asked["ids"]))
+    return {"restored": len(done.ids), **told_skipped(done.skipped)}
 
 
 @blueprint.post("/trash/empty")
@@ -147,8 +145,20 @@ def restore_images(asked: dict[str, Any]) -> Any:
 def empty_trash(asked: dict[str, Any]) -> Any:
     """Remove deleted images for good
 
-    Those named in `ids`, or all of them. Nothing brings them back.
+    Those named in `ids`, or all of them. Nothing brings them back. Those that are not in the trash stop nothing:
+    `skipped` names them with the reason.
     """
     ids = asked["ids"]
     audit.changes("empty the trash", ids or ())
-    return {"removed": client().changes.empty_trash(ids if ids is None else [image_id(id) for id in ids])}
+    done = client().changes.empty_trash(ids)
+    if ids is not None:
+        some_of(done)
+    return {"removed": len(done.ids), **told_skipped(done.skipped)}
+
+
+def some_of(done: Changed) -> Changed:
+    """The same. Raises NotFound when nothing was done to any of the images, with the reason of the first."""
+    if done.skipped and not done.ids:
+        first = done.skipped[0]
+        raise NotFound(f"nothing can be done with image {first.id}: {first.reason}", hint="load the list again")
+    return done

@@ -7,7 +7,7 @@ from apiflask import APIBlueprint
 from werkzeug.exceptions import UnprocessableEntity
 
 from web.access import audit, requires
-from web.api.changes import Changed, change
+from web.api.changes import change, told_change
 from web.api.schemas.changes import Change
 from web.api.schemas.duplicates import (
     MOST_APART,
@@ -21,7 +21,7 @@ from web.api.schemas.duplicates import (
 from web.api.schemas.jobs import Job
 from web.backend import client, image_id
 from web.bodies import MANY_IDS, body_limit
-from workers.client import NotFound, Role, copy_groups
+from workers.client import Changed, NotFound, Role, copy_groups
 from workers.messages import Pair
 
 blueprint = APIBlueprint("duplicates", __name__)
@@ -87,8 +87,7 @@ def keep_one(asked: dict[str, Any]) -> Any:
 
     Nothing is changed when the one to keep is no longer there. The `job` is what undoes the change.
     """
-    done = keep(asked["keep"], asked["ids"])
-    return {"job": done.job, "changed": list(done.ids), "missing": list(done.missing)}
+    return told_change(keep(asked["keep"], asked["ids"]))
 
 
 @blueprint.put("/duplicates/apart")

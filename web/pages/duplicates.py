@@ -7,6 +7,7 @@ from werkzeug.exceptions import UnprocessableEntity
 from web.access import audit, requires
 from web.api.duplicates import GROUPS, keep, set_apart
 from web.backend import client
+from web.pages.words import told_of
 from workers.client import COPY_FROM, NotFound, Role, copy_groups
 
 blueprint = Blueprint("duplicates", __name__)
@@ -43,10 +44,8 @@ def edit() -> ResponseReturnValue:
     elif action == "keep":
         try:
             done = keep(kept, ids)
-            gone = len(done.missing)
-            left_out = f" {gone} {'was' if gone == 1 else 'were'} no longer there." if gone else ""
             count = f"{len(done.ids):,} {'copy' if len(done.ids) == 1 else 'copies'}"
-            flash(f"{count} moved to the trash.{left_out}", f"undo:{done.job}" if done.job else "message")
+            flash(told_of(done, f"{count} moved to the trash."), f"undo:{done.job}" if done.job else "message")
         except NotFound:
             flash("The photo to keep is no longer there, so nothing was changed.")
     else:

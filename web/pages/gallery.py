@@ -6,10 +6,11 @@ from werkzeug.exceptions import UnprocessableEntity
 
 from web.access import audit, requires
 from web.access.resume import came_from
-from web.api.changes import Changed, change
+from web.api.changes import change
 from web.api.uploads import typed_label
 from web.backend import client, image_id, page_start
 from web.pages.filters import Filters
+from web.pages.words import photos, told_of
 from workers.client import NotFound, Role
 
 blueprint = Blueprint("gallery", __name__)
@@ -49,7 +50,12 @@ def edit() -> ResponseReturnValue:
         flash("Type the label to give; to take labels away, choose Remove label.")
     else:
         done = change(action, ids, label)
-        flash(_told(action, done, label), f"undo:{done.job}" if done.job else "message")
+        told = {
+            "label": f"{photos(len(done.ids))} labelled {label}.",
+            "remove_label": f"{photos(len(done.ids))} without a label now.",
+            "delete": f"{photos(len(done.ids))} moved to the trash.",
+        }[action]
+        flash(told_of(done, told), f"undo:{done.job}" if done.job else "message")
         if action == "delete" and came_from(request) in {url_for("gallery.image", id=id) for id in ids}:
             return redirect(url_for("gallery.page"))
     return redirect(came_from(request))
@@ -68,9 +74,9 @@ def edit_label() -> ResponseReturnValue:
         return redirect(came_from(request))
     audit.changes("replace label", label=label, by=by)
     try:
-        status = client().replace_label(label, by)
-        told = f"{_photos(status.total)} labelled {by} now." if by else f"{_photos(status.total)} without a label now."
-        flash(told, f"undo:{status.job}")
+        done = client().replace_label(label, by)
+        told = f"{photos(len(done.ids))} labelled {by} now." if by else f"{photos(len(done.ids))} without a label now."
+        flash(told_of(done, told), f"undo:{done.job}" if done.job else "message")
     except NotFound as error:
         flash(f"{error.message[0].upper()}{error.message[1:]}.")
     return redirect(url_for("gallery.page", label=by))
@@ -84,7 +90,7 @@ def undo() -> ResponseReturnValue:
     audit.changes("undo", [job])
     try:
         count = client().undo(job).total
-        flash(f"Undone: {_photos(count)} as before." if count else "Nothing was left to undo.")
+        flash(f"Undone: {photos(count)} as before." if count else "Nothing was left to undo.")
     except NotFound as error:
         flash(f"{error.message[0].upper()}{error.message[1:]}: {error.hint}.")
     return redirect(came_from(request))
@@ -102,39 +108,17 @@ def trash() -> ResponseReturnValue:
 @requires(Role.EDITOR)
 def edit_trash() -> ResponseReturnValue:
     """Restores the chosen images, removes them for good, or empties the trash."""
-    ids = [image_id(id) for id in dict.fromkeys(request.form.getlist("ids"))]
+    ids = request.form.getlist("ids")
     action = request.form.get("action")
     if action == "empty":
         audit.changes("empty the trash")
-        flash(f"{_photos(client().changes.empty_trash())} removed for good.")
+        flash(f"{photos(len(client().changes.empty_trash().ids))} removed for good.")
     elif action not in ("restore", "remove"):
         raise UnprocessableEntity("the form names no action")
     elif not ids:
         flash("No photo was chosen.")
     else:
         audit.changes(action, ids)
-        try:
-            if action == "restore":
-                flash(f"{_photos(client().restore(ids).total)} restored.")
-            else:
-                flash(f"{_photos(client().changes.empty_trash(ids))} removed for good.")
-        except NotFound as error:
-            flash(f"{error.message[0].upper()}{error.message[1:]}: {error.hint}.")
+        done = client().restore(ids) if action == "restore" else client().changes.empty_trash(ids)
+        flash(told_of(done, f"{photos(len(done.ids))} {'restored' if action == 'restore' else 'removed for good'}."))
     return redirect(url_for("gallery.trash"))
-
-
-def _told(action: str, done: Changed, label: str | None) -> str:
-    """What a change did, in a sentence or two."""
-    count = _photos(len(done.ids))
-    told = {
-        "label": f"{count} labelled {label}.",
-        "remove_label": f"{count} without a label now.",
-        "delete": f"{count} moved to the trash.",
-    }[action]
-    gone = len(done.missing)
-    left_out = f"{_photos(gone)} {'was' if gone == 1 else 'were'} no longer there." if gone else ""
-    return f"{told if done.ids else ''} {left_out}".strip()
-
-
-def _photos(count: int) -> str:
-    return "1 photo" if count == 1 else f"{count:,} photos"

@@ -1,5 +1,9 @@
 """Labels as things: a queue of photos without one, and a page for each label."""
 
+import contextlib
+from collections.abc import Iterable
+from dataclasses import replace
+
 from flask import Blueprint, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
@@ -7,8 +11,9 @@ from web.access import requires
 from web.api.changes import change
 from web.api.uploads import typed_label
 from web.backend import client, image_id
+from web.pages.words import photos, told_of
 from workers.client import NotFound, Role
-from workers.messages import Selection
+from workers.messages import Selection, Skipped
 
 blueprint = Blueprint("labelling", __name__)
 
@@ -41,25 +46,29 @@ def confirm() -> ResponseReturnValue:
     """Gives the chosen photos their label; one that has got a label elsewhere meanwhile keeps that."""
     skip = max(0, request.form.get("skip", 0, type=int))
     label = typed_label(request.form.get("label", ""))
-    ids = [id for id in dict.fromkeys(request.form.getlist("ids")) if _is_unlabelled(id)]
+    asked = list(dict.fromkeys(request.form.getlist("ids")))
     if label is None:
         flash("Type the label to give.")
-    elif not ids:
-        flash(
-            "None of these photos is without a label any more." if request.form.get("ids") else "No photo was chosen."
-        )
+    elif not asked:
+        flash("No photo was chosen.")
     else:
-        done = change("label", ids, label)
-        count = len(done.ids)
-        flash(f"{'1 photo' if count == 1 else f'{count:,} photos'} labelled {label}.", f"undo:{done.job}")
+        labelled = _labelled_meanwhile(asked)
+        done = change("label", [id for id in asked if id not in labelled], label)
+        done = replace(done, skipped=[*labelled.values(), *done.skipped])
+        told = told_of(done, f"{photos(len(done.ids))} labelled {label}.")
+        flash(told, f"undo:{done.job}" if done.job else "message")
     return redirect(url_for("labelling.queue", skip=skip or None))
 
 
-def _is_unlabelled(id: str) -> bool:
-    try:
-        return client().image(image_id(id)).label is None
-    except NotFound:
-        return False
+def _labelled_meanwhile(ids: Iterable[str]) -> dict[str, Skipped]:
+    """Those of the images that have a label by now."""
+    found = {}
+    for id in ids:
+        with contextlib.suppress(NotFound):
+            image = client().image(image_id(id))
+            if image.label is not None:
+                found[id] = Skipped(id, image.name, f"it has got the label {image.label} meanwhile")
+    return found
 
 
 @blueprint.get("/label")

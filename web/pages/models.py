@@ -10,6 +10,7 @@ from web.access.resume import came_from
 from web.api.models import save_photo
 from web.backend import client, image_id
 from web.bodies import accepts_images
+from web.pages.words import left_out
 from workers.client import WAITING, NotFound, Refused, Role, UnreadableImage
 from workers.messages import SweepRequest, TrainRequest
 
@@ -95,10 +96,13 @@ def preview(job_id: str) -> ResponseReturnValue:
 @requires(Role.EDITOR)
 def save_query() -> ResponseReturnValue:
     """Keeps an image of the gallery as a query."""
-    id = image_id(request.form.get("id", ""))
+    id = request.form.get("id", "")
     audit.changes("save query", [id])
-    client().save_query(id=id)
-    flash("Saved: previews of new models show what they answer to it.")
+    try:
+        client().save_query(id=image_id(id))
+        flash("Saved: previews of new models show what they answer to it.")
+    except NotFound:
+        flash(f"Nothing was saved. {left_out([client().gallery.skipped(id)])}")
     return redirect(came_from(request))
 
 

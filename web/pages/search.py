@@ -16,9 +16,10 @@ from web.api.search import answer as search
 from web.api.uploads import tidy_label
 from web.backend import client, image_id
 from web.bodies import accepts_images
+from web.pages.words import left_out
 from web.problems import RETRY_AFTER_S, status_of
-from workers.client import MOST_EXAMPLES, BadBox, LookalikeError, Role, Unavailable
-from workers.messages import AVERAGE, BEST, GalleryImage, Result, SearchResult
+from workers.client import MOST_EXAMPLES, BadBox, LookalikeError, NotFound, Role, Unavailable
+from workers.messages import AVERAGE, BEST, GalleryImage, Result, SearchResult, Skipped
 
 blueprint = Blueprint("search", __name__)
 
@@ -50,7 +51,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Example:
-    """A further image of a query: kind is more or unlike."""
+    """An image of a query: kind is id for the query itself, more or unlike for a further one."""
 
     image: GalleryImage
     kind: str
@@ -139,13 +140,16 @@ def page_with_image() -> ResponseReturnValue:
 
 def _search_by_id(asked: Any, options: Options) -> dict[str, Any]:
     started = time.perf_counter()
-    query = client().image(image_id(asked["id"]))
+    examples, skipped = _examples(asked)
     box = _box(asked.get("box", ""))
-    examples = [
-        Example(client().image(image_id(id)), kind)
-        for kind in ("more", "unlike")
-        for id in asked.getlist(kind)[: MOST_EXAMPLES - 1]
-    ]
+    first = next((each for each in examples if each.kind == "id"), None)
+    if first is None:  # the box was drawn on a photo that is gone
+        first, box = next((each for each in examples if each.kind == "more"), None), None
+    if first is None:
+        client().image(image_id(asked["id"]))
+        raise NotFound("the photo to search with is not in the gallery any more", hint="choose another one")
+    query = first.image
+    examples.remove(first)
     result = search(
         id=query.id,
         box=box,
@@ -158,7 +162,20 @@ def _search_by_id(asked: Any, options: Options) -> dict[str, Any]:
     )
     shown = Shown.of(result, None if box or examples else query.id, options.k)
     facts = _facts(result, started, query_name=query.name, shown=shown)
-    return facts | {"query": query, "box": box, "examples": examples}
+    told = left_out([*skipped, *result.skipped])
+    return facts | {"query": query, "box": box, "examples": examples, "left_out": told}
+
+
+def _examples(asked: Any) -> tuple[list[Example], list[Skipped]]:
+    """The images that an address names, those of kind `id` being the query itself; and those that are gone."""
+    found, skipped = [], []
+    for kind in ("id", "more", "unlike"):
+        for id in asked.getlist(kind)[: MOST_EXAMPLES - 1]:
+            try:
+                found.append(Example(client().image(image_id(id)), kind))
+            except NotFound:
+                skipped.append(client().gallery.skipped(id))
+    return found, skipped
 
 
 def _box(text: str) -> list[float] | None:

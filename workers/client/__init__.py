@@ -11,6 +11,7 @@ from ml.model.registry import UnknownModel
 from ml.records import Damaged
 from ml.storage import StorageFailed
 from workers.client.api import Client, observe_request
+from workers.client.changes import Changed
 from workers.client.grouping import copy_groups
 from workers.client.missed_photos import folders, retry_folder, whereabouts
 from workers.client.retrying import can_retry, retry
@@ -30,6 +31,7 @@ __all__ = [
     "ApiToken",
     "BadBox",
     "Busy",
+    "Changed",
     "Client",
     "Damaged",
     "LookalikeError",

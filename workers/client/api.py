@@ -8,6 +8,7 @@ import contextlib
 import functools
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ from ml.images import probe
 from ml.model.registry import Active, ModelRecord, Registry
 from ml.storage import open_storage
 from workers.answers import APART, Answers
-from workers.client.changes import Changes
+from workers.client.changes import Changed, Changes
 from workers.client.connection import QueueConnection
 from workers.client.duplicates import Duplicates
 from workers.client.index_job import OpenJob
@@ -246,11 +247,11 @@ class Client(Publishing):
                 open_job.fail(failure.path, failure.reason)
         return open_job.job
 
-    def label(self, ids: Sequence[str], label: str | None) -> JobStatus:
-        """Gives images a label, and waits until searches show it. Raises NotFound before anything is changed."""
-        return self.wait(self.changes.relabel(dict.fromkeys(ids, label)))
+    def label(self, ids: Sequence[str], label: str | None) -> Changed:
+        """Gives images a label, and waits until searches show it. What is gone is named in the answer."""
+        return self._awaited(self.changes.relabel(dict.fromkeys(ids, label)))
 
-    def replace_label(self, label: str, by: str | None) -> JobStatus:
+    def replace_label(self, label: str, by: str | None) -> Changed:
         """Gives every image with a label another one, perhaps one that is in use, or none.
 
         One job, which `undo` takes back; waits until searches show it. Raises NotFound when no image has the label.
@@ -266,20 +267,23 @@ class Client(Publishing):
             raise NotFound(f"no image has the label {label}", hint="GET /api/v1/labels lists the labels in use")
         return self.label(ids, by)
 
-    def delete(self, ids: Sequence[str]) -> JobStatus:
-        """Moves images to the trash, and waits until no search finds them. Raises NotFound before anything is changed.
+    def delete(self, ids: Sequence[str]) -> Changed:
+        """Moves images to the trash, and waits until no search finds them. What is gone is named in the answer.
 
-        The job's id is what `undo` takes; `changes` lists, restores and empties the trash.
+        The answer's job is what `undo` takes; `changes` lists, restores and empties the trash.
         """
-        return self.wait(self.changes.delete(ids))
+        return self._awaited(self.changes.delete(ids))
 
     def undo(self, job: str) -> JobStatus:
         """Takes back what `label` or `delete` changed, and waits until searches follow. Raises NotFound."""
         return self.wait(self.changes.undo(job))
 
-    def restore(self, ids: Sequence[str]) -> JobStatus:
-        """Takes images out of the trash, and waits until searches find them. Raises NotFound when none can be."""
-        return self.wait(self.changes.restore(ids))
+    def restore(self, ids: Sequence[str]) -> Changed:
+        """Takes images out of the trash, and waits until searches find them. The answer names what is not there."""
+        return self._awaited(self.changes.restore(ids))
+
+    def _awaited(self, changed: Changed) -> Changed:
+        return changed if changed.job is None else replace(changed, status=self.wait(changed.job))
 
     def verify(self, repair: bool = False, *, quick: bool = False) -> str:
         """Starts a job that compares the gallery with the active collection. Returns its id.

@@ -1,21 +1,42 @@
 """Changing images that are in the gallery: labels, the trash, and undoing both.
 
 The gallery is changed first and durably; a job then brings the collections in line. What was changed is noted under
-the job's id, so that whoever knows it can undo the change.
+the job's id, so that whoever knows it can undo the change. An image that is gone, or is not where it was thought to be,
+costs only itself: the others are changed, and it is named with the reason.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from ml.records import Damaged
 from workers.client.connection import QueueConnection
 from workers.errors import NotFound
 from workers.gallery import Gallery, LabelBefore
-from workers.messages import TrashedImage
+from workers.gallery.metadata import is_id
+from workers.messages import JobStatus, Skipped, TrashedImage
 from workers.queue.undo import Change, Undoable
 
 
+@dataclass(frozen=True)
+class Changed:
+    """What became of a change.
+
+    Args:
+        job: makes searches follow, and is what `undo` takes; None when nothing was changed.
+        ids: images that were changed.
+        skipped: those that were named and could not be.
+        status: the finished job, for whom it was waited for.
+    """
+
+    job: str | None
+    ids: Sequence[str]
+    skipped: Sequence[Skipped]
+    status: JobStatus | None = None
+
+
 class Changes:
-    """The gallery's changes, each as the id of the job that makes searches follow."""
+    """The gallery's changes. Each is made in storage when it returns; its job makes searches follow."""
 
     def __init__(self, connection: QueueConnection, gallery: Gallery) -> None:
         self._connection = connection
@@ -23,23 +44,21 @@ class Changes:
         self._days = connection.settings.trash_days
         self._undoable = Undoable(connection.redis)
 
-    def relabel(self, labels: Mapping[str, str | None]) -> str:
-        """Gives each image its label, or none. Raises NotFound before anything is changed."""
-        for id in labels:
-            self._gallery.image(id)
-        labelled = {}
-        for id, label in labels.items():
-            before = self._gallery.set_label(id, label)
-            labelled[id] = (label, before.label, before.by_person)
-        return self._start("label", list(labels), Change(labelled=labelled))
+    def relabel(self, labels: Mapping[str, str | None]) -> Changed:
+        """Gives each image its label, or none."""
+        labelled: dict[str, tuple[str | None, str | None, bool]] = {}
 
-    def delete(self, ids: Sequence[str]) -> str:
-        """Moves images to the trash. Raises NotFound before anything is changed."""
-        for id in ids:
-            self._gallery.image(id)
-        for id in ids:
-            self._gallery.discard(id)
-        return self._start("delete", ids, Change(deleted=ids))
+        def give(id: str) -> None:
+            before = self._gallery.set_label(id, labels[id])
+            labelled[id] = (labels[id], before.label, before.by_person)
+
+        done, skipped = self._each(labels, give)
+        return Changed(self._start("label", done, Change(labelled=labelled)), done, skipped)
+
+    def delete(self, ids: Iterable[str]) -> Changed:
+        """Moves images to the trash."""
+        done, skipped = self._each(ids, self._gallery.discard)
+        return Changed(self._start("delete", done, Change(deleted=done)), done, skipped)
 
     def undo(self, job: str) -> str:
         """Takes back what a job of `relabel` or `delete` changed; what has been changed again since stays.
@@ -51,23 +70,21 @@ class Changes:
             change = self._undoable.read(job)
         if change is None:
             raise NotFound("there is nothing to undo any more", hint="deleted photos are in the trash for a while")
-        ids = [
-            id
-            for id, (given, label, by_person) in change.labelled.items()
-            if self._gallery.take_back_label(id, given, LabelBefore(label, by_person))
-        ]
-        ids += self._restored(change.deleted)
-        undoing = self._start("undelete", ids)
+        ids = []
+        for id, (given, label, by_person) in change.labelled.items():
+            with contextlib.suppress(Damaged):
+                if self._gallery.take_back_label(id, given, LabelBefore(label, by_person)):
+                    ids.append(id)
+        ids += self._each(change.deleted, self._gallery.restore)[0]
+        undoing = self._connection.start_job("undelete", {}, ids)
         with self._connection.errors_reported():
             self._undoable.forget(job)
         return undoing
 
-    def restore(self, ids: Sequence[str]) -> str:
-        """Takes images out of the trash. Raises NotFound when none of them can be."""
-        restored = self._restored(ids)
-        if ids and not restored:
-            raise NotFound(f"there is no image {ids[0]} in the trash", hint="it may have been restored or removed")
-        return self._start("undelete", restored)
+    def restore(self, ids: Iterable[str]) -> Changed:
+        """Takes images out of the trash."""
+        done, skipped = self._each(ids, self._take_out)
+        return Changed(self._start("undelete", done), done, skipped)
 
     def trashed(self, limit: int | None = None) -> tuple[list[TrashedImage], int]:
         """The images that were deleted last, at most `limit`, and how many are in the trash in all."""
@@ -76,30 +93,42 @@ class Changes:
         )
         return found[:limit], len(found)
 
-    def empty_trash(self, ids: Iterable[str] | None = None) -> int:
-        """Removes images that are in the trash for good, all of them if none is named. Returns how many.
-
-        Raises NotFound when one that is named is not in the trash, before anything is removed.
-        """
+    def empty_trash(self, ids: Iterable[str] | None = None) -> Changed:
+        """Removes images that are in the trash for good, all of them if none is named. Nothing undoes it."""
         if ids is None:
-            return sum(self._gallery.purge(id) for id in list(self._gallery.trash.ids()))
-        ids = list(ids)
-        for id in ids:
-            if not self._gallery.trash.exists(id):
-                raise NotFound(f"there is no image {id} in the trash", hint="it may have been restored or removed")
-        return sum(self._gallery.purge(id) for id in ids)
+            return Changed(None, [id for id in list(self._gallery.trash.ids()) if self._gallery.purge(id)], ())
+        done, skipped = self._each(ids, self._purge)
+        return Changed(None, done, skipped)
 
-    def _restored(self, ids: Iterable[str]) -> list[str]:
-        restored = []
-        for id in ids:
+    def _each(self, ids: Iterable[str], do: Callable[[str], object]) -> tuple[list[str], list[Skipped]]:
+        """Does something to each image. Returns which it was done to, and which are not as they were thought to be."""
+        done, skipped = [], []
+        for id in dict.fromkeys(ids):
             try:
-                self._gallery.restore(id)
-            except (NotFound, Damaged):
-                continue
-            restored.append(id)
-        return restored
+                if not is_id(id):
+                    raise NotFound(f"there is no image {id}")
+                do(id)
+            except NotFound:
+                skipped.append(self._gallery.skipped(id))
+            except Damaged as damaged:
+                skipped.append(Skipped(id, "", damaged.message))
+            else:
+                done.append(id)
+        return done, skipped
 
-    def _start(self, kind: str, ids: Sequence[str], change: Change | None = None) -> str:
+    def _take_out(self, id: str) -> None:
+        if not self._gallery.trash.exists(id):
+            raise NotFound(f"there is no image {id} in the trash")
+        self._gallery.restore(id)
+
+    def _purge(self, id: str) -> None:
+        if not self._gallery.purge(id):
+            raise NotFound(f"there is no image {id} in the trash")
+
+    def _start(self, kind: str, ids: Sequence[str], change: Change | None = None) -> str | None:
+        """The job that makes searches follow; None when there is nothing to follow."""
+        if not ids:
+            return None
         job = self._connection.start_job(kind, {}, list(dict.fromkeys(ids)))
         if change is not None:
             with self._connection.errors_reported():

@@ -14,7 +14,7 @@ from workers.gallery.metadata import Hold, Metadata, is_id
 from workers.gallery.originals import AGAIN, Changed, Originals
 from workers.gallery.originals import key as original_key
 from workers.gallery.trash import Discarded, Trash
-from workers.messages import GalleryImage
+from workers.messages import GalleryImage, Skipped
 from workers.settings import Settings
 
 DAMAGED = "damaged"  # the state of an image whose metadata cannot be read
@@ -65,6 +65,19 @@ class GalleryReader:
         if image is None:
             raise NotFound(f"there is no image {id}", hint="it may have been deleted; search again")
         return image
+
+    def skipped(self, id: str) -> Skipped:
+        """Why nothing can be done with an image that somebody names."""
+        try:
+            image = self._find(id)
+            discarded = self.trash.load(id) if image is None else None
+        except Damaged:
+            return Skipped(id, "", "what is known of it is damaged")
+        if image is not None:
+            return Skipped(id, image.name, "it is in the gallery")
+        if discarded is not None:
+            return Skipped(id, discarded.known.image.name, "it is in the trash")
+        return Skipped(id, "", "it is not in the gallery any more" if is_id(id) else "no image has such an id")
 
     def find_many(self, ids: Iterable[str]) -> dict[str, GalleryImage]:
         """id -> image, for those that exist; their `state` says which are damaged."""

@@ -19,7 +19,7 @@ status.py      workers, services, the whole system
 from workers.messages.base import Message, plain
 from workers.messages.coverage import FolderCoverage, Whereabouts
 from workers.messages.duplicates import Copy, CopyGroup, Pair
-from workers.messages.images import GalleryImage, LabelCount, Page, Selection, TrashedImage
+from workers.messages.images import GalleryImage, LabelCount, Page, Selection, Skipped, TrashedImage
 from workers.messages.jobs import PHASES, Failure, Finding, JobStatus
 from workers.messages.labelling import Outlier, Outliers, Proposal, Proposals
 from workers.messages.preview import PreviewedHit, PreviewedQuery, SavedQuery
@@ -57,6 +57,7 @@ __all__ = [
     "SearchResult",
     "Selection",
     "ServiceStatus",
+    "Skipped",
     "SweepRequest",
     "SystemStatus",
     "TrainRequest",

@@ -50,6 +50,15 @@ class Selection(Message):
 
 
 @dataclass(frozen=True)
+class Skipped(Message):
+    """An image that was named, and that nothing could be done with. `name` is empty where nothing is known of it."""
+
+    id: str
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class Page(Message):
     """Images, newest first. `next` leads to the following page, None on the last; `total` counts those of all pages."""
 

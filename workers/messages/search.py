@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from workers.messages.base import Message
+from workers.messages.images import Skipped
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,8 @@ class SearchResult(Message):
 
     `timings_ms` tells where the time went: wait, decode, embed, search. `matches` is how many results are the same
     thing by their verdict: with 0 nothing in the gallery matches; None: nothing is claimed. `told` says what
-    probabilities were fitted on, or why there are none.
+    probabilities were fitted on, or why there are none. `skipped` are images of the query that are not in the gallery
+    any more: the others were searched with.
     """
 
     model: str
@@ -42,3 +44,4 @@ class SearchResult(Message):
     timings_ms: dict[str, float] = field(default_factory=dict)
     matches: int | None = None
     told: str = ""
+    skipped: tuple[Skipped, ...] = ()

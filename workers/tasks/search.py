@@ -17,7 +17,7 @@ from ml.decoders import Prepared, Unfinished, Work
 from ml.errors import LookalikeError
 from ml.images import Box, probe
 from workers.errors import NotFound
-from workers.messages import AVERAGE, SearchResult
+from workers.messages import AVERAGE, SearchResult, Skipped
 from workers.process.serving import Serving, ServingModel
 from workers.process.slow_searches import Later
 from workers.store import Hit, Query
@@ -97,6 +97,7 @@ class _Part:
     """An example of a query under way: pixels are to become its vector, if it is none that is stored."""
 
     example: Example
+    is_like: bool = True
     pixels: np.ndarray | None = None
     vector: np.ndarray | None = None
 
@@ -114,9 +115,20 @@ class _Search:
     clock: float
     timings: dict[str, float] = field(default_factory=dict)
     outcome: Outcome | None = None
+    skipped: list[Skipped] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.parts = [_Part(example) for example in (*self.request.like, *self.request.unlike)]
+        self.parts = [_Part(example) for example in self.request.like]
+        self.parts += [_Part(example, is_like=False) for example in self.request.unlike]
+
+    def skip(self, part: _Part, skipped: Skipped) -> None:
+        """Goes on without an image that is gone. The search fails when nothing is left to look for."""
+        self.parts.remove(part)
+        self.skipped.append(skipped)
+        if not any(part.is_like for part in self.parts):
+            self.outcome = NotFound(
+                f"there is no photo {part.example.id} in the gallery", hint="it may have been deleted"
+            )
 
     @property
     def is_to_be_decoded(self) -> bool:
@@ -150,13 +162,18 @@ def _decoded(serving: Serving, queries: Sequence[_Search]) -> Iterator[list[_Sea
 def _decode(serving: Serving, query: _Search) -> None:
     def decode(_: Sequence[_Search]) -> None:
         rests: dict[_Part, Unfinished] = {}
-        for part in query.parts:
-            if not part.is_stored:
+        for part in [each for each in query.parts if not each.is_stored]:
+            try:
                 made = _decoded_quickly(serving, query.live, part.example)
+            except NotFound:
+                query.skip(part, serving.gallery.skipped(part.example.id or ""))
+            else:
                 if isinstance(made, Unfinished):
                     rests[part] = made
                 else:
                     part.pixels = made.pixels
+        if query.outcome is not None:
+            return
         if rests:
             query.outcome = _later(serving, query, rests)
         else:
@@ -217,15 +234,11 @@ def _look_up(serving: Serving, queries: Sequence[_Search]) -> None:
         return
     stored = serving.store.fetch(queries[0].live.collection, list(ids), with_vectors=True)
     for query in queries:
-        for part in query.parts:
-            if not part.is_stored:
-                continue
+        for part in [each for each in query.parts if each.is_stored]:
             point = stored.get(part.example.id or "")
             part.vector = None if point is None else point.vector
             if part.vector is None:
-                query.outcome = NotFound(
-                    f"there is no photo {part.example.id} in the gallery", hint="it may have been deleted"
-                )
+                query.skip(part, serving.gallery.skipped(part.example.id or ""))
 
 
 def _find(serving: Serving, queries: Sequence[_Search]) -> None:
@@ -234,17 +247,17 @@ def _find(serving: Serving, queries: Sequence[_Search]) -> None:
     for query, each, hits in zip(queries, asked, found, strict=True):
         result = _found(query, each, hits)
         query.lap("search")
-        query.outcome = dataclasses.replace(result, timings_ms=query.timings)
+        query.outcome = dataclasses.replace(result, timings_ms=query.timings, skipped=tuple(query.skipped))
 
 
 def _asked(query: _Search) -> Query:
     request = query.request
-    vectors = [part.vector for part in query.parts if part.vector is not None]
-    if len(vectors) == 1:
+    like = [part.vector for part in query.parts if part.vector is not None and part.is_like]
+    unlike = [part.vector for part in query.parts if part.vector is not None and not part.is_like]
+    if len(request.like) == 1 and not request.unlike:
         limit = ranking.hits_wanted(request.k, rerank=request.rerank)
-        return Query(vectors[0], limit, request.label, with_vectors=True)
-    count = len(request.like)
-    examples = Examples(vectors[:count], vectors[count:], request.strategy)
+        return Query(like[0], limit, request.label, with_vectors=True)
+    examples = Examples(like, unlike, request.strategy)
     return Query(examples, request.k + len(query.parts), request.label)
 
 

@@ -211,9 +211,7 @@ def _trash(client: Client, orphans: Mapping[str, str]) -> set[str]:
         image = _image(client, id)
         if image is not None and image.path == shown(Path(path)):
             ids.append(id)
-    if ids:
-        client.delete(ids)
-    return set(ids)
+    return set(client.delete(ids).ids) if ids else set()
 
 
 def _image(client: Client, id: str) -> GalleryImage | None:

@@ -17,7 +17,7 @@ from ml.errors import LookalikeError
 from ml.images import BadBox, Limits
 from ml.preprocessing import Preprocessing
 from workers.errors import NotFound
-from workers.messages import SearchResult
+from workers.messages import SearchResult, Skipped
 from workers.process.slow_searches import Later
 from workers.store import Payload, Point
 from workers.store.edge import EdgeStore
@@ -81,7 +81,7 @@ def serving(tmp_path: Path) -> Iterator[Any]:
         active=lambda: live,
         limits=Limits(),
         decoders=Decoders(),
-        gallery=SimpleNamespace(original=originals.__getitem__),
+        gallery=SimpleNamespace(original=originals.__getitem__, skipped=lambda id: Skipped(id, "", "it is gone")),
         batcher=SimpleNamespace(embed=embed, searching=nullcontext),
     )
     store.close()
@@ -144,6 +144,23 @@ def test_photos_that_take_long_are_finished_later_all_of_them(serving):
     assert found.finish().results[0].label in ("red", "orange")
 
 
-def test_an_example_that_is_not_in_the_gallery_is_named(serving):
+GONE = Example(id=f"{9:032x}")
+
+
+@pytest.mark.parametrize("more, unlike", [([], [GONE]), ([GONE], []), ([GONE], [GONE])])
+def test_an_example_that_is_not_in_the_gallery_is_named_and_costs_only_itself(serving, more, unlike):
+    found = search(serving, [Example(photo("red")), *more], unlike=unlike, **OPTIONS)
+    assert found.results[0].label == "red"
+    assert {each.id for each in found.skipped} == {GONE.id}
+    assert len(found.skipped) == len(more) + len(unlike)
+
+
+def test_the_first_example_may_be_the_one_that_is_gone(serving):
+    found = search(serving, [GONE, Example(id=id_of("red"))], **OPTIONS)
+    assert [each.id for each in found.skipped] == [GONE.id]
+    assert found.matches is None and id_of("red") not in [each.id for each in found.results]
+
+
+def test_a_search_of_which_nothing_is_left_fails(serving):
     with pytest.raises(NotFound, match=f"there is no photo {9:032x}"):
-        search(serving, [Example(photo("red"))], unlike=[Example(id=f"{9:032x}")], **OPTIONS)
+        search(serving, [GONE], unlike=[Example(id=id_of("red"))], **OPTIONS)

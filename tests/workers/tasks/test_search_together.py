@@ -21,7 +21,7 @@ from ml.errors import LookalikeError
 from ml.images import Limits, UnreadableImage
 from tests.workers.tasks.test_reconcile import Brightness
 from workers.errors import NotFound
-from workers.messages import SearchResult
+from workers.messages import SearchResult, Skipped
 from workers.process.batching import Batcher
 from workers.process.serving import ServingModel
 from workers.process.slow_searches import Later, SlowSearches
@@ -69,6 +69,7 @@ def serving(tmp_path: Path) -> Iterator[Any]:
             query_decoders=query_decoders,
             settings=SimpleNamespace(concurrency=16),
             slow_searches=slow_searches,
+            gallery=SimpleNamespace(skipped=lambda id: Skipped(id, "", "it is gone")),
             store=store,
         )
     slow_searches.close()

@@ -22,10 +22,17 @@ class ChangeForm(Schema):
     label = String(load_default=None, allow_none=True, validate=A_LABEL, metadata=note("for action label", "mug"))
 
 
+class Skipped(Answer):
+    id = String(metadata=note("as it was given", ID_EXAMPLE))
+    name = String(metadata=note("of the file, empty where nothing is known of it", "03.jpg"))
+    reason = String(metadata=note("why nothing was done with it", "it is in the trash"))
+
+
 class Change(Answer):
     job = String(allow_none=True, metadata=note("what undoes it; null: there was nothing to change"))
     changed = List(String(), metadata=note("ids of images that were changed", [ID_EXAMPLE]))
-    missing = List(String(), metadata=note("ids of images that are not in the gallery", []))
+    missing = List(String(), metadata=note("ids of images that were left out", []))
+    skipped = List(Nested(Skipped), metadata=note("images that were left out, and why"))
 
 
 class LabelReplacement(Schema):
@@ -40,6 +47,11 @@ class ReplacedLabel(Answer):
 
 class Undone(Answer):
     restored = Integer(metadata=note("images that are as they were", 2))
+
+
+class Restored(Undone):
+    missing = List(String(), metadata=note("ids of images that were left out", []))
+    skipped = List(Nested(Skipped), metadata=note("images that were left out, and why"))
 
 
 class TrashQuery(Asked):
@@ -67,3 +79,5 @@ class RemoveForm(Schema):
 
 class Removed(Answer):
     removed = Integer(metadata=note("images that are gone for good", 3))
+    missing = List(String(), metadata=note("ids of images that were left out", []))
+    skipped = List(Nested(Skipped), metadata=note("images that were left out, and why"))

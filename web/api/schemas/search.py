@@ -9,6 +9,7 @@ from marshmallow import ValidationError, validates_schema
 
 from web.api.fields import ID_EXAMPLE, LABEL_LENGTH, Asked, Files, Number, OneFile, TrueOrFalse, WholeNumber, note
 from web.api.schemas.base import Answer
+from web.api.schemas.changes import Skipped
 from workers.client import MOST_EXAMPLES
 from workers.messages import AVERAGE, STRATEGIES
 
@@ -123,5 +124,9 @@ class SearchResult(Answer):
     matches = Integer(
         allow_none=True,
         metadata=note("results whose verdict is same; 0: nothing in the gallery matches; null: not claimed", 3),
+    )
+    skipped = List(
+        Nested(Skipped),
+        metadata=note("images of the query that are gone; the others were searched with"),
     )
     told = String(metadata=note("what probabilities were fitted on, or why there are none", "fitted on your labels"))

@@ -107,7 +107,7 @@ export function keep(files, label, { signal, waitS = 10, labelFrom = "person" } 
   return call("/images", { method: "POST", body: form, signal });
 }
 
-/** Does one of label, remove_label and delete to images: {job, changed, missing}; the job undoes it. */
+/** Does one of label, remove_label and delete to images: {job, changed, missing, skipped}; the job undoes it. */
 export const changeImages = (action, ids, label) => call("/changes", json("POST", { action, ids, label }));
 export const undo = (job) => call(`/changes/${encodeURIComponent(job)}/undo`, { method: "POST" });
 

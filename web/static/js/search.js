@@ -129,6 +129,7 @@ function present(query, answer, shown, tookMs, live) {
   const note = document.getElementById("answer-note");
   note.textContent = results.length && answer.told ? `${shown.same ? "Probabilities" : "No probabilities"}: ${answer.told}.` : "";
   note.hidden = !note.textContent;
+  tellLeftOut(query, answer.skipped ?? []);
   const isStrange = results.length > 0 && shown.same?.length === 0;
   strangers.open = !isStrange;
   strangers.querySelector("summary").hidden = !isStrange;
@@ -148,6 +149,19 @@ function present(query, answer, shown, tookMs, live) {
   lastBest = best?.id;
   const said = best ? `, best: ${shownName(best)}, similarity ${best.similarity.toFixed(2)}${best.verdict === "same" ? ", a match" : ""}` : "";
   announcements.textContent = `${results.length} results for ${query.name}${said}`;
+}
+
+/** Names the photos of a query that are gone, and goes on without them. */
+function tellLeftOut(query, skipped) {
+  const gone = new Set(skipped.map(({ id }) => id));
+  const named = (id) => [query, ...query.more, ...query.unlike].find((each) => each.id === id)?.name;
+  const told = skipped.map(({ id, name, reason }) => `${name || named(id) || "a photo"} (${reason})`);
+  const box = document.getElementById("left-out");
+  box.textContent = told.length ? `Left out: ${told.join("; ")}.` : "";
+  box.hidden = !told.length;
+  if (!told.length || gone.has(query.id)) return;
+  for (const kind of ["more", "unlike"]) query[kind] = query[kind].filter(({ id }) => !gone.has(id));
+  examples.show(query);
 }
 
 function fail({ message, hint }) {

@@ -15,6 +15,7 @@ from deploy.cli.watching.folder import WatchedFolder, Writing
 from deploy.cli.watching.follow import Followed, Following, follow
 from deploy.cli.watching.seen import SeenFiles
 from ml.storage import open_storage
+from workers.client.changes import Changed
 from workers.gallery import Added, Gallery
 from workers.messages import Failure, GalleryImage, JobStatus
 
@@ -58,9 +59,10 @@ class Client:
     def image(self, id: str) -> GalleryImage:
         return self.gallery.image(id)
 
-    def delete(self, ids: Sequence[str]) -> None:
+    def delete(self, ids: Sequence[str]) -> Changed:
         for id in ids:
             self.gallery.discard(id)
+        return Changed(None, ids, ())
 
     @contextmanager
     def indexing(self) -> Iterator[OpenJob]:
