@@ -26,7 +26,7 @@ from deploy.local import valkey
 from tests.conftest import SHARED
 from tests.e2e.conftest import RunningStack
 from tests.processes import free_port, wait_for
-from tests.workers.test_store import free_ports
+from tests.workers.store.servers import free_ports
 from workers import settings as settings_of
 from workers.client import Client
 from workers.settings import Settings

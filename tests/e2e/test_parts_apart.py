@@ -15,7 +15,7 @@ from deploy.local import valkey
 from tests.e2e.conftest import Program
 from tests.e2e.test_commands import photos
 from tests.processes import free_port, wait_for
-from tests.workers.test_store import free_ports, server_process
+from tests.workers.store.servers import free_ports, server_process
 from workers import settings as settings_of
 from workers.client import Client
 from workers.client.connection import advice

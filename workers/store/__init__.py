@@ -1,8 +1,8 @@
 """Collections of vectors: one small interface, two engines.
 
 `edge` is the Qdrant engine inside the worker's own process, for one machine. `server` talks to a Qdrant server. Both
-pass the same tests (tests/workers/test_store.py). A point is an image's id, its unit vector and a small payload: what
-a search shows and filters by, copied from the gallery's metadata.
+pass the same tests (tests/workers/store/test_store.py). A point is an image's id, its unit vector and a small payload:
+what a search shows and filters by, copied from the gallery's metadata.
 """
 
 import itertools
@@ -183,11 +183,6 @@ class Store(Protocol):
     ) -> list[Hit]:
         """The nearest points by cosine, best first, among those with the label if one is given."""
         (hits,) = self.query_batch(collection, [Query(vector, limit, label, with_vectors)])
-        return hits
-
-    def recommend(self, collection: str, examples: Examples, limit: int, *, label: str | None = None) -> list[Hit]:
-        """The points that suit several examples, best first. `similarity` is that to the most similar of `like`."""
-        (hits,) = self.query_batch(collection, [Query(examples, limit, label)])
         return hits
 
     def fetch(self, collection: str, ids: Sequence[str], *, with_vectors: bool = False) -> dict[str, Stored]:

@@ -1,0 +1,30 @@
+"""A stand-in for a Qdrant server, as a process that can be stopped and killed."""
+
+import contextlib
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.processes import free_port, listens, wait_for
+
+
+def free_ports() -> int:
+    """A free port, and so is the one behind it."""
+    while True:
+        port = free_port()
+        with socket.socket() as behind, contextlib.suppress(OSError):
+            behind.bind(("127.0.0.1", port + 1))
+            return port
+
+
+@contextlib.contextmanager
+def server_process(folder: Path, port: int) -> Iterator[tuple["subprocess.Popen[bytes]", str]]:
+    """The stand-in, once it answers over both interfaces."""
+    command = [sys.executable, "-m", "tests.qdrant_over_grpc", "127.0.0.1", str(port), str(folder)]
+    with subprocess.Popen(command, cwd=Path(__file__).parents[3]) as server:
+        for each in (port, port + 1):
+            wait_for(lambda each=each: listens(each))
+        yield server, f"http://127.0.0.1:{port}"
+        server.kill()
