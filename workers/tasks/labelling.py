@@ -12,25 +12,65 @@ from workers.store import Hit
 
 _LOOKED_AT = 240  # unlabelled images that are grouped at a time: benchmarks/labelling.py
 _VOTERS = 5
-_SHARE_OF_NO_IDEA = 0.9  # of a group that nobody voted on, how much of it belongs together
 _TEMPERATURE = 0.1  # of similarities; a vote that much further away counts e times less
 _REACHES = (0.1, 0.4)  # what a reach is at least and at most: see _reach
 _OF_A_LABEL = 1_000  # images of a label that are compared with each other
 _FAR = 2.5  # standard deviations
-_GROUP_WITHIN = 1.75  # times the reach: the farthest of a group are as far from each other as second neighbours may be
-_VOTERS_WITHIN = 3.0  # times the reach: what is farther away says nothing
 _AT_ONCE = 32  # queries between two looks at whether a search waits
 
 
-def proposals(serving: Serving, *, limit: int) -> Proposals:
+@dataclass(frozen=True)
+class Guess:
+    """What an image's neighbours suggest: the label with the largest share of the votes.
+
+    `novelty` is the cosine distance to the nearest labelled neighbour, 1 where none is near.
+    """
+
+    label: str | None
+    share: float
+    novelty: float
+
+
+@dataclass(frozen=True)
+class Order:
+    """How the queue groups and sorts. Chosen on held-out classes of a training set: benchmarks/labelling.py --choose.
+
+    Args:
+        group_within: times the reach: how far the farthest of a group may be from each other. See `_reach`.
+        voters_within: times the reach: neighbours that are farther away say nothing.
+        no_idea: of a group that nobody voted on, the share that is taken to belong together.
+        power: of the shares: how much less an uncertain group counts.
+    """
+
+    group_within: float = 1.75
+    voters_within: float = 3.0
+    no_idea: float = 0.9
+    power: float = 2.0
+
+    def worth(self, group: Sequence[Guess]) -> float:
+        """What an answer about a group teaches: the labels that it brings, each the more the less is known like it.
+
+        Who answers confirms the group at once and leaves out one by one what does not belong: that costs answers, too.
+        """
+        shares = [guess.share if guess.label is not None else self.no_idea for guess in group]
+        belongs = [float(share**self.power) for share in shares]
+        taught = sum(chance * guess.novelty for chance, guess in zip(belongs, group, strict=True))
+        return taught / (1 + sum(1 - chance for chance in belongs))
+
+
+ORDER = Order()
+
+
+def proposals(serving: Serving, *, limit: int, order: Order = ORDER) -> Proposals:
     """Groups of the newest images without a label, each with the label that its neighbours suggest.
 
     A group holds images that are all close to each other, so that none leads to another by a chain, and whose
-    neighbours suggest the same label. What teaches most comes first: see `worth`.
+    neighbours suggest the same label. What teaches most comes first: see `Order.worth`.
 
     Args:
         serving: this worker's store and gallery.
         limit: groups.
+        order: how they are made and sorted.
     """
     collection, selection = serving.active().collection, Selection(unlabelled=True)
     total = serving.store.count(collection, selection)
@@ -40,12 +80,12 @@ def proposals(serving: Serving, *, limit: int) -> Proposals:
     ids, vectors = list(found), np.stack([each.vector for each in found.values()])
     hits = [each.hits for each in found.values()]
     reach = _reach(hits)
-    guesses = [guess(each, within=_VOTERS_WITHIN * reach) for each in hits]
+    guesses = [guess(each, within=order.voters_within * reach) for each in hits]
     members: dict[tuple[int, str | None], list[int]] = defaultdict(list)
-    for position, cluster in enumerate(complete_linkage(1 - vectors @ vectors.T, _GROUP_WITHIN * reach)):
+    for position, cluster in enumerate(complete_linkage(1 - vectors @ vectors.T, order.group_within * reach)):
         label = guesses[position].label
         members[cluster, label].append(position)
-    groups = sorted(members.items(), key=lambda group: -worth([guesses[i] for i in group[1]]))
+    groups = sorted(members.items(), key=lambda group: -order.worth([guesses[i] for i in group[1]]))
     images = serving.gallery.find_many(ids)
     made = []
     for (_, label), positions in groups[:limit]:
@@ -67,18 +107,6 @@ def _looked_at(serving: Serving, collection: str) -> list[str]:
     return [point.id for point in unlabelled]
 
 
-@dataclass(frozen=True)
-class Guess:
-    """What an image's neighbours suggest: the label with the largest share of the votes.
-
-    `novelty` is the cosine distance to the nearest labelled neighbour, 1 where none is near.
-    """
-
-    label: str | None
-    share: float
-    novelty: float
-
-
 def guess(hits: Iterable[Hit], *, within: float = 2.0) -> Guess:
     """The vote of the nearest labelled neighbours, the nearer the weightier; no label when there is none of those.
 
@@ -97,16 +125,6 @@ def guess(hits: Iterable[Hit], *, within: float = 2.0) -> Guess:
     total = sum(votes.values())
     label, most = min(votes.items(), key=lambda vote: (-vote[1], vote[0]))
     return Guess(label, most / total, 1 - nearest)
-
-
-def worth(group: Sequence[Guess]) -> float:
-    """What an answer about a group teaches: the labels that it brings, the less is known like them the more of each.
-
-    Who answers confirms the group at once and leaves out one by one what does not belong: that costs answers, too.
-    """
-    belongs = [(guess.share if guess.label is not None else _SHARE_OF_NO_IDEA) ** 2 for guess in group]
-    taught = sum(chance * guess.novelty for chance, guess in zip(belongs, group, strict=True))
-    return taught / (1 + sum(1 - chance for chance in belongs))
 
 
 def outliers(serving: Serving, *, label: str, limit: int) -> Outliers:
