@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.workers.test_store import unit_vectors
+from tests.workers.store.samples import unit_vectors
 from workers.store import Payload, Point
 from workers.store.codes import chosen
 from workers.store.edge import EdgeStore
