@@ -27,7 +27,6 @@ from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
-import qdrant_edge
 import requests
 
 from deploy.local.stack import Stack
@@ -41,7 +40,8 @@ from workers.gallery.metadata import Known, Metadata
 from workers.gallery.originals import Originals
 from workers.messages import GalleryImage
 from workers.settings import Settings
-from workers.store import Payload, Point
+from workers.store import Payload, Point, optimize
+from workers.store.codes import LARGE_BYTES, chosen
 from workers.store.edge import EdgeStore
 from workers.tasks.order import ordered
 from workers.tasks.ranking import hits_wanted
@@ -103,12 +103,20 @@ def fill(settings: Settings, collection: str, count: int) -> None:
             metadata.write(Known(image, False))
             points.append(Point(id, vector, Payload.of(image)))
         store.upsert(collection, points)
-    shard = store._shard(collection)
-    copy = qdrant_edge.EdgeShard.load(str(shard.copy_for_optimising()))
-    copy.optimize()
-    copy.flush()
-    copy.close()
-    shard.exchange()
+    store.close()
+
+
+def build_graph(settings: Settings) -> None:
+    """As a worker does when it finds that it lacks one, but at ordinary priority."""
+    store = EdgeStore(settings.home / "qdrant", codes=settings.qdrant_quantization)
+    store._closed.set()
+    for collection in store.collections():
+        shard = store._shard(collection)
+        if shard.unindexed * shard.dim * 4 > LARGE_BYTES:
+            codes = chosen(settings.qdrant_quantization, shard.count, shard.dim)
+            with patch("os.nice", lambda _: None):
+                optimize.main(str(shard.copy_for_optimising()), str(shard.dim), codes)
+            shard.exchange()
     store.close()
 
 
@@ -131,6 +139,9 @@ def gallery(home: Path, count: int) -> Iterator[Settings]:
             fill(settings, active.collection, count)
         print(f"filled in {time.perf_counter() - began:.0f} s", flush=True)
         (home / "filled").touch()
+    began = time.perf_counter()
+    build_graph(settings)
+    print(f"graph in {time.perf_counter() - began:.0f} s", flush=True)
     yield settings
 
 
@@ -154,7 +165,7 @@ def timed(calls: dict[str, Callable[[int], object]], rounds: int) -> dict[str, d
 
 def searches(settings: Settings, collection: str, rounds: int) -> dict[str, dict[str, float]]:
     """What a search takes in the store, and what ordering by neighbours adds to it."""
-    store = EdgeStore(settings.home / "qdrant")
+    store = EdgeStore(settings.home / "qdrant", codes=settings.qdrant_quantization)
     store._closed.set()
     ids = [point.id for point in store.points(collection, limit=20_000)][:: max(1, 20_000 // rounds)]
     vectors = [point.vector for point in store.fetch(collection, ids, with_vectors=True).values()]

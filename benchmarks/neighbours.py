@@ -1,6 +1,7 @@
 """What looking at the neighbours of neighbours brings to a live search, by new queries, and what it costs.
 
     python benchmarks/neighbours.py [--data ../shared/data/grocery] [--folds 3] [--test] [--tuned]
+    python benchmarks/neighbours.py --live
 
 The folder holds train/ and test/, each with one folder per class. Of train/, classes are drawn for each fold: some
 photos of each make the gallery, up to eight others ask. Untrained; tuned to the gallery without labels; and with the
@@ -11,6 +12,7 @@ is, except where it says "free".
 """
 
 import argparse
+import shutil
 import tempfile
 import time
 from collections.abc import Callable
@@ -20,12 +22,17 @@ import numpy as np
 
 from benchmarks.answers import PLAIN, fast
 from benchmarks.tune import GROCERY, Embedded, embedded, halves, read
+from deploy.cli.find_files import Walk
+from deploy.cli.upload_folder import index
+from deploy.local.stack import Stack
 from ml.evaluation.evaluate import embed
 from ml.evaluation.neighbours import averaged_similarity
 from ml.evaluation.rerank import k_reciprocal
 from ml.model import embedder
 from ml.model.default import provide
 from ml.tuning.gallery_head import Conversion, GalleryTooSmall
+from workers import settings as settings_of
+from workers.client import Client
 
 SHAPES = ((41, 2), (41, 3), (20, 6), (20, 12), (41, 15))
 MOST_QUERIES = 8
@@ -124,7 +131,11 @@ def main() -> None:
     parser.add_argument("--test", action="store_true", help="measure test/, too")
     parser.add_argument("--folds", type=int, default=3)
     parser.add_argument("--tuned", action="store_true", help="tuned heads, too: minutes more")
+    parser.add_argument("--live", action="store_true", help="test/ through the running system, and nothing else")
     arguments = parser.parse_args()
+    if arguments.live:
+        live(arguments.data / "test")
+        return
     with tempfile.TemporaryDirectory() as home:
         cache = Path(home) / "compiled"
         model = embedder.load(provide(Path(home) / "work", cache), cache_dir=cache)
@@ -145,6 +156,36 @@ def main() -> None:
             heads["tuned"] = Conversion(PLAIN, test.head(even))(test.vectors)
         for name, rows in heads.items():
             show(f"test, {name}", [measured(rows[even], test.labels[even], rows[odd], test.labels[odd])])
+
+
+def live(folder: Path) -> None:
+    """Indexes the even photos of each class and searches with the odd ones: results as they come, and by similarity."""
+    classes = {each.name: sorted(each.glob("*.jpg")) for each in sorted(folder.iterdir()) if each.is_dir()}
+    found: dict[str, list[np.ndarray]] = {"plain similarity": [], "as the search answers": []}
+    answers: list[int] = []
+    with tempfile.TemporaryDirectory() as home:
+        gallery = Path(home) / "photos"
+        for name, photos in classes.items():
+            (gallery / name).mkdir(parents=True)
+            for photo in photos[::2]:
+                shutil.copy(photo, gallery / name)
+        with Stack(settings_of.load({"LOOKALIKE_HOME": f"{home}/home"})) as stack:
+            client = Client(stack.settings)
+            index(client, Walk([gallery]), progress=lambda _done, _total: None)
+            for name, photos in classes.items():
+                for photo in photos[1::2]:
+                    results = client.search(photo.read_bytes(), k=50).results
+                    by_similarity = sorted(results, key=lambda result: -result.similarity)
+                    for order, ranked in zip(found.values(), (by_similarity, results), strict=True):
+                        order.append(np.array([result.label == name for result in ranked]))
+                    answers.append(len(photos[::2]))
+    print("| test, through the running system | mAP@R | recall@1 |\n|---|---|---|")
+    for way, rows in found.items():
+        is_right = np.stack(rows)
+        ranks = np.arange(1, is_right.shape[1] + 1)
+        precision = is_right.cumsum(1) / ranks * is_right * (ranks <= np.array(answers)[:, None])
+        scores = precision.sum(1) / np.array(answers)
+        print(f"| {way} | {100 * scores.mean():.1f} | {100 * is_right[:, 0].mean():.1f} |")
 
 
 def plain(model: embedder.Embedder, pixels: np.ndarray, labels: np.ndarray) -> Embedded:
