@@ -29,6 +29,7 @@ from unittest.mock import patch
 import numpy as np
 import requests
 
+from benchmarks.load import processor_s, rss_mb
 from deploy.local.stack import Stack
 from ml import images
 from ml.model import embedder
@@ -152,15 +153,22 @@ def spread(milliseconds: Sequence[float]) -> dict[str, float]:
     }
 
 
-def timed(calls: dict[str, Callable[[int], object]], rounds: int) -> dict[str, dict[str, float]]:
-    """Each in turn, so that what else the machine does meets all of them."""
+def timed(
+    calls: dict[str, Callable[[int], object]], rounds: int, spent: Callable[[], float] = time.process_time
+) -> dict[str, dict[str, float]]:
+    """Each in turn, so that what else the machine does meets all of them; and their processor time, which it does not
+    change. `spent` tells that in seconds."""
     took: dict[str, list[float]] = {name: [] for name in calls}
+    processor = dict.fromkeys(calls, 0.0)
     for number in range(rounds):
         for name, call in calls.items():
-            began = time.perf_counter()
+            before, began = spent(), time.perf_counter()
             call(number)
             took[name].append(1000 * (time.perf_counter() - began))
-    return {name: spread(each) for name, each in took.items()}
+            processor[name] += spent() - before
+    return {
+        name: spread(each) | {"processor ms": round(1000 * processor[name] / rounds, 2)} for name, each in took.items()
+    }
 
 
 def searches(settings: Settings, collection: str, rounds: int) -> dict[str, dict[str, float]]:
@@ -186,8 +194,9 @@ def searches(settings: Settings, collection: str, rounds: int) -> dict[str, dict
     return found
 
 
-def pages(address: str, client: Client, rounds: int) -> dict[str, dict[str, float]]:
-    """Milliseconds until a page has come from the portal."""
+def pages(stack: Stack, client: Client, rounds: int) -> dict[str, dict[str, float]]:
+    """Milliseconds until a page has come from the portal; the processor time is that of portal, worker and queue."""
+    address = stack.address or ""
     shown, following = client.images(limit=60)
     middle = f"{int((NOW + 50_000) * 1e6)}-{'0' * 32}"
     paths = {
@@ -210,11 +219,19 @@ def pages(address: str, client: Client, rounds: int) -> dict[str, dict[str, floa
 
         for path in paths.values():
             fetch(path)
-        return timed({name: lambda _, path=path: fetch(path) for name, path in paths.items()}, rounds)  # type: ignore[misc]
+        return timed(
+            {name: lambda _, path=path: fetch(path) for name, path in paths.items()},  # type: ignore[misc]
+            rounds,
+            lambda: sum(map(processor_s, pids(stack))),
+        )
 
 
-def tuning(client: Client) -> dict[str, object]:
-    """Tunes beside five searches a second."""
+def pids(stack: Stack) -> list[int]:
+    return [pid for name in ("queue", "worker", "portal") if (pid := stack.runner(name).pid) is not None]
+
+
+def tuning(stack: Stack, client: Client) -> dict[str, object]:
+    """Tunes beside five searches a second, whose processor time counts, too."""
     ids, stop, took = [image.id for image in client.images(limit=60)[0]], threading.Event(), []
 
     def search() -> None:
@@ -225,10 +242,13 @@ def tuning(client: Client) -> dict[str, object]:
 
     thread = threading.Thread(target=search)
     thread.start()
+    before = sum(map(processor_s, pids(stack)))
     status = client.wait(client.tune(force=True))
+    spent = sum(map(processor_s, pids(stack))) - before
     stop.set()
     thread.join()
-    return {"state": status.state, "seconds": status.seconds, "detail": status.detail, "searches beside": spread(took)}
+    facts = {"state": status.state, "seconds": status.seconds, "processor s": round(spent), "detail": status.detail}
+    return facts | {"searches beside": spread(took), "worker MB": rss_mb(pids(stack)[1])}
 
 
 def main() -> None:
@@ -245,11 +265,10 @@ def main() -> None:
         report: dict[str, object] = {"photos": options.photos, "load": round(os.getloadavg()[0], 1)}
         with Stack(settings, portal=("127.0.0.1", 0)) as stack:
             client = Client(stack.settings)
-            assert stack.address
-            report["pages"] = pages(stack.address, client, options.rounds)
+            report["pages"] = pages(stack, client, options.rounds)
             active = client.active()
             if options.tune:
-                report["tuning"] = tuning(client)
+                report["tuning"] = tuning(stack, client)
         assert active is not None
         report["searches"] = searches(settings, active.collection, 10 * options.rounds)
         print(json.dumps(report, indent=2))

@@ -72,7 +72,9 @@ class EdgeStore(Store):
         self._lock_file = _own(folder)
         self._guard = threading.Lock()
         self._shards: dict[str, Shard] = {}
-        self._versions: Counter[str] = Counter()
+        self._versions: Counter[str] = Counter()  # of points and vectors, by collection
+        self._writes: Counter[str] = Counter()  # of payloads, too
+        self._facets: dict[tuple[str, str], tuple[int, dict[str, int]]] = {}
         self._closed = threading.Event()
         self._optimiser = threading.Thread(target=self._keep_optimised, name="optimiser", daemon=True)
         self._optimiser.start()
@@ -118,6 +120,7 @@ class EdgeStore(Store):
         present = list(self.fetch(collection, list(payloads)))
         overwrite = edge.UpdateOperation.overwrite_payload
         shard.update([overwrite([uuid.UUID(id)], payloads[id].to_json()) for id in present], present)
+        self._count_change(collection, of_points=False)
 
     def delete(self, collection: str, ids: Sequence[str]) -> None:
         operation = edge.UpdateOperation.delete_points([uuid.UUID(id) for id in ids])
@@ -174,6 +177,14 @@ class EdgeStore(Store):
         return self._facet(collection, "label")
 
     def _facet(self, collection: str, field: str) -> dict[str, int]:
+        """How many points have each value: every page asks, and to count 100,000 points takes tens of milliseconds."""
+        writes = self._writes[collection]
+        known = self._facets.get((collection, field))
+        if known is None or known[0] != writes:
+            known = self._facets[collection, field] = (writes, self._counted(collection, field))
+        return dict(known[1])
+
+    def _counted(self, collection: str, field: str) -> dict[str, int]:
         hits = self._shard(collection).engine.facet(edge.FacetRequest(field, limit=100_000, exact=True)).hits
         used = [hit for hit in hits if hit.count]  # labels of deleted points linger with a count of 0
         return {str(hit.value): hit.count for hit in sorted(used, key=lambda hit: (-hit.count, str(hit.value)))}
@@ -187,9 +198,11 @@ class EdgeStore(Store):
     def version(self, collection: str) -> int | None:
         return self._versions[collection]
 
-    def _count_change(self, collection: str) -> None:
+    def _count_change(self, collection: str, *, of_points: bool = True) -> None:
+        """Called when the change has been made: what was read meanwhile is then known to be old."""
         with self._guard:
-            self._versions[collection] += 1
+            self._writes[collection] += 1
+            self._versions[collection] += of_points
 
     def problem(self) -> str:
         return ""

@@ -4,6 +4,7 @@ The last is that of LOOKALIKE_QDRANT_URL, where that is set.
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -74,6 +75,21 @@ class TestStore:
     def test_it_counts_labels_most_frequent_first(self, store: Store, collection: str) -> None:
         store.upsert(collection, points(31))
         assert list(store.labels(collection).items()) == [("Lime", 11), ("Red/Apple", 10)]
+
+    def test_counts_follow_every_change(self, store: Store, collection: str) -> None:
+        written = points(31)
+        store.upsert(collection, written)
+        store.labels(collection).clear()  # whoever asked may do with it what he likes
+        store.set_payloads(collection, {written[0].id: Payload("photos/0.jpg", "Lemon")})
+        assert store.labels(collection) == {"Lime": 10, "Red/Apple": 10, "Lemon": 1}
+        store.delete(collection, [written[0].id])
+        assert store.labels(collection) == {"Lime": 10, "Red/Apple": 10}
+        assert store.folders(collection) == {"photos": 30}
+        store.upsert(collection, [replace(written[0], payload=Payload("elsewhere/0.jpg", "Fig"))])
+        assert store.labels(collection)["Fig"] == store.folders(collection)["elsewhere"] == 1
+        store.drop(collection)
+        store.ensure(collection, DIM)
+        assert store.labels(collection) == {}
 
     def test_a_label_that_nothing_carries_any_more_is_none(self, store: Store, collection: str) -> None:
         written = points(3)
