@@ -186,7 +186,7 @@ class Contest:
         features = torch.nn.Module()
         features.forward = self.model.embed
         network = CNN(verbose=False, model_config=CustomModel("lite0", features.eval(), original_transform))
-        return lambda: network.encode_images(image_dir=folder, recursive=True, num_enc_workers=2)
+        return lambda: network.encode_images(image_dir=folder, recursive=True)
 
     def in_onnx(self, pixels: np.ndarray) -> np.ndarray:
         """uint8 [n, 224, 224, 3] to features."""

@@ -13,7 +13,6 @@ from types import FrameType
 
 from deploy.local import locks
 from deploy.local.locks import AlreadyRunning, Description
-from deploy.local.stack import Stack
 from ml.errors import LookalikeError
 from workers.settings import Settings
 
@@ -75,6 +74,8 @@ def _attach(settings: Settings, hold: contextlib.ExitStack, say: Callable[[str],
 @contextlib.contextmanager
 def _own(settings: Settings, say: Callable[[str], None]) -> Iterator[Settings]:
     """Embedded services for the time of the block, and for as long as another command uses them."""
+    from deploy.local.stack import Stack  # a command beside a running system starts sooner without it
+
     with terminable(), contextlib.ExitStack() as hold:
         try:
             stack = hold.enter_context(Stack(settings, say=say))

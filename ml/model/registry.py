@@ -18,9 +18,7 @@ from typing import Any
 
 from ml import files, records
 from ml.errors import LookalikeError
-from ml.model import embedder
 from ml.model.bundle import MODEL_JSON, Bundle
-from ml.model.upgrade import load_bundle
 from ml.names import BadName, CollectionName, JobName, ModelName
 from ml.records import Damaged, DamageLog, Moment, T, Unlogged
 from ml.storage import open_storage
@@ -110,6 +108,8 @@ class Registry:
             BadBundle: the bundle is damaged, or its golden vector does not come out.
             BadName: the name is none that a model can have.
         """
+        from ml.model import embedder  # whoever only looks models up starts sooner without it
+
         bundle = embedder.load(bundle_dir, cache_dir=cache_dir).bundle
         registered = {record.name: record for record in self.models()}
         base_name = name or bundle.name
@@ -167,6 +167,8 @@ class Registry:
         folder = cache_dir / f"{name}-{record.sha256[:16]}"
         if folder.is_dir():
             return folder
+        from ml.model.upgrade import load_bundle
+
         with files.draft(folder, keep_existing=True) as draft:
             draft.mkdir()
             for key in self._storage.keys(name):

@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 WAITING = "lookalike:searches"
 _ATTENDED = "lookalike:searches:attended"
 _NUDGED_MS = 1000  # a nudge that nobody took by then is not counted upon
+# Some batches long. Without it each batch costs a message of the broker, which is dearer than answering it.
+_AT_WORK_MS = 100
 _MARGIN_S = 0.1  # listening outlasts its own sign: nothing that was asked under it is missed
 _CLOCK = 17  # characters of the moment before a record: seconds, a point, microseconds
 
@@ -89,18 +91,24 @@ class Questions:
     def take(self, most: int, listen_s: float) -> list[tuple[Question, float]]:
         """The next questions, at most so many, and for how many seconds each has waited.
 
-        Where none waits, the first one is listened for. Meanwhile nobody needs to nudge.
+        Where none waits, the first one is listened for. Meanwhile nobody needs to nudge, nor for a moment afterwards:
+        whoever took some takes others next, or leaves.
         """
         with self._redis.pipeline(transaction=False) as pipe:
             pipe.set(_ATTENDED, "listener", px=max(1, round(1000 * listen_s)))
             pipe.execute_command(
                 *("BLMPOP", listen_s + _MARGIN_S, 1, WAITING, "LEFT", "COUNT", most), **{NEVER_DECODE: True}
             )
-            pipe.unlink(_ATTENDED)  # from here on somebody else may be needed
+            pipe.set(_ATTENDED, "at work", px=_AT_WORK_MS)  # any longer, and somebody else is needed
             pipe.time()
             _, popped, _, (seconds, microseconds) = pipe.execute()
         now = seconds + microseconds / 1e6
         return [read for record in (popped[1] if popped else ()) if (read := _read(record, now)) is not None]
+
+    def leave(self) -> bool:
+        """For who took and does not look again. Returns whether somebody waits whom nobody attends to: nudge then."""
+        self._redis.unlink(_ATTENDED)
+        return self.wants_nudge()
 
 
 def queue_lengths(server: Any) -> dict[str, int]:

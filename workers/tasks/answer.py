@@ -56,7 +56,7 @@ class Answering:
                     return
         finally:
             self._slots.release()
-        if self._questions.wants_nudge():
+        if self._questions.leave():
             self._context.app.send_task("answer_searches", queue="search")
 
     def answer(self, taken: Sequence[Waiting]) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import redis
 
+from tests.processes import wait_for
 from workers.queue.app import LONGEST_SEARCH_QUEUE
 from workers.queue.questions import _ATTENDED, WAITING, Question, Questions, queue_lengths
 
@@ -27,7 +28,7 @@ def test_a_photo_arrives_byte_for_byte_and_is_not_kept(questions: Questions, que
     ((read, waited_s),) = questions.take(10, 0.01)
     assert read == asked
     assert 0 <= waited_s < 60
-    assert queue.dbsize() == 0
+    assert set(queue.keys()) <= {_ATTENDED}
 
 
 def test_who_came_first_is_taken_first_and_no_more_than_wanted(questions: Questions) -> None:
@@ -40,8 +41,24 @@ def test_who_came_first_is_taken_first_and_no_more_than_wanted(questions: Questi
 def test_a_nudge_that_still_waits_is_not_sent_again(questions: Questions) -> None:
     assert [questions.ask(question(number)) for number in range(3)] == [True, False, False]
     assert not questions.wants_nudge()
+
+
+def test_whoever_took_looks_again_unless_that_takes_long(questions: Questions, queue: redis.Redis) -> None:
+    for number in range(2):
+        questions.ask(question(number))
     questions.take(1, 0.01)
-    assert questions.ask(question(3)), "whoever took is at work"
+    assert questions.ask(question(2)) is False
+    assert 0 < queue.pttl(_ATTENDED) <= 100
+    wait_for(lambda: questions.wants_nudge())
+
+
+def test_whoever_leaves_learns_of_those_that_nobody_attends_to(questions: Questions) -> None:
+    questions.ask(question(0))
+    questions.take(1, 0.01)
+    assert not questions.leave()
+    questions.ask(question(1))
+    assert questions.leave()
+    assert questions.ask(question(2)) is False, "a nudge is under way"
 
 
 def test_a_nudge_that_got_lost_is_noticed(questions: Questions, queue: redis.Redis) -> None:
