@@ -4,8 +4,8 @@ import io
 
 import pytest
 
+from tests.web.forms import post
 from tests.web.stand_in import photo
-from tests.web.test_pages import post
 from workers.messages import Failure, FolderCoverage
 
 

@@ -2,8 +2,8 @@
 
 import re
 
+from tests.web.forms import post
 from tests.web.test_duplicates_api import copies  # noqa: F401 - a fixture
-from tests.web.test_pages import post
 
 GROUPS = "/api/v1/duplicates/groups"
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from tests.web.test_pages import post
+from tests.web.forms import post
 from workers.messages import Failure
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.web.conftest import keep
-from tests.web.test_pages import post
+from tests.web.forms import post
 
 
 @pytest.fixture

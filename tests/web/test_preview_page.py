@@ -2,8 +2,8 @@
 
 import io
 
+from tests.web.forms import post
 from tests.web.stand_in import photo
-from tests.web.test_pages import post
 from workers.messages import PreviewedHit, PreviewedQuery
 
 

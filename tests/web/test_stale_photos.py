@@ -11,8 +11,8 @@ from werkzeug.test import TestResponse
 
 import web
 from tests.web.conftest import keep
+from tests.web.forms import post
 from tests.web.stand_in import StandInClient
-from tests.web.test_pages import post
 
 IN_TRASH, GONE = "it is in the trash", "it is not in the gallery any more"
 API = "/api/v1"
