@@ -45,6 +45,43 @@ def test_changes_are_said_with_the_tokens_name_and_the_requests_id(anna, workers
     ]
 
 
+def test_every_route_of_the_api_that_changes_something_says_so(anna, workers_side, lines):
+    """Each as somebody would ask it who may: what is newer than this table is missed in it."""
+    one, other, third = (keep(workers_side, (n, 2, 3), f"{n}.jpg", "mug") for n in (10, 90, 200))
+    job = workers_side.index([one])
+    requests = {
+        "give_answer": ("PUT", "/answers", {"json": {"images": [one, other], "same": True}}),
+        "change_images": ("POST", "/changes", {"json": {"action": "label", "ids": [one], "label": "cup"}}),
+        "replace_label": ("POST", "/labels/replace", {"json": {"label": "cup", "by": "mug"}}),
+        "undo_change": ("POST", f"/changes/{job}/undo", {}),
+        "retry_coverage": ("POST", "/coverage/retry", {"json": {"folder": "/photos"}}),
+        "find_duplicates": ("POST", "/duplicates", {"json": {}}),
+        "keep_one": ("POST", "/duplicates/keep", {"json": {"keep": one, "ids": [other]}}),
+        "keep_apart": ("PUT", "/duplicates/apart", {"json": {"ids": [one, third]}}),
+        "add_images": ("POST", "/images", {"data": {"images": (io.BytesIO(photo()), "x.jpg")}}),
+        "update_image": ("PATCH", f"/images/{one}", {"json": {"label": "jug"}}),
+        "delete_image": ("DELETE", f"/images/{third}", {}),
+        "restore_images": ("POST", "/trash/restore", {"json": {"ids": [third]}}),
+        "empty_trash": ("POST", "/trash/empty", {"json": {}}),
+        "publish_model": ("POST", "/models/m/publish", {"json": {}}),
+        "save_query": ("POST", "/queries", {"json": {"id": one}}),
+        "save_photo_query": ("POST", "/photo-queries", {"data": {"image": (io.BytesIO(photo()), "x.jpg")}}),
+        "forget_query": ("DELETE", f"/queries/{one}", {}),
+        "stop_job": ("POST", f"/jobs/{job}/stop", {}),
+        "retry_job": ("POST", f"/jobs/{job}/retry", {}),
+    }
+    changing = {
+        rule.endpoint.rpartition(".")[2]
+        for rule in anna.application.url_map.iter_rules()
+        if rule.endpoint.startswith("api.") and rule.methods & {"POST", "PUT", "PATCH", "DELETE"}
+    }
+    assert changing - {"search", "find_photo"} == set(requests)
+    for name, (method, path, sent) in requests.items():
+        before = len(lines())
+        anna.open(f"/api/v1{path}", method=method, headers=ANNA, **sent)
+        assert [text for text, _ in lines()[before:] if text.startswith("anna: ")], name
+
+
 def test_every_requests_line_names_who_asked(anna, caplog):
     caplog.set_level(logging.INFO, "web")
     anna.get("/api/v1/labels", headers=ANNA)

@@ -4,7 +4,7 @@ from typing import Any
 
 from apiflask import APIBlueprint
 
-from web.access import requires
+from web.access import audit, requires
 from web.api.schemas.answers import AnswerForm, AnswerQuery, Answers, GivenAnswer
 from web.backend import client, image_id
 from workers.client import Role
@@ -39,5 +39,6 @@ def give_answer(asked: dict[str, Any]) -> Any:
     images that are not are kept apart. `same` null takes the answer back.
     """
     one, other = map(image_id, asked["images"])
+    audit.changes("answer", [one, other], same=asked["same"])
     given = client().answers.give(one, other, asked["same"])
     return {"images": [one, other], "same": given.is_same, "since_training": client().answers_since_training()}

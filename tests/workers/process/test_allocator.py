@@ -7,11 +7,11 @@ import sys
 
 import pytest
 
-from workers.process.allocator import ARENAS
-
 PROGRAM = """
 import ctypes, sys, threading
+from ml import cores
 from workers.process.allocator import limit_arenas
+cores.available = lambda: {cores}
 limit_arenas()
 barrier = threading.Barrier(12)
 def work():
@@ -27,15 +27,21 @@ libc.fflush(None)
 """
 
 
-def arenas(**environment: str) -> int:
+def arenas(cores: int, **environment: str) -> int:
+    """How many twelve threads allocate from, on so many cores."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_"))}
     ran = subprocess.run(
-        [sys.executable, "-c", PROGRAM], env=inherited | environment, capture_output=True, text=True, check=True
+        [sys.executable, "-c", PROGRAM.format(cores=cores)],
+        env=inherited | environment,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     return ran.stdout.count("<heap nr=")
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="arenas are glibc's")
 def test_threads_share_arenas_unless_the_environment_says_otherwise() -> None:
-    assert 1 <= arenas() <= ARENAS
-    assert ARENAS < arenas(MALLOC_ARENA_MAX="6") <= 6
+    assert arenas(cores=1) == 2
+    assert 2 < arenas(cores=5) <= 5
+    assert 5 < arenas(cores=1, MALLOC_ARENA_MAX="7") <= 7
