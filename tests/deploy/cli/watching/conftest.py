@@ -2,7 +2,6 @@
 
 import io
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,11 +14,10 @@ from deploy.cli.watching.folder import WatchedFolder, Writing
 from deploy.cli.watching.follow import Followed, Following, follow
 from deploy.cli.watching.seen import SeenFiles
 from ml.storage import open_storage
+from tests.deploy.cli.stand_in import DONE, StandInClient
 from workers.client.changes import Changed
 from workers.gallery import Added, Gallery
-from workers.messages import Failure, GalleryImage, JobStatus
-
-DONE = JobStatus(job="index-1", kind="index", state="done", total=0, done=0, added=0, unchanged=0, failed=0, seconds=1)
+from workers.messages import GalleryImage, JobStatus
 
 
 def photo(number: int) -> bytes:
@@ -30,28 +28,13 @@ def photo(number: int) -> bytes:
     return file.getvalue()
 
 
-class OpenJob:
-    """Counts failures, as an index job does."""
-
-    job = "index-1"
-
-    def __init__(self) -> None:
-        self.failures: list[Failure] = []
-
-    def append(self, id: str) -> None:
-        pass
-
-    def fail(self, path: str, reason: str) -> None:
-        self.failures.append(Failure(path, reason))
-
-
-class Client:
+class Client(StandInClient):
     """A client whose gallery is real, and whose jobs are done when they are closed."""
 
     def __init__(self, gallery: Gallery) -> None:
+        super().__init__()
         self.gallery = gallery
         self.is_away = False
-        self._open = OpenJob()
 
     def add(self, source: Path, **how: Any) -> Added:
         return self.gallery.add(source, **how)
@@ -64,23 +47,11 @@ class Client:
             self.gallery.discard(id)
         return Changed(None, ids, ())
 
-    @contextmanager
-    def indexing(self) -> Iterator[OpenJob]:
-        self._open = OpenJob()
-        yield self._open
-
-    @contextmanager
-    def stopping(self, job: str) -> Iterator[None]:
-        yield
-
-    def job(self, job: str) -> JobStatus:
-        return DONE
-
     def follow(self, job: str) -> Iterator[JobStatus]:
         if self.is_away:
             yield replace(DONE, state="failed", detail={"reason": "no worker is running"})
             return
-        failures = tuple(self._open.failures)
+        failures = tuple(self.filled.failures)
         yield replace(DONE, failures=failures, failed=len(failures))
 
 
