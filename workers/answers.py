@@ -77,7 +77,7 @@ class Answers:
         by_prefix: dict[str, dict[tuple[str, str], Answer]] = {}
         for pair in pairs:
             one, other = sorted(pair)
-            if not (is_id(one) and is_id(other)) or one == other:
+            if not is_pair(one, other):
                 raise ValueError("an answer must be about two images")
             answers.append(answer := Answer(one, other, is_same, now))
             for prefix in (one[:2], other[:2]):
@@ -142,6 +142,11 @@ class Answers:
         key = key_of(prefix, self._folder)
         with self._storage.lock(key), self._hold(key) if self._hold else contextlib.nullcontext():
             yield
+
+
+def is_pair(one: str, other: str) -> bool:
+    """Whether they are the ids of two images."""
+    return is_id(one) and is_id(other) and one != other
 
 
 def key_of(prefix: str, folder: str = FOLDER) -> str:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from deploy.cli.connected import client_of
 from deploy.cli.console import Console, command, table
 
 if TYPE_CHECKING:
@@ -13,7 +14,24 @@ if TYPE_CHECKING:
 _SHOWN = 20
 
 
-@command("coverage", example="lookalike coverage --verbose")
+@command("retry", example="lookalike coverage retry ~/Pictures")
+@click.argument("folder", type=click.Path(path_type=Path))
+def retry(console: Console, folder: Path) -> None:
+    """Ask the watcher of a folder to try again what it left out.
+
+    A folder that nobody watches is indexed again instead: `lookalike index DIR`.
+    """
+    from ml.data.photo_files import shown
+    from workers.client import retry_folder
+
+    name = shown(folder.absolute())
+    with client_of(console) as client:
+        retry_folder(client, name)
+    console.result({"folder": name})
+    console.show("what was left out is tried again within a few seconds")
+
+
+@command("coverage", example="lookalike coverage --verbose", actions=[retry])
 @click.option("--verbose", is_flag=True, help="Name every file that is not indexed, with the reason.")
 def coverage(console: Console, verbose: bool) -> None:
     """List indexed folders, with what was found in each.

@@ -1,4 +1,4 @@
-"""`lookalike search`, `label`, `delete` and `duplicates`: asking the gallery, and changing it."""
+"""`lookalike search`, `label` and `delete`: asking the gallery, and changing it."""
 
 import os
 from pathlib import Path
@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from deploy.cli.console import Console, bar, command, table
-from ml.images.copies import COPY_FROM
 
 if TYPE_CHECKING:
     from workers.client import Changed
@@ -116,7 +115,7 @@ def show_results(console: Console, answer: "SearchResult") -> None:
             bar(hit.similarity).ljust(20),
             "" if hit.probability is None else f"{hit.verdict} {100 * hit.probability:.0f} %",
             hit.label or "–",
-            _near(hit.path),
+            near(hit.path),
         ]
         for hit in answer.results
     ]
@@ -129,7 +128,7 @@ def show_results(console: Console, answer: "SearchResult") -> None:
         console.show(f"{about}: {answer.told}")
 
 
-def _near(path: str) -> str:
+def near(path: str) -> str:
     """The path as it is seen from here, when that is shorter and the photo lies below."""
     here = os.getcwd() + os.sep  # noqa: PTH109 - text against text: the photo may be long gone
     return path.removeprefix(here)
@@ -164,42 +163,6 @@ def delete(console: Console, ids: tuple[str, ...]) -> None:
     skipped = [each.to_json() for each in done.skipped]
     console.result({"job": done.job, "deleted": len(done.ids), "skipped": skipped})
     console.show(f"moved {len(done.ids)} to the trash")
-
-
-@command("duplicates", example="lookalike duplicates --tier same-image")
-@click.option(
-    "--tier",
-    type=click.Choice(["same-image", "near-copy"]),
-    help="Only photos that were saved anew or resized; or only those that were cropped, turned, written over, …",
-)
-@click.option(
-    "--threshold",
-    default=COPY_FROM,
-    show_default=True,
-    type=click.FloatRange(0.5, 1.0),
-    metavar="T",
-    help="How well two photos must agree where they overlap. Lower also takes shots of one scene for copies.",
-)
-def duplicates(console: Console, tier: str | None, threshold: float) -> None:
-    """List copies of one photo.
-
-    Each photo's twenty nearest are laid over it. Photos with exactly the same bytes are in the gallery only once.
-    """
-    from deploy.local.connection import connect
-    from workers import settings
-    from workers.client import Client
-
-    with connect(settings.load(), say=console.step) as connected:
-        client = Client(connected)
-        job = client.duplicates.start(threshold)
-        with console.progress("comparing") as progress:
-            for status in client.follow(job):
-                progress(status.done, status.total)
-        pairs = [pair for pair in client.duplicates.pairs(job) if tier in (None, pair.tier)]
-    console.result({"job": job, "threshold": threshold, "pairs": [pair.to_json() for pair in pairs]})
-    for pair in pairs:
-        console.show(f"{pair.tier:10}  {pair.score:.3f}  {_near(pair.path)}  {_near(pair.other_path)}")
-    console.show(f"{len(pairs)} pairs of copies" if pairs else "no copies were found")
 
 
 def _change(console: Console, ids: tuple[str, ...], *, label_name: str | None) -> "Changed":

@@ -96,6 +96,9 @@ EXPECTED = {
     },
     Role.ADMIN: {
         "api.models.publish_model",
+        "api.models.roll_back",
+        "api.models.train_model",
+        "api.models.tune_model",
         *("models.train", "models.tune", "models.publish", "models.rollback"),
         *("jobs.stop", "jobs.try_again", "api.system.stop_job", "api.system.retry_job"),
     },

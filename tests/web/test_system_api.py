@@ -1,5 +1,7 @@
 """Labels, jobs, health, and the probes that need no token."""
 
+import pytest
+
 
 def test_labels_are_counted(browser, red, blue):
     assert browser.get("/api/v1/labels").json == {
@@ -58,3 +60,22 @@ def test_a_method_that_does_not_exist_is_a_problem_that_names_those_that_do(brow
     answer = browser.put("/api/v1/search")
     assert (answer.status_code, answer.content_type) == (405, "application/problem+json")
     assert "POST" in answer.headers["Allow"]
+
+
+@pytest.mark.parametrize("how", ["fast", "accurate", "sweep"])
+def test_a_training_is_started_and_followed(browser, workers_side, how):
+    started = browser.post("/api/v1/models/train", json={"how": how, "trials": 3, "publish": True})
+    assert started.status_code == 202
+    asked = workers_side.asked[-1]["training"]
+    assert asked.publish
+    assert (asked.kind == "sweep" and asked.trials == 3) if how == "sweep" else asked.preset == how
+    assert browser.get(f"/api/v1/jobs/{started.json['job']}").json["kind"] == asked.kind
+    assert browser.post("/api/v1/models/train", json={"how": "magic"}).status_code == 422
+
+
+def test_a_model_is_tuned_and_rolled_back(browser, workers_side):
+    assert browser.post("/api/v1/models/rollback").status_code == 409
+    assert browser.post("/api/v1/models/tune").status_code == 202
+    assert workers_side.active().model == "untrained-tuned"
+    models = browser.post("/api/v1/models/rollback").json["models"]
+    assert [model["name"] for model in models if model["is_active"]] == ["untrained"]

@@ -1,4 +1,4 @@
-"""/models and /queries: which models there are, publishing one, and what it would answer to saved queries."""
+"""/models and /queries: which models there are, getting and publishing one, and what it answers to saved queries."""
 
 from typing import Any
 
@@ -9,13 +9,27 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from web.access import audit, requires
 from web.api.schemas.jobs import Job
-from web.api.schemas.models import Models, Preview, PublishForm, SavedQueries, SavedQuery, SaveImage, SavePhoto
+from web.api.schemas.models import (
+    MAX_TRIALS,
+    PRESETS,
+    Models,
+    Preview,
+    PublishForm,
+    SavedQueries,
+    SavedQuery,
+    SaveImage,
+    SavePhoto,
+    TrainForm,
+)
 from web.backend import client, image_id
 from web.bodies import accepts_images
 from workers import messages
-from workers.client import Role
+from workers.client import Refused, Role
+from workers.messages import SweepRequest, TrainRequest
 
 blueprint = APIBlueprint("models", __name__)
+
+_NOT_NOW = {409: "It is not possible now: the hint says what to do"}
 
 
 @blueprint.get("/models")
@@ -24,6 +38,10 @@ blueprint = APIBlueprint("models", __name__)
 @blueprint.doc(tags=["Models"])
 def list_models() -> Any:
     """List the registered models, oldest first"""
+    return _models()
+
+
+def _models() -> dict[str, Any]:
     active = client().active()
     shown = [
         {
@@ -52,6 +70,56 @@ def publish_model(model: str, asked: dict[str, Any]) -> Any:
     audit.changes("publish", [model], force=asked["force"], preview=asked["preview"])
     job = client().publish(model, force=asked["force"], preview=asked["preview"])
     return client().job(job).to_json()
+
+
+@blueprint.post("/models/train")
+@requires(Role.ADMIN)
+@blueprint.input(TrainForm, arg_name="asked")
+@blueprint.output(Job, 202, description="It is under way, or waits for another training to end")
+@blueprint.doc(tags=["Models"], responses=_NOT_NOW)
+def train_model(asked: dict[str, Any]) -> Any:
+    """Train a model on the labelled gallery, or try many settings
+
+    One training runs at a time: the next one waits, and its job says so. `publish` makes the model answer when it is
+    better.
+    """
+    audit.changes("train", how=asked["how"])
+    return client().job(start_training(asked["how"], trials=asked["trials"], publish=asked["publish"])).to_json()
+
+
+@blueprint.post("/models/tune")
+@requires(Role.ADMIN)
+@blueprint.output(Job, 202, description="It is under way")
+@blueprint.doc(tags=["Models"], responses=_NOT_NOW)
+def tune_model() -> Any:
+    """Fit the model that answers to the gallery's own photos, without labels"""
+    audit.changes("tune")
+    return client().job(client().tune()).to_json()
+
+
+@blueprint.post("/models/rollback")
+@requires(Role.ADMIN)
+@blueprint.output(Models, description="The model before answers again; newer photos follow in a job")
+@blueprint.doc(tags=["Models"], responses=_NOT_NOW)
+def roll_back() -> Any:
+    """Switch back to the model that answered before"""
+    audit.changes("roll back")
+    client().rollback()
+    return _models()
+
+
+def start_training(how: str, *, trials: int, publish: bool) -> str:
+    """Starts a training on the labelled gallery. Returns the job. Pages and API share it.
+
+    Raises:
+        Refused: there is no such way, or nothing can train here.
+    """
+    if how == "sweep":
+        trials = min(max(2, trials), MAX_TRIALS)
+        return client().trainings.start(SweepRequest(("gallery",), trials=trials, publish=publish))
+    if how not in PRESETS:
+        raise Refused("there is no such way to train", hint="choose fast, accurate or sweep")
+    return client().trainings.start(TrainRequest("gallery", preset=how, publish=publish))
 
 
 @blueprint.get("/jobs/<job_id>/preview")

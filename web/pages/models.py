@@ -7,18 +7,16 @@ from flask.typing import ResponseReturnValue
 
 from web.access import audit, requires
 from web.access.resume import came_from
-from web.api.models import save_photo
+from web.api.models import save_photo, start_training
+from web.api.schemas.models import MAX_TRIALS
 from web.backend import client, image_id
 from web.bodies import accepts_images
 from web.pages.words import left_out
-from workers.client import WAITING, NotFound, Refused, Role, UnreadableImage
-from workers.messages import SweepRequest, TrainRequest
+from workers.client import WAITING, NotFound, Role, UnreadableImage
 
 blueprint = Blueprint("models", __name__)
 
-PRESETS = ("fast", "accurate")
 KINDS = ("train", "sweep", "tune", "publish")
-MAX_TRIALS = 200
 
 
 @blueprint.get("/models")
@@ -51,14 +49,7 @@ def train() -> ResponseReturnValue:
     how = request.form.get("how", "")
     audit.changes("train", how=how)
     publish = bool(request.form.get("publish"))
-    if how == "sweep":
-        trials = request.form.get("trials", 12, type=int)
-        trials = min(max(2, trials), MAX_TRIALS)
-        job = client().trainings.start(SweepRequest(("gallery",), trials=trials, publish=publish))
-    elif how in PRESETS:
-        job = client().trainings.start(TrainRequest("gallery", preset=how, publish=publish))
-    else:
-        raise Refused("there is no such way to train", hint="choose fast, accurate or sweep")
+    job = start_training(how, trials=request.form.get("trials", 12, type=int), publish=publish)
     if client().job(job).detail.get("phase", "").startswith(WAITING):
         flash("Another training is under way: this one starts when that has ended.")
     return redirect(url_for("jobs.job", job_id=job))

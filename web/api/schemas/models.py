@@ -2,9 +2,9 @@
 
 from apiflask import Schema
 from apiflask.fields import Boolean, Dict, Float, Integer, List, Nested, String
-from apiflask.validators import OneOf
+from apiflask.validators import OneOf, Range
 
-from web.api.fields import ID_EXAMPLE, Asked, OneFile, TrueOrFalse, note
+from web.api.fields import ID_EXAMPLE, Asked, OneFile, TrueOrFalse, WholeNumber, note
 from web.api.schemas.base import Answer
 from web.api.schemas.jobs import STATES
 
@@ -19,6 +19,20 @@ class Model(Answer):
 
 class Models(Answer):
     models = List(Nested(Model))
+
+
+PRESETS = ("fast", "accurate")
+MAX_TRIALS = 200
+
+
+class TrainForm(Schema):
+    how = String(
+        required=True,
+        validate=OneOf([*PRESETS, "sweep"]),
+        metadata=note("a preset of training, or sweep for many settings", "fast"),
+    )
+    trials = WholeNumber(load_default=12, validate=Range(2, MAX_TRIALS), metadata=note("of a sweep", 12))
+    publish = TrueOrFalse(in_json=True, load_default=False, metadata=note("make it answer when it is better"))
 
 
 class PublishForm(Schema):
