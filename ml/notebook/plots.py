@@ -1,4 +1,4 @@
-"""What retrieval looks like: ranked images, comparative sets, recall curves, and a viewer to click through.
+"""What retrieval looks like: classes, ranked images, comparative sets, recall curves, and a viewer to click through.
 
 For notebooks and scripts alike: the functions return matplotlib figures, `viewer` a page of HTML that needs nothing
 else. Everything is drawn from small copies of the images, so that a saved notebook stays small.
@@ -7,6 +7,7 @@ else. Everything is drawn from small copies of the images, so that a saved noteb
 import base64
 import html
 import json
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,8 +19,9 @@ from PIL import Image
 
 from ml import images
 
-_TILE_PX = 112
-_INCHES = 1.25  # of a tile
+_TILE_PX = 140
+_INCHES = 1.4  # of a tile
+_TEXT_PT = 9.0  # legible at 90 dots per inch, what notebooks show
 _QUERY, _RIGHT, _WRONG = "#495057", "#2b8a3e", "#c92a2a"
 
 # An image file, or an image that is loaded already.
@@ -54,7 +56,7 @@ def ranked_grid(
     _tile(tiles[0], query, "query", _QUERY)
     for rank, (tile, image, similarity) in enumerate(zip(tiles[1:], results, similarities, strict=False), 1):
         frame = None if is_right is None else (_RIGHT if is_right[rank - 1] else _WRONG)
-        _tile(tile, image, f"{rank}: {similarity:.2f} (L2 {distance(similarity):.2f})", frame)
+        _tile(tile, image, f"{rank}: {similarity:.2f}, L2 {distance(similarity):.2f}", frame)
     return figure
 
 
@@ -95,6 +97,25 @@ def comparative_set(
     return figure
 
 
+def class_grid(classes: Mapping[str, Sequence[ImageSource]], *, title: str = "") -> Figure:
+    """Images of some classes, one class in each row: name -> its images.
+
+    Raises:
+        ValueError: there are no classes, or one has no images.
+    """
+    if not classes or not all(classes.values()):
+        raise ValueError("each class must have at least one image")
+    columns = 1 + max(map(len, classes.values()))
+    figure, tiles = _tiles(columns * len(classes), columns, title, text_inches=0.05)
+    for row, (name, shown) in enumerate(classes.items()):
+        # Of the length that fits into a tile; names of classes are words with hyphens.
+        text = "\n".join(textwrap.wrap(name.replace("-", " ").replace("_", " "), 16))
+        tiles[row * columns].text(1.0, 0.5, text, fontsize=_TEXT_PT, ha="right", va="center")
+        for tile, image in zip(tiles[row * columns + 1 :], shown, strict=False):
+            _tile(tile, image, "", None)
+    return figure
+
+
 def recall_curve(recalls: Mapping[str, Mapping[int, float]], *, title: str = "recall@k") -> Figure:
     """Recall@k over k, one line for each model: name -> (k -> recall)."""
     figure = Figure(figsize=(5, 3), layout="constrained")
@@ -120,15 +141,15 @@ def rank_histogram(ranks: np.ndarray, *, of: int = 100, title: str = "") -> Figu
     return figure
 
 
-def bars(values: Mapping[str, float], *, ylabel: str, spread: Mapping[str, float] | None = None) -> Figure:
+def bars(values: Mapping[str, float], *, label: str, spread: Mapping[str, float] | None = None) -> Figure:
     """A bar for each name, with the spread of its repeats where that is known."""
-    figure = Figure(figsize=(max(4, 0.9 * len(values)), 3), layout="constrained")
+    figure = Figure(figsize=(6, 0.9 + 0.45 * len(values)), layout="constrained")
     axes = figure.subplots()
     errors = None if spread is None else [spread.get(name, 0.0) for name in values]
-    axes.bar(list(values), list(values.values()), yerr=errors, color="#4c6ef5", capsize=4)
-    axes.set(ylabel=ylabel)
-    axes.tick_params(axis="x", labelrotation=30)
-    axes.grid(axis="y", alpha=0.3)
+    axes.barh(list(values), list(values.values()), xerr=errors, color="#4c6ef5", capsize=4)
+    axes.invert_yaxis()  # the first on top; names of any length are legible at the side
+    axes.set(xlabel=label)
+    axes.grid(axis="x", alpha=0.3)
     return figure
 
 
@@ -185,15 +206,16 @@ def viewer(
     return Viewer(_PAGE.replace("FACTS", json.dumps(facts).replace("<", "\\u003c")))
 
 
-def _tiles(count: int, columns: int, title: str) -> tuple[Figure, list[Axes]]:
+def _tiles(count: int, columns: int, title: str, text_inches: float = 0.25) -> tuple[Figure, list[Axes]]:
     columns = min(columns, count)
     rows = -(-count // columns)
-    figure = Figure(figsize=(_INCHES * columns, (_INCHES + 0.25) * rows + 0.3 * bool(title)), layout="constrained")
+    height = (_INCHES + text_inches) * rows + 0.3 * bool(title)
+    figure = Figure(figsize=(_INCHES * columns, height), layout="constrained")
     tiles = list(np.atleast_1d(figure.subplots(rows, columns)).ravel())
     for tile in tiles:
         tile.set_axis_off()
     if title:
-        figure.suptitle(title, fontsize=10)
+        figure.suptitle(title, fontsize=_TEXT_PT + 2)
     return figure, tiles
 
 
@@ -203,7 +225,7 @@ def _tile(tile: Axes, image: ImageSource, text: str, frame: str | None) -> None:
     tile.set_axis_on()
     tile.set(xticks=[], yticks=[])
     tile.imshow(small)
-    tile.set_title(text, fontsize=7)
+    tile.set_title(text, fontsize=_TEXT_PT)
     for spine in tile.spines.values():
         spine.set(visible=frame is not None, color=frame, linewidth=2)
 

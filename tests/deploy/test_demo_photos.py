@@ -8,6 +8,8 @@ import torch
 from PIL import Image
 
 from deploy import demo_photos
+from deploy.demo_photos.real import real_or_drawn
+from ml.errors import LookalikeError
 from ml.evaluation import metrics
 from ml.model import embedder
 from ml.model.default import ensure_registered
@@ -79,3 +81,35 @@ def test_the_untrained_model_finds_most_products_and_has_much_to_learn(families:
     assert metrics.recall_at_k(vectors, products, [1])[1] > 0.6
     assert metrics.recall_at_k(vectors, of_kind, [1])[1] > 0.9
     assert metrics.mean_average_precision_at_r(vectors, products) < 0.8
+
+
+class TestRealOrDrawn:
+    @pytest.fixture
+    def own(self, tmp_path, monkeypatch):
+        """A person's folder: five classes of seven photos, one of a single photo, and a file that is none."""
+        for name in "abcde":
+            (tmp_path / "own" / name).mkdir(parents=True)
+            for number in range(7):
+                Image.new("RGB", (20, 20), (number, 0, 0)).save(tmp_path / "own" / name / f"{number}.png")
+        (tmp_path / "own" / "single").mkdir()
+        Image.new("RGB", (20, 20)).save(tmp_path / "own" / "single" / "0.png")
+        (tmp_path / "own" / "a" / "notes.txt").write_text("none")
+        monkeypatch.setenv("PHOTOS", str(tmp_path / "own"))
+
+    def test_real_photos_are_spread_over_classes_and_over_each_class(self, own, tmp_path):
+        photos = real_or_drawn(tmp_path / "set", classes=4, views=3, size_px=64)
+        assert [str(photo.relative_to(tmp_path / "set")) for photo in photos[:3]] == ["a/0.png", "a/3.png", "a/6.png"]
+        assert sorted({photo.parent.name for photo in photos}) == ["a", "b", "d", "e"]
+        assert len(photos) == 12 and all(photo.is_file() for photo in photos)
+
+    def test_too_few_classes_are_an_error_that_says_how_many_it_takes(self, own, tmp_path):
+        with pytest.raises(LookalikeError, match="at least 4 folders of 8 photos or more, got 0"):
+            real_or_drawn(tmp_path / "set", classes=4, views=8, size_px=64)
+
+    def test_without_real_photos_they_are_drawn(self, monkeypatch, tmp_path):
+        monkeypatch.delenv("PHOTOS", raising=False)
+        monkeypatch.setattr("deploy.demo_photos.real.GROCERY", tmp_path / "nothing")
+        photos = real_or_drawn(tmp_path / "set", classes=3, views=2, size_px=64)
+        assert len(photos) == 6
+        with Image.open(photos[0]) as photo:
+            assert photo.size == (64, 64)

@@ -23,7 +23,7 @@ def paths(tmp_path: Path) -> list[Path]:
 def test_a_ranked_grid_names_similarity_and_distance(paths: list[Path]) -> None:
     figure = plots.ranked_grid(paths[0], paths[1:], [0.9, 0.5, -1.0], is_right=[True, False, False], columns=2)
     titles = [axes.get_title() for axes in figure.axes]
-    assert titles == ["query", "1: 0.90 (L2 0.45)", "2: 0.50 (L2 1.00)", "3: -1.00 (L2 2.00)"]
+    assert titles == ["query", "1: 0.90, L2 0.45", "2: 0.50, L2 1.00", "3: -1.00, L2 2.00"]
 
 
 def test_a_grid_refuses_lengths_that_differ(paths: list[Path]) -> None:
@@ -43,6 +43,18 @@ def test_a_recall_curve_has_a_line_for_each_model() -> None:
     assert lines == {"a": [50, 75], "b": [60, 100]}
 
 
+def test_a_grid_of_classes_has_a_row_for_each_with_its_name(paths: list[Path]) -> None:
+    figure = plots.class_grid({"a-long-name-of-a-class": paths[:3], "b": paths[3:]})
+    names = [text.get_text() for axes in figure.axes for text in axes.texts]
+    assert names == ["a long name of a\nclass", "b"]
+    assert [len(axes.images) for axes in figure.axes] == [0, 1, 1, 1, 0, 1, 0, 0]
+
+
+def test_a_grid_of_classes_needs_images() -> None:
+    with pytest.raises(ValueError, match="at least one image"):
+        plots.class_grid({"a": []})
+
+
 def test_a_rank_histogram_counts_every_set() -> None:
     figure = plots.rank_histogram(np.array([1, 1, 3, 100]))
     heights = [patch.get_height() for patch in figure.axes[0].patches]
@@ -50,8 +62,8 @@ def test_a_rank_histogram_counts_every_set() -> None:
 
 
 def test_bars_have_their_values() -> None:
-    figure = plots.bars({"x": 1.5, "y": 2.5}, ylabel="mAP@R", spread={"x": 0.1})
-    assert [patch.get_height() for patch in figure.axes[0].patches] == [1.5, 2.5]
+    figure = plots.bars({"x": 1.5, "y": 2.5}, label="mAP@R", spread={"x": 0.1})
+    assert [patch.get_width() for patch in figure.axes[0].patches] == [1.5, 2.5]
 
 
 def test_the_viewer_knows_the_neighbours_and_takes_no_label_for_html(paths: list[Path], tmp_path: Path) -> None:
