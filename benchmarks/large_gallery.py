@@ -177,11 +177,24 @@ def searches(settings: Settings, rounds: int) -> dict[str, dict[str, float]]:
     store = EdgeStore(settings.home / "qdrant", codes=settings.qdrant_quantization)
     store._closed.set()
     (collection, *_) = store.collections()
-    ids = [point.id for point in store.points(collection, limit=20_000)][:: max(1, 20_000 // rounds)]
-    vectors = [point.vector for point in store.fetch(collection, ids, with_vectors=True).values()]
+    ids = [point.id for point in store.points(collection, limit=20_000)]
+    apart = ids[:: max(1, len(ids) // rounds)]
+    vectors = [
+        each.vector for each in store.fetch(collection, apart, with_vectors=True).values() if each.vector is not None
+    ]
     wanted = hits_wanted(12, rerank=False)
     query = lambda n: vectors[n % len(vectors)]  # noqa: E731
-    found = timed(
+    hits = store.query(collection, vectors[0], wanted, with_vectors=True)
+    some = lambda n: [ids[(n * wanted + m) % len(ids)] for m in range(wanted)]  # noqa: E731
+    parts = timed(
+        {
+            f"payloads of {wanted}": lambda n: store.fetch(collection, some(n)),
+            f"payloads and vectors of {wanted}": lambda n: store.fetch(collection, some(n), with_vectors=True),
+            f"ordering {wanted}": lambda n: ordered(vectors[0], hits, rerank=False),
+        },
+        10 * rounds,
+    )
+    found = parts | timed(
         {
             "nearest 12": lambda n: store.query(collection, query(n), 12),
             f"nearest {wanted}": lambda n: store.query(collection, query(n), wanted),
