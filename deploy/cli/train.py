@@ -66,6 +66,11 @@ _LOSSES = "normsoftmax, softmax, proxy_anchor, arcface, multi_similarity, triple
     type=click.Choice(["auto", "classes", "images"]),
     help="Hold out whole classes, or photos of every class; auto: photos where there are fewer than 20 classes. [auto]",
 )
+@click.option(
+    "--tune/--no-tune",
+    default=None,
+    help="Where held-out classes gain by it, fit the head to the gallery's own photos at the end. [--tune]",
+)
 @click.option("--patience", type=click.IntRange(0, 1000), metavar="N", help="Stop after N epochs without gain.")
 @click.option("--seed", type=int, metavar="N", help="Seed of everything random. [0]")
 @setting_option
@@ -112,7 +117,8 @@ def train(
         trained = run(request, current, report)
     facts = {"model": trained.model, **trained.metrics}
     facts |= {
-        name: getattr(trained, name) for name in ("seconds", "threshold", "held_out_classes", "holdout", "is_worse")
+        name: getattr(trained, name)
+        for name in ("seconds", "threshold", "held_out_classes", "holdout", "tuning", "is_worse")
     }
     if trained.paper:
         facts |= {"recipe": recipe, "paper": trained.paper}
@@ -140,8 +146,25 @@ def _show_trained(console: Console, name: str, facts: dict[str, Any]) -> None:
         console.show(f"{what}: mAP@R {100 * held_out:.1f}{was}, recall@1 {100 * facts['held_out_recall@1']:.1f}")
         if of_classes and classes < _FEW:
             console.show("so few classes say little: measure on others with lookalike evaluate, or raise --holdout")
+    _show_tuning(console, facts.get("tuning") or {})
     if test is not None:
-        console.show(f"test: mAP@R {100 * test:.1f}, recall@1 {100 * facts['recall@1']:.1f}")
+        plain = facts.get("map@r_before_tuning")
+        untuned = "" if plain is None else f" (before the gallery's photos {100 * plain:.1f})"
+        console.show(f"test: mAP@R {100 * test:.1f}{untuned}, recall@1 {100 * facts['recall@1']:.1f}")
+        if facts.get("transductive"):
+            console.show(
+                f"transductive: {facts['transductive']} test photos are among those that the head was fitted to"
+            )
     if "paper" in facts:
         console.show(f"the paper: recall@1 {facts['paper']['recall@1']:.1f}")
     console.show(f"make it answer: lookalike publish {name}")
+
+
+def _show_tuning(console: Console, tuning: dict[str, Any]) -> None:
+    if tuning.get("scheme"):
+        before, after = (100 * tuning[name] for name in ("map@r_before", "map@r"))
+        console.show(
+            f"a head fitted to photos without labels: held-out classes {before:.1f} → {after:.1f}, new queries"
+        )
+    if "photos" in tuning:
+        console.show(f"the head was fitted to {tuning['photos']} photos of the gallery")

@@ -4,7 +4,7 @@ Two different photos share eight bytes by chance once in 2**64 pairs.
 """
 
 import base64
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,12 @@ def packed(sha256: Iterable[str]) -> str:
     """SHA-256 in hexadecimal to one line of text."""
     beginnings = sorted({content[:_DIGITS] for content in sha256})
     return base64.b64encode(bytes.fromhex("".join(beginnings))).decode()
+
+
+def tuned_to(lineage: Mapping[str, Any], sha256: Iterable[str]) -> int:
+    """How many of these photos, by their SHA-256, a model's head was fitted to without their labels."""
+    seen = SeenPhotos({"data": {"photos": (lineage.get("tuning") or {}).get("seen")}})
+    return sum(content in seen for content in sha256)
 
 
 class SeenPhotos:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ml.data import decoding
+from ml.data import decoding, seen_photos
 from ml.data.datasets import BadDataset, Dataset, Progress
 from ml.data.seen_photos import SeenPhotos
 from ml.evaluation.metrics import (
@@ -73,6 +73,11 @@ class Evaluation:
     judged: Judged | None = None
 
     @property
+    def tuned_to(self) -> int:
+        """How many of the images the head was fitted to, without their labels."""
+        return seen_photos.tuned_to(self.bundle.lineage, self.dataset.sha256)
+
+    @property
     def notes(self) -> list[str]:
         """What makes the figures say less than they seem to."""
         name, found = self.bundle.name, []
@@ -81,6 +86,11 @@ class Evaluation:
         elif self.seen:
             found.append(
                 f"{name} was trained on {self.seen} of these {len(self.dataset)} photos: its figures flatter it"
+            )
+        if self.tuned_to:
+            found.append(
+                f"transductive: the head of {name} was fitted to {self.tuned_to} of these {len(self.dataset)} photos,"
+                " without their labels"
             )
         if self.judged is None:
             found.append(

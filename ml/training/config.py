@@ -58,6 +58,8 @@ class TrainConfig:
         split: classes or images are held out; auto chooses images where there are few classes (`ml.data.holdout`).
         patience: epochs without a better mAP@R of held-out classes before stopping; 0 never stops.
         seed: of everything random, the choice of held-out classes included: consecutive seeds hold out different ones.
+        tune: try on held-out classes whether the head gains from a gallery's own photos, without labels; where it does,
+            `lookalike train` ends with fitting it to the gallery, and the model says so (ml.training.tuning_trial).
         augmentation: how images vary in training.
         augmentation_class: import path of code that varies them instead; empty for none. It is called as
             `ml.data.augment.Augmentation` is.
@@ -93,6 +95,7 @@ class TrainConfig:
     split: str = "auto"
     patience: int = 0
     seed: int = 0
+    tune: bool = False
     augmentation: Augmentation = field(default_factory=Augmentation)
     augmentation_class: str = ""
 
@@ -186,8 +189,8 @@ _AUGMENTATIONS = {"default": Augmentation(), "none": NONE}
 
 # What each preset changes; benchmarks/training.py measures both, docs/how-to/train-a-model.md says when to use which.
 PRESETS: dict[str, dict[str, Any]] = {
-    "accurate": {},
-    "fast": {"epochs": 0, "margin": 0.125},
+    "accurate": {"tune": True},
+    "fast": {"epochs": 0, "margin": 0.125, "tune": True},
 }
 
 

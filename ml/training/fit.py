@@ -28,13 +28,15 @@ from ml.model.network import EmbeddingModel, pretrained
 from ml.model.registry import HELD_OUT_GAIN
 from ml.preprocessing import Preprocessing
 from ml.statistics.uncertainty import ByClass, difference, intervals
-from ml.training import finetune, frozen_backbone, layers, losses
+from ml.training import finetune, frozen_backbone, layers, losses, tuning_trial
 from ml.training.checkpoints import Checkpoint
 from ml.training.closed_form_head import closed_form_head
 from ml.training.config import OWN, TrainConfig
 from ml.training.features import Cache, Reader, project
 from ml.training.finetune import EpochReport, FeatureNetwork, Schedule, Vary
 from ml.training.process_group import ProcessGroup
+from ml.training.tuning_trial import Group
+from ml.tuning.gallery_head import CONFIRMED
 
 log = logging.getLogger(__name__)
 
@@ -128,14 +130,57 @@ def fit(
     sides = [reader.features(seen.array, "reading features")]
     if config.mirror:
         sides.append(reader.features(seen.array, "reading mirror images", is_mirrored=True))
+    groups, views = _tuning_groups(config, seen, held, reader)
     exported = _exported(config, model, preprocessing)
     if config.head == "closed_form":
         _fit_closed_form(config, exported, [side[trained] for side in sides], labels)
     fitted = _measured(exported, sides, seen, held, reader.device, history, before)
-    if config.head == "closed_form" and len(held_out):
+    if config.tune:
+        tried = _tuning_tried(config, exported, sides, seen.dataset.labels, groups, views)
+        fitted = replace(fitted, lineage=fitted.lineage | {CONFIRMED: tried.to_json()})
+    if config.head == "closed_form" and (len(held_out) or config.tune):
         _fit_closed_form(config, exported, sides, seen.dataset.labels)
     vectors = _embedded(exported, sides).numpy() if config.head == "closed_form" else None
     return replace(fitted, vectors=vectors, paths=seen.dataset.paths)
+
+
+def _tuning_groups(
+    config: TrainConfig, seen: Pixels, held: HeldOut, reader: Reader
+) -> tuple[list[Group], list[list[Tensor]]]:
+    """What is held out to see whether a gallery's photos help, and features of views of those: of each group, of both
+    sides where the model looks at both."""
+    if not config.tune:
+        return [], []
+    groups = tuning_trial.groups_of(seen.dataset.labels, held, is_head_alone=_is_head_alone(config), seed=config.seed)
+    sides = (False, True) if config.mirror else (False,)
+    return groups, [
+        [reader.features(images, "reading views", is_mirrored=is_mirrored) for is_mirrored in sides]
+        for images in tuning_trial.views_of(seen.array, groups)
+    ]
+
+
+def _is_head_alone(config: TrainConfig) -> bool:
+    return not config.epochs and config.head == "closed_form"
+
+
+def _tuning_tried(
+    config: TrainConfig,
+    model: EmbeddingModel,
+    sides: Sequence[Tensor],
+    labels: np.ndarray,
+    groups: list[Group],
+    views: list[list[Tensor]],
+) -> tuning_trial.Tried:
+    """Tries it. The model's head must have been fitted without what was held out, and may be another one afterwards."""
+    views_of = {id(group): of_group for group, of_group in zip(groups, views, strict=True)}
+
+    def embed(group: Group) -> tuple[Tensor, Tensor]:
+        if _is_head_alone(config):
+            others = np.setdiff1d(np.arange(len(labels)), np.concatenate([group.gallery, group.queries]))
+            _fit_closed_form(config, model, [side[others] for side in sides], labels[others])
+        return _embedded(model, sides), _embedded(model, views_of[id(group)])
+
+    return tuning_trial.try_schemes(labels, groups, embed)
 
 
 def _untrained(config: TrainConfig) -> tuple[EmbeddingModel, Preprocessing]:

@@ -116,6 +116,7 @@ def _probed(backbone: str, data: Dataset, config: TrainConfig, run_dir: Path, de
         split=config.split,
         seed=config.seed,
         mirror=False,
+        tune=False,
     )
     try:
         fitted = fit.fit(

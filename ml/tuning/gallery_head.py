@@ -8,12 +8,15 @@ chunklets cannot be wrong, however few photos a gallery holds of each thing.
 Among vectors that went through that map, two photos that are each other's nearest neighbours mostly show the same
 thing. Their differences tell of light, background and hands, which no view shows. Such pairs may be wrong, and a photo
 has more true neighbours the larger a gallery is. So the views' covariance stands for `_PRIOR_PAIRS` pairs, and how many
-neighbours may propose grows with the gallery. Figures behind the constants: docs/explanation/tuning.md. NumPy alone.
+neighbours may propose grows with the gallery. Where labels taught the head, it is believed more, and so are more
+neighbours, as far as held-out classes confirm that: `Scheme`. Figures behind the constants:
+docs/explanation/tuning.md. NumPy alone.
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
@@ -24,11 +27,43 @@ FEWEST_PHOTOS = 30  # no smaller gallery was measured
 SAMPLE = 1024  # photos that are varied, and whose pairs are taken
 _VIEWS = 2048  # in all, in small galleries
 _FEWEST_VIEWS, _MOST_VIEWS = 4, 16  # of one photo
-_PHOTOS_A_NEIGHBOUR = 50
-_MOST_NEIGHBOURS = 6
 _PRIOR_PAIRS = 1000.0
-_SHRINKAGE = 0.25  # what is added to the covariance, as a multiple of its mean variance
 _CHUNK = 1024
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """How far a gallery is believed.
+
+    Args:
+        shrinkage: what is added to the covariance, as a multiple of its mean variance: the weight of the head as it
+            is, which labels may have taught, beside what views and pairs say.
+        photos_a_neighbour: of a gallery, for each neighbour that may propose a photo.
+        most_neighbours: however large the gallery is.
+    """
+
+    shrinkage: float = 0.25
+    photos_a_neighbour: int = 50
+    most_neighbours: int = 6
+
+    def neighbours(self, photos: int) -> int:
+        """How many nearest neighbours of a photo may be its partners, in a gallery of so many."""
+        return min(self.most_neighbours, max(1, photos // self.photos_a_neighbour))
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON."""
+        return asdict(self)
+
+    @classmethod
+    def of(cls, lineage: Mapping[str, Any]) -> "Scheme":
+        """What held-out classes confirmed when a model was trained, by its lineage; without any, the one that needs no
+        labels."""
+        confirmed = (lineage.get(CONFIRMED) or {}).get("scheme")
+        return UNLABELLED if confirmed is None else cls(**confirmed)
+
+
+UNLABELLED = Scheme()
+CONFIRMED = "confirmed_tuning"  # in a lineage
 
 
 class GalleryTooSmall(LookalikeError):
@@ -81,17 +116,18 @@ def check_size(photos: int) -> None:
         )
 
 
-def neighbours_for(photos: int) -> int:
-    """How many nearest neighbours of a photo may be its partners, in a gallery of so many."""
-    return min(_MOST_NEIGHBOURS, max(1, photos // _PHOTOS_A_NEIGHBOUR))
-
-
 def views_for(photos: int) -> int:
     """How many views of each photo to draw, in a gallery of so many."""
     return max(_FEWEST_VIEWS, min(_MOST_VIEWS, math.ceil(_VIEWS / photos)))
 
 
-def fit(mean: np.ndarray, views: Differences, pairs: Differences | None = None, neighbours: int = 0) -> GalleryHead:
+def fit(
+    mean: np.ndarray,
+    views: Differences,
+    pairs: Differences | None = None,
+    neighbours: int = 0,
+    scheme: Scheme = UNLABELLED,
+) -> GalleryHead:
     """Fits the map.
 
     Args:
@@ -99,6 +135,7 @@ def fit(mean: np.ndarray, views: Differences, pairs: Differences | None = None, 
         views: differences between images and their views.
         pairs: differences between two photos that are taken to show the same thing.
         neighbours: that proposed these; to be noted.
+        scheme: for its shrinkage.
 
     Raises:
         GalleryTooSmall: no view differs from its image.
@@ -115,7 +152,7 @@ def fit(mean: np.ndarray, views: Differences, pairs: Differences | None = None, 
         covariance = (found * of_pairs + _PRIOR_PAIRS * covariance) / (found + _PRIOR_PAIRS)
     # float32: twice as fast, and what is added to every value is far above its rounding.
     values, axes = np.linalg.eigh((covariance / variance).astype(np.float32))
-    scales = 1 / np.sqrt(np.maximum(values, 0.0) + np.float32(_SHRINKAGE))
+    scales = 1 / np.sqrt(np.maximum(values, 0.0) + np.float32(scheme.shrinkage))
     scales /= scales.max()  # lengths do not matter: in float32, numbers around 1 do best
     weight = (axes * scales) @ axes.T
     return GalleryHead(LinearMap(weight, (-weight @ mean).astype(np.float32)), views.count, found, neighbours)
@@ -160,12 +197,13 @@ def nearest_neighbours(vectors: np.ndarray, count: int) -> np.ndarray:
     return nearest
 
 
-def fit_gallery(vectors: np.ndarray, views: Sequence[np.ndarray]) -> GalleryHead:
+def fit_gallery(vectors: np.ndarray, views: Sequence[np.ndarray], scheme: Scheme = UNLABELLED) -> GalleryHead:
     """All of it in memory, with exact neighbours.
 
     Args:
         vectors: float32 [n, d], unit rows without tuning, of the whole gallery.
         views: float32 [n, d] each: of one view of each of them.
+        scheme: how far they are believed.
 
     Raises:
         GalleryTooSmall: there is nothing to learn from.
@@ -175,10 +213,10 @@ def fit_gallery(vectors: np.ndarray, views: Sequence[np.ndarray]) -> GalleryHead
     of_views, of_pairs = Differences(vectors.shape[1]), Differences(vectors.shape[1])
     for view in views:
         of_views.add(view - vectors)
-    count = neighbours_for(len(vectors))
-    pairs = mutual_pairs(through(fit(mean, of_views).linear_map)(vectors), count)
+    count = scheme.neighbours(len(vectors))
+    pairs = mutual_pairs(through(fit(mean, of_views, scheme=scheme).linear_map)(vectors), count)
     of_pairs.add(vectors[pairs[:, 0]] - vectors[pairs[:, 1]])
-    return fit(mean, of_views, of_pairs, count)
+    return fit(mean, of_views, of_pairs, count, scheme)
 
 
 def through(linear_map: LinearMap) -> "Conversion":

@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from ml.data.seen_photos import packed
 from ml.decoders import Work
 from ml.images import UnreadableImage
 from ml.model.head import Head
@@ -32,10 +33,10 @@ from ml.tuning.gallery_head import (
     Conversion,
     Differences,
     GalleryHead,
+    Scheme,
     check_size,
     fit,
     mutual_pairs,
-    neighbours_for,
     partners,
     through,
     views_for,
@@ -71,9 +72,8 @@ def begin_to_look(serving: Serving, jobs: Jobs, workers: list[WorkerStatus], job
     if serving.active().collection != state["source"]:
         return {"phase": "vary"}  # another model was switched to meanwhile
     kept = {name: state[name] for name in ("photos", "source", "is_sampled")}
-    jobs.set_params(
-        job, kept | {"neighbours": neighbours_for(int(state["photos"])), "force": state.get("force", False)}
-    )
+    neighbours = Scheme.of(serving.active().embedder.bundle.lineage).neighbours(int(state["photos"]))
+    jobs.set_params(job, kept | {"neighbours": neighbours, "force": state.get("force", False)})
     if state["is_sampled"]:
         jobs.append(job, PREFIXES, counted=False, size=8)
     return {"phase": "fit"}
@@ -89,7 +89,12 @@ def find(serving: Serving, jobs: Jobs, chunk: Chunk) -> Sequence[VariedImage | A
     if "views" in chunk.params:
         return vary(serving, live, ids, int(chunk.params["views"]), renew)
     return look(
-        serving, live, ids, _first_fit(jobs, chunk.job, live.collection), int(chunk.params["neighbours"]), renew
+        serving,
+        live,
+        ids,
+        _first_fit(jobs, chunk.job, live.collection, Scheme.of(live.embedder.bundle.lineage)),
+        int(chunk.params["neighbours"]),
+        renew,
     )
 
 
@@ -166,8 +171,9 @@ def fit_and_register(
     live = serving.active()
     if live.collection != state["source"]:
         return {"phase": "vary"}  # another model was switched to meanwhile
-    fitted = _fit(jobs, job, int(state["neighbours"]), is_sampled=bool(state["is_sampled"]))
     bundle = live.embedder.bundle
+    scheme = Scheme.of(bundle.lineage)
+    fitted = _fit(jobs, job, int(state["neighbours"]), scheme, is_sampled=bool(state["is_sampled"]))
     facts = {
         "from": live.model,
         "photos": state["photos"],
@@ -175,7 +181,9 @@ def fit_and_register(
         "pairs": fitted.pairs,
         "neighbours": fitted.neighbours,
     }
-    lineage = {key: value for key, value in bundle.lineage.items() if key != "registered_at"} | {"tuning": facts}
+    seen = packed(each["id"] for each in jobs.collected(job) if "differences" in each)
+    lineage = {key: value for key, value in bundle.lineage.items() if key != "registered_at"}
+    lineage |= {"tuning": facts | {"seen": seen}}
     base = bundle.name.split(f"-{_NAME}")[0]
     with tempfile.TemporaryDirectory(dir=serving.settings.home) as folder:
         head = replace(live.embedder.head, tuning=(fitted.linear_map,))
@@ -209,13 +217,13 @@ def _with_prefix(serving: Serving, collection: str, item: str, params: dict[str,
 
 
 @functools.lru_cache(maxsize=2)  # every chunk needs it
-def _first_fit(jobs: Jobs, job: str, source: str) -> GalleryHead:
+def _first_fit(jobs: Jobs, job: str, source: str, scheme: Scheme) -> GalleryHead:
     """The map of the views alone, of the collection that the job began with."""
     vectors, of_views = _views(jobs, job)
-    return fit(vectors.mean(axis=0), of_views)
+    return fit(vectors.mean(axis=0), of_views, scheme=scheme)
 
 
-def _fit(jobs: Jobs, job: str, neighbours: int, *, is_sampled: bool) -> GalleryHead:
+def _fit(jobs: Jobs, job: str, neighbours: int, scheme: Scheme, *, is_sampled: bool) -> GalleryHead:
     """The map of all that was found."""
     vectors, of_views = _views(jobs, job)
     mean = vectors.mean(axis=0)
@@ -225,9 +233,9 @@ def _fit(jobs: Jobs, job: str, neighbours: int, *, is_sampled: bool) -> GalleryH
         pairs = {(each["one"], each["other"]): each for each in jobs.collected(job) if "difference" in each}
         of_pairs.add(_unpacked([each["difference"] for each in pairs.values()], len(mean)))
     else:
-        places = mutual_pairs(through(fit(mean, of_views).linear_map)(vectors), neighbours)
+        places = mutual_pairs(through(fit(mean, of_views, scheme=scheme).linear_map)(vectors), neighbours)
         of_pairs.add(vectors[places[:, 0]] - vectors[places[:, 1]])
-    return fit(mean, of_views, of_pairs, neighbours)
+    return fit(mean, of_views, of_pairs, neighbours, scheme)
 
 
 def _views(jobs: Jobs, job: str) -> tuple[np.ndarray, Differences]:

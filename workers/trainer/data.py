@@ -4,9 +4,12 @@ The word `gallery` means the photos that were indexed with a label or got one si
 the same as another one; a folder of that name is written `./gallery`.
 """
 
+import itertools
 import logging
 import os
 from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ml import files
 from ml.data import datasets
@@ -15,6 +18,9 @@ from ml.data.same_pairs import Classes, classes_of
 from workers.answers import Answers
 from workers.messages import GalleryImage
 from workers.settings import Settings, expanded
+
+if TYPE_CHECKING:
+    from workers.gallery import Gallery
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +59,24 @@ def read_test(
     return None if split is None else datasets.load(expanded(data), split=split, on_progress=on_progress)
 
 
+def unlabelled(settings: Settings, most: int, *, on_progress: Progress | None = None) -> Dataset | None:
+    """Photos of the gallery, whatever their labels, all in one class; None of an empty one.
+
+    Args:
+        settings: where the gallery is.
+        most: that are taken. Ids are hashes, so that the first are a fair draw.
+        on_progress: called with how many files are read.
+
+    Raises:
+        BadDataset: none of them is a readable image.
+    """
+    from workers.gallery import Gallery
+
+    gallery = Gallery.open(settings)
+    pairs = [(_original(gallery, settings, id), "") for id in itertools.islice(gallery.ids(), most)]
+    return datasets.from_pairs(pairs, name=GALLERY, on_progress=on_progress) if pairs else None
+
+
 def _follow_limits(settings: Settings) -> None:
     """What indexing refuses, training refuses: `ml` and its processes read limits from the environment."""
     names = ("LOOKALIKE_MAX_MEGAPIXELS", "LOOKALIKE_MAX_UPLOAD_MB")
@@ -69,23 +93,26 @@ def _gallery(settings: Settings, on_progress: Progress | None) -> Dataset:
     from workers.gallery import Gallery
 
     gallery = Gallery.open(settings)
-    local = open_storage(settings.storage_url)
-    cache = settings.home / "cache" / "originals"
-    pairs = []
     images = gallery.find_many(gallery.ids())
-    classes = _classes(images, Answers(local))
-    for identifier, label in classes.labels.items():
-        path = local.local_path(f"originals/{identifier[:2]}/{identifier}")
-        if path is None or not path.exists():
-            path = cache / identifier[:2] / identifier
-            if not path.exists():  # its name is the hash of its content: it never changes
-                files.write(path, gallery.original(identifier))
-        pairs.append((path, label))
+    classes = _classes(images, Answers(open_storage(settings.storage_url)))
+    pairs = [(_original(gallery, settings, id), label) for id, label in classes.labels.items()]
     if not pairs:
         raise BadDataset(
             "no photo of the gallery has a label", hint="index folders named after labels, or use lookalike label"
         )
     return datasets.from_pairs(pairs, name=GALLERY, on_progress=on_progress)
+
+
+def _original(gallery: "Gallery", settings: Settings, id: str) -> Path:
+    """A file with the content of an original: the gallery's own where that is a folder, else a copy under the home."""
+    from ml.storage import open_storage
+
+    path = open_storage(settings.storage_url).local_path(f"originals/{id[:2]}/{id}")
+    if path is None or not path.exists():
+        path = settings.home / "cache" / "originals" / id[:2] / id
+        if not path.exists():  # its name is the hash of its content: it never changes
+            files.write(path, gallery.original(id))
+    return path
 
 
 def _classes(images: Mapping[str, GalleryImage], answers: Answers) -> Classes:

@@ -97,7 +97,8 @@ def _new_plan(request: SweepRequest) -> SweepPlan:
     combinations = math.prod(len(dimension.values) for dimension in space.values() if isinstance(dimension, Choice))
     if search == "grid":
         list(search_space.grid(space))  # says what is wrong before anything is written
-    changes = {"holdout": sweeps.DEFAULT_HOLDOUT, **request.config}
+    # Of the best model, `lookalike tune` does the same once.
+    changes = {"holdout": sweeps.DEFAULT_HOLDOUT, "tune": False, **request.config}
     if request.preset == "accurate":
         changes = {"epochs": sweeps.DEFAULT_EPOCHS, **changes}
     return SweepPlan(

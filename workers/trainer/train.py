@@ -8,6 +8,8 @@ from typing import Any
 
 from ml.data.datasets import Dataset
 from ml.errors import LookalikeError
+from ml.evaluation.evaluate import evaluate
+from ml.model.bundle import Bundle
 from ml.model.registry import Registry, is_no_better
 from ml.training import probe, recipes, runs, tracking
 from ml.training import train as training
@@ -15,9 +17,10 @@ from ml.training.config import TrainConfig, preset_config
 from ml.training.finetune import EpochReport
 from ml.training.process_group import check_cards
 from ml.training.train import TrainResult
+from ml.tuning.gallery_head import CONFIRMED, SAMPLE
 from workers.messages import TrainRequest
 from workers.settings import Settings
-from workers.trainer import data
+from workers.trainer import data, gallery_tuning
 from workers.trainer.report import Report
 
 
@@ -33,6 +36,8 @@ class Trained:
         holdout: what the held-out figures are of: `split` (classes, images, val or none), `why`, and how many `images`.
         seconds: of training.
         remarks: what a person should know about the data.
+        tuning: whether held-out classes gained by a head fitted to photos without labels, and by how much; and of what
+            it was fitted to at the end, if it was: `photos`, `views`, `pairs`, `neighbours`.
         is_worse: whether it does worse on what was held out than the network did before training.
         paper: of a recipe, the figures that its paper reports, in per cent.
     """
@@ -45,6 +50,7 @@ class Trained:
     remarks: list[str]
     paper: dict[str, float] = dataclasses.field(default_factory=dict)
     holdout: dict[str, Any] = dataclasses.field(default_factory=dict)
+    tuning: dict[str, Any] = dataclasses.field(default_factory=dict)
     is_worse: bool = False
 
 
@@ -102,18 +108,60 @@ def train(request: TrainRequest, settings: Settings, report: Report) -> Trained:
         metrics |= recipes.measure(
             result.bundle.directory, splits, ks=recipe.ks, device=device, on_progress=report.progress
         )
-    report.step("registering the model")
+    with tempfile.TemporaryDirectory(dir=settings.home) as folder:
+        bundle = _tuned(result.bundle, Path(folder) / "tuned", request, settings, report)
+        if bundle is not result.bundle and test is not None:
+            metrics |= _measured_again(bundle, test, metrics, request, settings, report)
+        report.step("registering the model")
+        name = Registry(settings.models_url).register(bundle.directory, cache_dir=settings.compiled)
+    fitted = {key: value for key, value in (bundle.lineage.get("tuning") or {}).items() if key != "seen"}
     return Trained(
-        model=Registry(settings.models_url).register(result.bundle.directory, cache_dir=settings.compiled),
+        model=name,
         metrics=metrics,
-        threshold=result.bundle.threshold,
+        threshold=bundle.threshold,
         held_out_classes=len(result.bundle.lineage.get("held_out_classes") or ()),
         seconds=round(result.seconds, 1),
         remarks=list(result.remarks),
         paper=dict(recipe.published) if recipe is not None else {},
         holdout=dict(result.bundle.lineage.get("holdout") or {}),
+        tuning=dict(bundle.lineage.get(CONFIRMED) or {}) | fitted,
         is_worse=is_no_better(metrics),
     )
+
+
+def _tuned(bundle: Bundle, directory: Path, request: TrainRequest, settings: Settings, report: Report) -> Bundle:
+    """The model with its head fitted to the gallery's own photos, where that was confirmed; else the model as it is."""
+    if CONFIRMED not in bundle.lineage:
+        return bundle
+    photos = data.unlabelled(settings, SAMPLE, on_progress=report.progress)
+    tuned = gallery_tuning.tuned_to(
+        bundle,
+        photos,
+        directory,
+        device="cpu" if request.gpus == 0 else settings.device,
+        cache_dir=settings.compiled,
+        on_progress=report.progress,
+        say=report.say,
+    )
+    return bundle if tuned is None else tuned
+
+
+def _measured_again(
+    bundle: Bundle,
+    test: Dataset,
+    before: dict[str, Any],
+    request: TrainRequest,
+    settings: Settings,
+    report: Report,
+) -> dict[str, Any]:
+    """Figures of the test images by the model with its head fitted to the gallery; those before it stay beside them."""
+    device = "cpu" if request.gpus == 0 else settings.device
+    measured = evaluate(bundle.directory, test, device=device, cache_dir=settings.compiled, on_progress=report.progress)
+    metrics = dict(measured.metrics)
+    metrics |= {f"{name}_before_tuning": before[name] for name in ("map@r", "recall@1") if name in before}
+    metrics["transductive"] = measured.tuned_to
+    metrics["intervals"] = dict(before.get("intervals") or {}) | metrics["intervals"]
+    return metrics
 
 
 def _with_best_backbone(

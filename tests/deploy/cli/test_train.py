@@ -189,3 +189,15 @@ def test_a_recipe_and_a_preset_are_wrong_usage(home, tmp_path):
     status, _, err = _lookalike(home, "train", str(tmp_path), "--recipe", "cub200", "--preset", "fast")
     assert status == 2
     assert "--recipe stands for --preset and --test" in err
+
+
+def test_what_the_gallerys_photos_brought_is_told_and_marked_where_they_are_the_test(capsys):
+    tuning = {"scheme": {"shrinkage": 1.0}, "map@r_before": 0.711, "map@r": 0.793, "photos": 300}
+    facts = {"seconds": 1.0, "held_out_classes": 4, "holdout": {}, "is_worse": False, "tuning": tuning}
+    test = {"map@r": 0.8, "map@r_before_tuning": 0.66, "recall@1": 0.9, "transductive": 150}
+    _show_trained(Console(), "good", facts | test)
+    told = capsys.readouterr().out
+    assert "held-out classes 71.1 → 79.3, new queries" in told
+    assert "fitted to 300 photos of the gallery" in told
+    assert "test: mAP@R 80.0 (before the gallery's photos 66.0), recall@1 90.0" in told
+    assert "transductive: 150 test photos" in told

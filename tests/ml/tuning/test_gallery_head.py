@@ -6,13 +6,13 @@ import pytest
 from ml.model.head import Head, LinearMap, unit_length
 from ml.tuning import gallery_head
 from ml.tuning.gallery_head import (
+    UNLABELLED,
     Conversion,
     Differences,
     GalleryHead,
     GalleryTooSmall,
     fit,
     fit_gallery,
-    neighbours_for,
     partners,
     views_for,
 )
@@ -118,7 +118,7 @@ def test_partners_are_near_from_both_sides() -> None:
 
 
 def test_a_larger_gallery_asks_more_neighbours_and_fewer_views_and_a_small_one_is_refused() -> None:
-    assert [neighbours_for(photos) for photos in (30, 99, 100, 240, 300, 100_000)] == [1, 1, 2, 4, 6, 6]
+    assert [UNLABELLED.neighbours(photos) for photos in (30, 99, 100, 240, 300, 100_000)] == [1, 1, 2, 4, 6, 6]
     assert [views_for(photos) for photos in (30, 128, 256, 512, 100_000)] == [16, 16, 8, 4, 4]
     few = np.eye(29, dtype=np.float32)
     with pytest.raises(GalleryTooSmall, match=r"at least 30 photos.* has 29"):

@@ -12,7 +12,7 @@ import redis
 
 from ml.images import UnreadableImage
 from ml.model.head import Head, LinearMap, unit_length
-from ml.tuning.gallery_head import Conversion, fit_gallery
+from ml.tuning.gallery_head import UNLABELLED, Conversion, fit_gallery
 from ml.tuning.views import views
 from workers.messages import AlikePair, JobStatus, VariedImage
 from workers.queue.jobs import PREFIXES, Chunk, Jobs
@@ -137,7 +137,7 @@ def test_the_map_is_the_one_that_is_fitted_in_memory(store: EdgeStore, jobs: Job
     common = {"source": "photos", "photos": 60, "is_sampled": False}
     for params in ({"views": VIEWS}, {"neighbours": 1})[: 1 + is_sampled]:
         jobs.collect(job, tuning.find(serving, jobs, Chunk(job, 0, PREFIXES, 1, common | params)))
-    fitted = tuning._fit(jobs, job, 1, is_sampled=is_sampled)
+    fitted = tuning._fit(jobs, job, 1, UNLABELLED, is_sampled=is_sampled)
     vectors = np.stack([plain[id] for id in images])
     drawn = [embed(np.stack([views(p, VIEWS, int(id, 16))[n] for id, p in images.items()])) for n in range(3)]
     expected = fit_gallery(vectors, drawn)
