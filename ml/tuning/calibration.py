@@ -134,15 +134,48 @@ def fit_for_any(vectors: np.ndarray, labels: np.ndarray, *, source: str, seed: i
         seed: of what is drawn.
     """
     dice = np.random.default_rng(seed)
-    drawn = []
-    for of_each, count in _KINDS:
-        first, is_right, later, later_right = _draw(vectors, labels, dice, of_each, count)
-        some, others = (dice.permutation(len(rows))[:_OF_A_KIND] for rows in (first, later))
-        drawn.append((first[some][:, [0, 2, 3]], is_right[some], later[others, :1], later_right[others]))
-    first, is_right, later, later_right = (np.concatenate(parts) for parts in zip(*drawn, strict=True))
+    drawn = [_draw(vectors, labels, dice, of_each, count) for of_each, count in _KINDS]
+    return constants(drawn, classes=len(np.unique(labels)), source=source, seed=seed)
+
+
+Drawn = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+
+
+def constants(drawn: Sequence[Drawn], *, classes: int, source: str, seed: int = 0) -> Calibration:
+    """Fits to hits of galleries of several kinds, each of which counts as much as any other.
+
+    Args:
+        drawn: of each, what `judged_hits` gives.
+        classes: how many there were.
+        source: what classes, in words.
+        seed: of the hits that are taken.
+    """
+    dice = np.random.default_rng(seed)
+    fewest = [min(_OF_A_KIND, min(len(each[part]) for each in drawn)) for part in (0, 2)]
+    taken = []
+    for first, is_right, later, later_right in drawn:
+        some, others = (dice.permutation(len(rows))[:most] for rows, most in zip((first, later), fewest, strict=True))
+        taken.append((first[some][:, [0, 2, 3]], is_right[some], later[others, :1], later_right[others]))
+    first, is_right, later, later_right = (np.concatenate(parts) for parts in zip(*taken, strict=True))
     best, lead, near, constant = _logistic(first, is_right)
-    classes = len(np.unique(labels))
     return Calibration((best, 0.0, lead, near, constant), _logistic(later, later_right), classes, source, {})
+
+
+def judged_hits(similarity: np.ndarray, among: np.ndarray, labels: np.ndarray, gallery_labels: np.ndarray) -> Drawn:
+    """Facts of hits, and whether they are right: of first hits, and of later ones.
+
+    Args:
+        similarity: float64 [n, g], of queries to a gallery; -inf where a photo would be its own answer.
+        among: float64 [g, g], within the gallery.
+        labels: int64 [n], of the queries.
+        gallery_labels: int64 [g].
+    """
+    width = min(HITS, len(gallery_labels) - 1)
+    order = np.argsort(-similarity, axis=1, kind="stable")[:, :width]
+    first, later = _facts(np.take_along_axis(similarity, order, 1), among[order[:, :1], order[:, 1:]])
+    is_right = gallery_labels[order] == labels[:, None]
+    of_later = later[:, : _RANKS - 1].reshape(-1, later.shape[2])
+    return first, is_right[:, 0], of_later, is_right[:, 1:_RANKS].ravel()
 
 
 def cross_fitted(vectors: np.ndarray, labels: np.ndarray, *, seed: int = 0) -> Judged:
@@ -205,11 +238,11 @@ def _facts(similarities: np.ndarray, own: np.ndarray) -> tuple[np.ndarray, np.nd
 
 def _draw(
     vectors: np.ndarray, labels: np.ndarray, dice: np.random.Generator, of_each: int = 0, count: int = 0
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+) -> Drawn:
     """Facts of hits and whether they are right, half of the classes that are asked for absent: of first hits, and of
     later ones. `of_each`: photos that the gallery has of each class; 0 for all. `count`: of its classes; 0 for half.
     """
-    firsts, rights, laters, later_rights = [], [], [], []
+    drawn = []
     classes = np.unique(labels)
     for _ in range(_DRAWS):
         shuffled_classes = dice.permutation(classes)
@@ -221,17 +254,10 @@ def _draw(
             gallery = np.concatenate([shuffled[labels[shuffled] == c][:of_each] for c in np.unique(labels[gallery])])
         similarity = (vectors @ vectors[gallery].T).astype(np.float64)
         similarity[gallery, np.arange(len(gallery))] = -np.inf  # no photo is its own answer
-        width = min(HITS, len(gallery) - 1)
-        similarity = similarity[asking]
-        order = np.argsort(-similarity, axis=1, kind="stable")[:, :width]
         among = (vectors[gallery] @ vectors[gallery].T).astype(np.float64)
-        first, later = _facts(np.take_along_axis(similarity, order, 1), among[order[:, :1], order[:, 1:]])
-        is_right = labels[gallery][order] == labels[asking, None]
-        firsts.append(first)
-        rights.append(is_right[:, 0])
-        laters.append(later[:, : _RANKS - 1].reshape(-1, later.shape[2]))
-        later_rights.append(is_right[:, 1:_RANKS].ravel())
-    return np.concatenate(firsts), np.concatenate(rights), np.concatenate(laters), np.concatenate(later_rights)
+        drawn.append(judged_hits(similarity[asking], among, labels[asking], labels[gallery]))
+    first, is_right, later, later_right = (np.concatenate(parts) for parts in zip(*drawn, strict=True))
+    return first, is_right, later, later_right
 
 
 def _logistic(facts: np.ndarray, is_right: np.ndarray) -> tuple[float, ...]:

@@ -23,6 +23,7 @@ from ml.training.checkpoints import TrainingFailed
 from ml.training.config import PRESETS, TrainConfig, preset_config
 from ml.training.features import Cache, Reader, project
 from ml.training.train import train
+from ml.tuning.gallery_head import CONFIRMED
 from tests.ml.conftest import quick, write_image
 
 
@@ -342,3 +343,18 @@ def test_shared_images_are_copied_a_batch_at_a_time(products, tmp_path):
     )
     train(quick(epochs=1), twice, tmp_path, cache=SharedPixels())
     assert len(twice) > 64 and 0 < max(Watched.taken) <= 64
+
+
+def test_whether_the_gallerys_photos_would_help_is_tried_on_held_out_classes_and_noted(tmp_path):
+    for label in range(8):
+        for number in range(16):
+            write_image(tmp_path / "data" / f"{label}" / f"{number}.jpg", seed=100 * label + number // 4)
+    data = datasets.load(tmp_path / "data")
+    cache = Cache()
+    for name, changes in {"tried": {}, "left out": {"tune": False}}.items():
+        config = preset_config("fast", train_px=64, test_px=64, dim=32, mirror=False, **changes)
+        lineage = train(config, data, tmp_path / name, cache=cache).bundle.lineage
+        assert (CONFIRMED in lineage) == (name == "tried")
+        if name == "tried":
+            assert lineage[CONFIRMED]["queries"] == 64  # every second photo of every class
+            assert 0 <= lineage[CONFIRMED]["map@r_before"] <= 1 and lineage[CONFIRMED]["why"]
