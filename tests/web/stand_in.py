@@ -6,23 +6,21 @@ The portal is tested against it for what the portal itself does; tests/e2e runs 
 import contextlib
 import dataclasses
 import io
-import itertools
-import secrets
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePath
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 from PIL import Image
 from prometheus_client import generate_latest
 
 from ml.images import decode, probe, thumbnail
-from ml.images.copies import Appearance, compare
 from ml.model.registry import Active, ModelRecord, UnknownModel
 from ml.storage import open_storage
-from workers.answers import APART, Answers
+from tests.web.stand_in_answers import by_similarity, colour_vector, is_selected, judged, model_record, page_start
+from tests.web.stand_in_records import StandInDuplicates, StandInRedis, StandInSessions
+from workers.answers import Answers
 from workers.client import Refused, Unavailable
 from workers.client.api import EVERYTHING
 from workers.client.changes import Changed, Changes
@@ -38,7 +36,6 @@ from workers.messages import (
     Outlier,
     Outliers,
     Page,
-    Pair,
     PreviewedQuery,
     Proposal,
     Proposals,
@@ -65,69 +62,6 @@ def photo(
     return buffer.getvalue()
 
 
-def _judged(similarity: float) -> tuple[float, str]:
-    return (0.9, "same") if similarity > 0.95 else (0.1, "unlikely")
-
-
-class StandInSessions:
-    """workers.client.sessions.Sessions, in this process."""
-
-    def __init__(self) -> None:
-        self._holders: dict[str, str] = {}
-
-    def begin(self, holder: str) -> str:
-        id = secrets.token_urlsafe(32)
-        self._holders[id] = holder
-        return id
-
-    def holder(self, id: str) -> str | None:
-        return self._holders.get(id)
-
-    def end(self, id: str) -> None:
-        self._holders.pop(id, None)
-
-
-class StandInRedis(dict[str, str]):
-    """Three commands of Redis, in this process."""
-
-    def set(self, key: str, value: str, ex: int) -> None:
-        self[key] = value
-
-    def delete(self, key: str) -> None:
-        self.pop(key, None)
-
-
-class StandInDuplicates:
-    """workers.client.duplicates.Duplicates, which finds at once."""
-
-    def __init__(self, client: "StandInClient") -> None:
-        self._client = client
-        self._job: str | None = None
-        self._from = 1.0
-        self._apart = Answers(open_storage(client.settings.storage_url), folder=APART)
-
-    def start(self, score_from: float) -> str:
-        self._from = score_from
-        self._job = self._client._note("duplicates", 256, 0, [])
-        return self._job
-
-    def keep_apart(self, ids: Sequence[str], *, are_apart: bool = True) -> None:
-        self._apart.give_all(itertools.combinations(ids, 2), True if are_apart else None)
-
-    def latest(self) -> JobStatus | None:
-        return self._job and self._client.job(self._job)
-
-    def pairs(self, job: str) -> list[Pair]:
-        images = sorted((self._client.image(id) for id in self._client._indexed), key=lambda image: image.id)
-        looks = {each.id: Appearance(decode(self._client.thumbnail(each.id))) for each in images}
-        found = []
-        for one, other in itertools.combinations(images, 2):
-            if (copy := compare(looks[one.id], looks[other.id], score_from=self._from)) is not None:
-                found.append(Pair(one.id, other.id, one.path, other.path, 0.9, copy.tier, copy.score))
-        apart = {answer.pair for answer in self._apart.all()}
-        return [pair for pair in found if (pair.id, pair.other_id) not in apart]
-
-
 class StandInClient:
     """The methods of workers.client.Client that the portal calls. Its embedding of an image is its mean colour."""
 
@@ -146,8 +80,8 @@ class StandInClient:
         self.is_worse = False
         self.earlier: Active | None = None
         self.known = [
-            _model("untrained", {}),
-            _model("better", {"held_out_map@r": 0.805, "held_out_recall@1": 0.988, "map@r": 0.1}),
+            model_record("untrained", {}),
+            model_record("better", {"held_out_map@r": 0.805, "held_out_recall@1": 0.988, "map@r": 0.1}),
         ]
         self.now = Active("untrained", "gallery-untrained", 1_795_500_000.0)
         self._jobs: dict[str, JobStatus] = {}
@@ -196,11 +130,13 @@ class StandInClient:
             if not left:
                 self.image(id)
             image = left[0] if isinstance(left[0], bytes) else self.gallery.original(left[0])
-        query = _vector(image if image is not None else b"")
+        query = colour_vector(image if image is not None else b"")
         shown = [each for each in map(self.image, self._indexed) if label in (None, each.label)]
-        ranked = sorted(((float(query @ _vector(self.gallery.original(each.id))), each) for each in shown), key=_rank)
+        ranked = sorted(
+            ((float(query @ colour_vector(self.gallery.original(each.id))), each) for each in shown), key=by_similarity
+        )
         results = tuple(
-            Result(n, each.id, each.path, each.label, round(s, 6), round(max(0.0, 2 - 2 * s) ** 0.5, 6), *_judged(s))
+            Result(n, each.id, each.path, each.label, round(s, 6), round(max(0.0, 2 - 2 * s) ** 0.5, 6), *judged(s))
             for n, (s, each) in enumerate(ranked[:k], 1)
         )
         matches = sum(result.verdict == "same" for result in results)
@@ -227,10 +163,10 @@ class StandInClient:
     def page(self, selection: Selection = EVERYTHING, after: str | None = None, limit: int = 60) -> Page:
         self._answering()
         images = sorted(map(self.image, self._indexed), key=lambda each: (-each.added_at, each.id))
-        shown = [each for each in images if _is_selected(each, selection)]
-        start = next((n for n, each in enumerate(shown, 1) if _place(each) == after), 0)
+        shown = [each for each in images if is_selected(each, selection)]
+        start = next((n for n, each in enumerate(shown, 1) if page_start(each) == after), 0)
         page = shown[start : start + limit]
-        return Page(tuple(page), _place(page[-1]) if len(page) == limit else None, len(shown))
+        return Page(tuple(page), page_start(page[-1]) if len(page) == limit else None, len(shown))
 
     def images(
         self, label: str | None = None, after: str | None = None, limit: int = 60
@@ -424,40 +360,3 @@ class StandInClient:
             failures=tuple(failures),
         )
         return job
-
-
-def _model(name: str, metrics: dict[str, float]) -> ModelRecord:
-    return ModelRecord(
-        name,
-        "efficientnet_lite0",
-        512,
-        metrics,
-        {"registered_at": 1_795_500_000.0, "held_out_classes": ["a", "b"]},
-        None,
-        "",
-    )
-
-
-def _vector(data: bytes) -> np.ndarray:
-    mean = np.asarray(decode(data), np.float64).mean((0, 1)) + 1
-    return mean / np.linalg.norm(mean)
-
-
-def _rank(pair: tuple[float, GalleryImage]) -> tuple[float, str]:
-    return -pair[0], pair[1].id
-
-
-def _place(image: GalleryImage) -> str:
-    return f"{int(image.added_at * 1e6)}-{image.id}"
-
-
-def _is_selected(image: GalleryImage, by: Selection) -> bool:
-    """Of a selection's fields the ones that the portal's tests use."""
-    words = f"{image.name} {image.label or ''}".casefold().split()
-    return (
-        by.label in (None, image.label)
-        and not (by.unlabelled and image.label)
-        and by.folder in (None, str(PurePath(image.path).parent))
-        and all(any(word.startswith(asked) for word in words) for asked in (by.text or "").casefold().split())
-        and (by.added_from or 0) <= image.added_at < (by.added_before or float("inf"))
-    )
