@@ -144,7 +144,8 @@ class EdgeStore(Store):
 
     def fetch(self, collection: str, ids: Sequence[str], *, with_vectors: bool = False) -> dict[str, Stored]:
         records = self._shard(collection).engine.retrieve([uuid.UUID(id) for id in ids], True, with_vectors)
-        return {hex_id(r.id): Stored(hex_id(r.id), Payload.from_json(r.payload), _vector(r.vector)) for r in records}
+        found = [Stored(hex_id(r.id), Payload.from_json(r.payload), _vector(r.vector)) for r in records]
+        return {point.id: point for point in found}
 
     def points(
         self, collection: str, *, label: str | None = None, after: str | None = None, limit: int | None = None
