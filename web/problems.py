@@ -14,6 +14,7 @@ from werkzeug.http import HTTP_STATUS_CODES
 
 from web.access import resume
 from web.access.principals import current_principal
+from web.backend import client
 from workers.client import (
     BadBox,
     Busy,
@@ -154,4 +155,19 @@ def _answer(status: int, detail: str, *, title: str = "", hint: str = "", **more
     if has_no_name or request.path.startswith(("/api/", "/health/")):
         return told
     body = json.loads(told.get_data())
-    return Response(render_template("error.html", problem=body), status, mimetype="text/html")
+    if status != 503:
+        return Response(render_template("error.html", problem=body), status, mimetype="text/html")
+    safe = _photos_are_safe()
+    if resume.is_form() and current_principal():
+        typed = resume.typed_in(request)
+        page = resume.offer(typed, told=f"{safe} Nothing was changed. Here is what you had typed.", reason=detail)
+    else:
+        page = render_template("error.html", problem=body, safe=safe)
+    return Response(page, status, mimetype="text/html")
+
+
+def _photos_are_safe() -> str:
+    """What a person wants to know first while a part of the system is away."""
+    count = client().photos_known()
+    photos = f"your {count:,} photos are safe" if count and count > 1 else "your photos are safe"
+    return f"The search engine is restarting; {photos}."

@@ -337,6 +337,9 @@ class StandInClient:
             settings=self.settings.shown(),
         )
 
+    def photos_known(self) -> int | None:
+        return len(self._indexed)
+
     def metrics(self) -> bytes:
         return generate_latest(REGISTRY)
 

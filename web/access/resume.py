@@ -46,11 +46,20 @@ def unpacked(text: str) -> Typed | None:
     return Typed(action, page, [(name, value) for name, value in fields], has_files)
 
 
-def offer(typed: Typed) -> str:
-    """A page that shows what was not sent yet, and sends it at the press of a button."""
+_ENDED = "Your session had ended, or this form was out of date: nothing was changed. Here is what you had typed."
+
+
+def offer(typed: Typed, *, told: str = _ENDED, reason: str = "") -> str:
+    """A page that shows what was not sent yet, and sends it at the press of a button.
+
+    Args:
+        typed: the form. One that had files leads back to its page: they are to be chosen anew.
+        told: why it was not sent, in sentences.
+        reason: the same in technical words, if there are any.
+    """
     chosen = sum(name == "ids" for name, _ in typed.fields)
     shown = [(name, value) for name, value in typed.fields if name not in ("ids", "next") and value]
-    return render_template("resume.html", typed=typed, chosen=chosen, shown=shown)
+    return render_template("resume.html", typed=typed, chosen=chosen, shown=shown, told=told, reason=reason)
 
 
 def page_with(typed: Typed) -> str:

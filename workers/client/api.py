@@ -12,6 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import redis
+
 from ml.errors import LookalikeError
 from ml.images import probe
 from ml.model.registry import Active, ModelRecord, Registry
@@ -46,7 +48,7 @@ from workers.messages import (
 )
 from workers.queue.damage import DamageNotes
 from workers.queue.jobs import PREFIXES
-from workers.queue.liveness import living_workers
+from workers.queue.liveness import images_counted, living_workers
 from workers.queue.locks import SharedLocks
 from workers.saved_queries import SavedQueries
 from workers.settings import Settings
@@ -87,6 +89,7 @@ class Client(Publishing):
         self.coverage = Coverage(storage)
         self.queries = SavedQueries(storage)
         self.duplicates = Duplicates(self.connection, Answers(storage, hold, APART))
+        self._counted: int | None = None
         self._rpc = RpcClient(self.connection)
         self.labelling = Labelling(self._rpc)
         self._searches = Searches(self._rpc, settings.max_upload_mb)
@@ -353,7 +356,15 @@ class Client(Publishing):
 
     def status(self) -> SystemStatus:
         """The whole system in one object. Raises nothing: what does not answer is among the problems."""
-        return system_status(self.connection, self.registry)
+        found = system_status(self.connection, self.registry)
+        self._counted = found.images or self._counted
+        return found
+
+    def photos_known(self) -> int | None:
+        """How many images there were when somebody last could count them, also while queue or store is away."""
+        with contextlib.suppress(redis.RedisError, ValueError):
+            self._counted = images_counted(self.connection.redis) or self._counted
+        return self._counted
 
     def suggestions(self) -> tuple[str, ...]:
         """What would make searches better, in words."""
