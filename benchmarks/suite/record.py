@@ -137,7 +137,7 @@ def race(
             if counts is not None:
                 figure = counts[name] / took
             if number:
-                rounds[name].append(took if figure is None else figure)
+                rounds[name].append(took if figure is None else float(figure))
     return Race(what, unit, rounds, limit, is_rate=is_rate or counts is not None)
 
 

@@ -31,7 +31,7 @@ def measure(effort: Effort) -> Found:
             commands = race(
                 {
                     "lookalike search": lambda: _lookalike(["search", photo, "--json"], home),
-                    LIMIT: lambda: _python(["-c", ""], {}),
+                    LIMIT: _bare_python,
                     "lookalike status": lambda: _lookalike(["status", "--json"], home),
                     "lookalike --help": lambda: _lookalike(["--help"], home),
                 },
@@ -60,6 +60,10 @@ def measure(effort: Effort) -> Found:
         "first start, s": starts.median("first start"),
     }
     return Found({"commands": commands, "starts": starts}, figures=figures)
+
+
+def _bare_python() -> None:
+    _python(["-c", ""], {})
 
 
 def _lookalike(arguments: list[str], environment: dict[str, str]) -> None:

@@ -26,6 +26,20 @@ def chosen(setting: str, count: int, dim: int) -> str:
     return "int8" if 4 * count * dim >= LARGE_BYTES else "none"
 
 
+def needs_graph(unindexed: int, count: int, dim: int, *, is_quiet: bool) -> bool:
+    """Whether so many vectors that no graph covers are worth another one: searches compare them one by one.
+
+    Args:
+        unindexed: how many those are.
+        count: how many there are in all.
+        dim: how many numbers a vector has.
+        is_quiet: nothing has been written for a while. Otherwise a collection grows by a tenth from graph to graph, so
+            that what building takes stays in proportion.
+    """
+    worth = LARGE_BYTES if is_quiet else max(LARGE_BYTES, 4 * count * dim // 10)
+    return 4 * unindexed * dim > worth
+
+
 def oversampling(setting: str) -> float | None:
     """How many times more candidates are compared exactly; None: whatever there is, it is not used."""
     return OVERSAMPLING.get("int8" if setting == "auto" else setting)

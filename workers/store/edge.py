@@ -41,7 +41,7 @@ from workers.store import (
     page_behind,
     page_sizes,
 )
-from workers.store.codes import LARGE_BYTES, chosen, oversampling
+from workers.store.codes import chosen, needs_graph, oversampling
 from workers.store.conditions import conditions
 from workers.store.examples import Examples
 from workers.store.optimize import optimise
@@ -221,9 +221,8 @@ class EdgeStore(Store):
         while not self._closed.wait(_QUIET_S):
             for shard in list(self._shards.values()):
                 try:
-                    waiting = shard.unindexed * shard.dim * 4
                     is_quiet = time.monotonic() - shard.written_at > _QUIET_S
-                    if waiting > LARGE_BYTES * (1 if is_quiet else 4):
+                    if needs_graph(shard.unindexed, shard.count, shard.dim, is_quiet=is_quiet):
                         self._optimise(shard)
                 except Exception:  # dropped meanwhile, or the disk is full: the next round looks again
                     logger.exception("could not look after %s", shard)

@@ -9,7 +9,7 @@ import pytest
 
 from tests.workers.store.samples import unit_vectors
 from workers.store import Payload, Point
-from workers.store.codes import chosen
+from workers.store.codes import chosen, needs_graph
 from workers.store.edge import EdgeStore
 from workers.store.optimize import optimise
 
@@ -19,6 +19,13 @@ DIM = 512
 @pytest.mark.parametrize("count, dim, kind", [(0, 512, "none"), (20_000, 512, "none"), (21_000, 512, "int8")])
 def test_the_size_in_bytes_decides(count: int, dim: int, kind: str) -> None:
     assert chosen("auto", count, dim) == kind
+
+
+@pytest.mark.parametrize("unindexed, count", [(20_000, 20_000), (21_000, 300_000)])
+def test_what_searches_compare_one_by_one_stays_a_tenth_while_a_collection_grows(unindexed: int, count: int) -> None:
+    assert not needs_graph(unindexed, count, 512, is_quiet=False)
+    assert needs_graph(count // 10 + 21_000, count, 512, is_quiet=False)
+    assert needs_graph(unindexed, count, 512, is_quiet=True) == (unindexed > 20_480)
 
 
 @pytest.mark.parametrize("kind", ["none", "int8", "binary"])
