@@ -128,7 +128,8 @@ def test_a_model_goes_from_a_notebook_to_the_service_and_back(execute: Execute) 
     untrained, published, back = found["models"]
     assert published == found["name"] and back == untrained != published
     assert found["collections"][0] == found["collections"][2] != found["collections"][1]
-    assert found["first_matches"][0] == "same" and found["matches"][0] in ("same", None)
+    # None where too few photos have labels to claim anything by: that depends on whose photos they are.
+    assert {found["first_matches"][0], found["matches"][0]} <= {"same", None}
     assert found["same_answer"] and found["itself"] > 0.98
 
 
