@@ -151,7 +151,10 @@ class TestFormsOfAnEndedSession:
         for name, value in fields:
             data.setdefault(name, []).append(value)
         action = re.search(r'action="(/images[^"]*)"', offer.text)[1]
-        assert person.post(action, data=data).status_code == 302
+        back = person.post(action, data=data, headers={"Referer": "http://localhost/sign-in"})
+        assert (back.status_code, back.headers["Location"]) == (302, "/gallery?label=x")
+        data["came_from"] = ["//evil.example/"]
+        assert person.post(action, data=data).headers["Location"] == "/evil.example/"
         assert {workers_side.image(id).label for id in images} == {"mügs"}
 
     def test_a_form_with_files_leads_back_to_it_with_the_rest_filled_in(self, workers_side, person):

@@ -12,6 +12,7 @@ from itsdangerous import BadData, URLSafeTimedSerializer
 
 _LONGEST = 3_000  # characters; the sign-in form has a limit of 4 kB
 _GOOD_FOR_S = 3_600
+_PAGE = "came_from"  # field of a form that is offered: the page that it stood on first
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Typed:
 
 def typed_in(request: Request) -> Typed:
     """The form of a request. Reads its body."""
-    fields = [(name, value) for name, value in request.form.items(multi=True) if name != "csrf_token"]
+    fields = [(name, value) for name, value in request.form.items(multi=True) if name not in ("csrf_token", _PAGE)]
     return Typed(request.full_path.rstrip("?"), came_from(request), fields, bool(request.files))
 
 
@@ -69,7 +70,12 @@ def page_with(typed: Typed) -> str:
 
 
 def came_from(request: Request) -> str:
-    """Path and query of the page that sent the form, on this site whatever the Referer header says."""
+    """Path and query of the page that sent the form, on this site whatever the Referer header says.
+
+    A form that is offered after signing in says which page it stood on: the one that offers it is the sign-in page.
+    """
+    if (said := request.form.get(_PAGE, "")).startswith("/") and said.isprintable():
+        return "/" + said.lstrip("/\\")
     parts = urlsplit(request.referrer or "")
     if parts.netloc != request.host or not parts.path.startswith("/"):
         return url_for("gallery.page")
