@@ -163,7 +163,7 @@ def _preview(console: Console, client: "Client", model: str) -> None:
     with Phases(console) as phases:
         for status in client.follow(job):
             phases.show(f"{model}: {status.doing}", status.done, status.total)
-            if status.detail.get("phase") == "preview":
+            if status.waits_for_a_look:
                 break
     if status.is_finished:
         reason = status.detail.get("reason", f"the job was {status.state}")

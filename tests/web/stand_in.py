@@ -96,12 +96,12 @@ class StandInClient:
         self.coverage = Coverage(open_storage(settings.storage_url))
         self.queries = SavedQueries(open_storage(settings.storage_url))
         self.previews: list[PreviewedQuery] = []
-        self.changes = Changes(connection, self.gallery)
         self.labelling = SimpleNamespace(proposals=self._proposals, outliers=self._outliers)
         self.answers = Answers(open_storage(settings.storage_url))
         self.answers_since_training = self.answers.count
         self._indexed: set[str] = set()
         self.duplicates = StandInDuplicates(self)
+        self.changes = Changes(connection, self.gallery, self.duplicates, self.queries)  # type: ignore[arg-type]
 
     def search(
         self,
@@ -255,7 +255,7 @@ class StandInClient:
             raise Refused(f"model {model} is active already")
         if preview:
             job = self._note("publish", 1, 0, [])
-            detail = {"model": model, "phase": "preview"}
+            detail = {"model": model, "phase": "preview", "previewed": 1}
             self._jobs[job] = dataclasses.replace(self._jobs[job], state="running", detail=detail)
             return job
         if self.is_worse and not force:

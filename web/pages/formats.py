@@ -82,16 +82,21 @@ _KINDS = {
 }
 
 
+_BEFORE_SWITCHING = ("prepare", "load", "build", "check", "preview")
+
+
 def job_name(job: JobStatus) -> str:
     """What a job does, in words, and of which model."""
     name, model = _KINDS.get(job.kind, job.kind.capitalize()), job.detail.get("model")
+    if job.detail.get("preview") and job.detail.get("phase") in _BEFORE_SWITCHING:
+        name = "Preview of"
     return f"{name} {model}" if model else name
 
 
 def pace(job: JobStatus, unit: str = "photos") -> str:
     """How fast a job is and how long it will take, empty where neither can be told."""
     parts = []
-    if job.per_s and not job.detail.get("curve") and job.done > 1:
+    if job.per_s and not job.detail.get("curve") and job.done > 1 and (job.done < job.total or not job.total):
         told = f"{job.per_s:.0f} {unit}/s" if job.per_s >= 2 else f"{60 * job.per_s:.1f} {unit}/min"
         parts.append(told)
     if job.left_s is not None:

@@ -38,7 +38,9 @@ def retry(client: Client, job: str) -> str:
         request = SweepRequest.from_json(params)
         return client.trainings.start(dataclasses.replace(request, resume=status.detail.get("sweep") or request.resume))
     if status.kind == "publish":
-        return client.publish(params["model"], force=bool(params.get("force")))
+        # What was only to be looked at is prepared to be looked at again, and switches nothing.
+        is_preview = bool(params.get("preview")) and not params.get("is_confirmed")
+        return client.publish(params["model"], force=bool(params.get("force")), preview=is_preview)
     if status.kind == "tune":
         return client.tune(force=bool(params.get("force")))
     if status.kind == "duplicates":

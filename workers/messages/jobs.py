@@ -84,7 +84,14 @@ class JobStatus(Message):
         return (self.total - self.done) / rate if rate and self.total > self.done else None
 
     @property
+    def waits_for_a_look(self) -> bool:
+        """Whether it has prepared a preview, and goes on when somebody has looked at it."""
+        return not self.is_finished and self.detail.get("phase") == "preview" and "previewed" in self.detail
+
+    @property
     def doing(self) -> str:
         """What it is at, in words; its state where it says nothing or has ended."""
         phase = self.detail.get("phase")
+        if phase == "preview" and not self.waits_for_a_look and not self.is_finished:
+            return "asking both models"
         return PHASES.get(phase, phase) if phase and not self.is_finished else self.state

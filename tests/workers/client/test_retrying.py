@@ -52,6 +52,19 @@ def test_what_indexing_left_undone_is_done(client: Client, monkeypatch: pytest.M
     assert repairs == [(True, True)]
 
 
+@pytest.mark.parametrize(("is_confirmed", "is_preview"), [(False, True), (True, False)])
+def test_a_preview_that_was_stopped_is_prepared_again_and_publishes_nothing(
+    client: Client, monkeypatch: pytest.MonkeyPatch, is_confirmed: bool, is_preview: bool
+) -> None:
+    published: list[Any] = []
+    monkeypatch.setattr(Client, "publish", lambda _self, model, **how: published.append((model, how)) or "publish-2")
+    job = client.jobs.create("publish", externally_driven=True)
+    client.jobs.set_params(job, {"model": "new", "force": False, "preview": True, "is_confirmed": is_confirmed})
+    client.stop(job)
+    retry(client, job)
+    assert published == [("new", {"force": False, "preview": is_preview})]
+
+
 def test_what_only_its_command_can_see_is_refused(client: Client) -> None:
     job = client.jobs.create("backup")
     client.stop(job)
