@@ -80,7 +80,12 @@ def test_one_that_nobody_added_says_what_was_indexed(browser, folder):
 
 
 def test_the_page_answers_too(browser, red, workers_side):
-    page = post(browser, "/coverage", image=(io.BytesIO(workers_side.original(red)), "mine.jpg")).text
+    addresses = [
+        post(browser, "/coverage", image=(io.BytesIO(data), name)).headers["Location"]
+        for data, name in ((workers_side.original(red), "mine.jpg"), (b"no photo", "notes.txt"))
+    ]
+    page = browser.get(addresses[0]).text  # also after the next one was asked about, as after Back
+    assert "notes.txt" in browser.get(addresses[1]).text
     assert "It is in the gallery as" in page
     assert f"/images/{red}" in page
 

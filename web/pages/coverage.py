@@ -1,6 +1,9 @@
 """What was found in each indexed folder, and the answer to: why is my photo not here?"""
 
-from flask import Blueprint, flash, redirect, render_template, request, url_for
+import secrets
+from typing import Any
+
+from flask import Blueprint, flash, redirect, render_template, request, session, url_for
 from flask.typing import ResponseReturnValue
 
 from web.access import audit, requires
@@ -11,24 +14,32 @@ from workers.client import NotFound, Refused, Role, folders, retry_folder
 
 blueprint = Blueprint("coverage", __name__)
 
+_ASKED = "asked"
+_KEPT = 3  # answers, in the visitor's cookie
+
 
 @blueprint.get("/coverage")
 @requires(Role.VIEWER)
 def page() -> ResponseReturnValue:
-    """Every folder with its figures, and the form that asks for a photo."""
-    return _rendered()
+    """Every folder with its figures, the form that asks for a photo, and what was answered."""
+    asked: list[tuple[str, dict[str, Any]]] = session.get(_ASKED, [])
+    answered = dict(asked).get(request.args.get("asked", ""), {})
+    return render_template("coverage.html", folders=folders(client()), **answered)
 
 
 @blueprint.post("/coverage")
 @requires(Role.VIEWER)
 @accepts_images(1)
 def find() -> ResponseReturnValue:
-    """Says where a photo is, or why it is nowhere."""
+    """Says where a photo is, or why it is nowhere, at an address of its own: one can come back to it and reload it."""
     photo = request.files.get("image")
     if photo is None or not photo.filename:
         flash("No photo was chosen.")
         return redirect(url_for("coverage.page"))
-    return _rendered(answer=of_file(photo), name=photo.filename)
+    key = secrets.token_hex(4)
+    answered = {"answer": of_file(photo).to_json(), "name": photo.filename}
+    session[_ASKED] = [*session.get(_ASKED, []), (key, answered)][-_KEPT:]
+    return redirect(url_for("coverage.page", asked=key, _anchor="answer"))
 
 
 @blueprint.post("/coverage/retry")
@@ -43,7 +54,3 @@ def try_again() -> ResponseReturnValue:
     except (NotFound, Refused) as error:
         flash(f"{error.message[0].upper()}{error.message[1:]}: {error.hint}.")
     return redirect(url_for("coverage.page"))
-
-
-def _rendered(**answer: object) -> str:
-    return render_template("coverage.html", folders=folders(client()), **answer)
