@@ -2,8 +2,10 @@
 
 queries/<id>.json    its name, and when it was kept; the id is its image's
 queries/<id>.photo   the photo, of a query that is no image of the gallery
+queries-removed/     both, of queries that were removed within the last day, so that this can be undone
 """
 
+import contextlib
 import time
 from dataclasses import dataclass
 from pathlib import PurePath
@@ -17,6 +19,8 @@ from workers.gallery.originals import image_id
 from workers.messages import SavedQuery
 
 FOLDER = "queries"
+REMOVED = "queries-removed"
+_KEPT_S = 24 * 3600.0  # as long as a change can be undone
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,11 @@ class _Record:
     name: Text
     at: Moment
     is_photo: bool
+
+
+@dataclass(frozen=True)
+class _Removed(_Record):
+    removed_at: Moment
 
 
 class SavedQueries:
@@ -62,11 +71,37 @@ class SavedQueries:
             return _missing(id)
 
     def forget(self, id: str) -> None:
-        """Keeps a query no longer. Raises NotFound."""
-        if not is_id(id) or not self._storage.exists(_key(id)):
+        """Keeps a query no longer; for a day it can be restored. Raises NotFound."""
+        try:
+            query = records.read(self._storage, _key(id), _parsed) if is_id(id) else None
+        except FileNotFoundError:
+            query = None
+        except Damaged:
+            query = SavedQuery(id, id, 0.0, is_photo=False)
+        if query is None:
             _missing(id)
+            return
+        self._expire()
+        if query.is_photo:
+            with contextlib.suppress(FileNotFoundError):
+                self._storage.put(_photo(id, REMOVED), self._storage.get(_photo(id)))
+        records.write(self._storage, _key(id, REMOVED), query.to_json() | {"removed_at": time.time()})
         self._storage.delete(_key(id))
         self._storage.delete(_photo(id))
+
+    def restore(self, id: str) -> SavedQuery:
+        """Brings back a query that was removed. Raises NotFound when that is too long ago."""
+        try:
+            query = records.read(self._storage, _key(id, REMOVED), _removed)[0] if is_id(id) else None
+        except (Damaged, FileNotFoundError):
+            query = None
+        if query is None:
+            raise NotFound(f"there is no saved query {id} to bring back", hint="save it anew")
+        if query.is_photo and not self._storage.exists(_photo(id)):
+            self._storage.put(_photo(id), self._storage.get(_photo(id, REMOVED)))
+        self._write(query)
+        self._drop(id)
+        return query
 
     def take(self, key: str, data: bytes) -> None:
         """Takes a file of another copy of the queries: of two records of one query the later one stays.
@@ -89,6 +124,25 @@ class SavedQueries:
         if not is_later:
             self._storage.put(key, data)
 
+    def _expire(self) -> None:
+        """Drops for good what was removed too long ago."""
+        for key in list(self._storage.keys(REMOVED)):
+            id = PurePath(key).stem
+            if not key.endswith(".json"):
+                continue
+            try:
+                at = records.read(self._storage, key, _removed)[1]
+            except FileNotFoundError:
+                continue
+            except Damaged:
+                at = 0.0
+            if at < time.time() - _KEPT_S:
+                self._drop(id)
+
+    def _drop(self, id: str) -> None:
+        self._storage.delete(_key(id, REMOVED))
+        self._storage.delete(_photo(id, REMOVED))
+
     def _write(self, query: SavedQuery) -> SavedQuery:
         records.write(self._storage, _key(query.id), query.to_json())
         return query
@@ -106,9 +160,15 @@ def _parsed(record: object) -> SavedQuery:
     return SavedQuery(facts.id, facts.name, facts.at, facts.is_photo)
 
 
-def _key(id: str) -> str:
-    return f"{FOLDER}/{id}.json"
+def _removed(record: object) -> tuple[SavedQuery, float]:
+    """A query, and when it was removed."""
+    facts = records.typed(_Removed, record)
+    return _parsed({name: value for name, value in dict(record).items() if name != "removed_at"}), facts.removed_at  # type: ignore[call-overload]
 
 
-def _photo(id: str) -> str:
-    return f"{FOLDER}/{id}.photo"
+def _key(id: str, folder: str = FOLDER) -> str:
+    return f"{folder}/{id}.json"
+
+
+def _photo(id: str, folder: str = FOLDER) -> str:
+    return f"{folder}/{id}.photo"

@@ -83,6 +83,7 @@ EXPECTED = {
         ),
         *("adding.page", "adding.add", "gallery.edit", "jobs.job", "api.system.get_job"),
         *("api.models.get_preview", "api.models.save_query", "api.models.save_photo_query", "api.models.forget_query"),
+        "api.models.restore_query",
         *("models.preview", "models.save_query", "models.save_photo_query", "models.forget_query"),
         *("jobs.page", "jobs.report", "api.system.list_jobs", "coverage.try_again", "api.coverage.retry_coverage"),
         *("api.images.add_images", "api.images.update_image", "api.images.delete_image"),

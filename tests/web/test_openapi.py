@@ -121,7 +121,7 @@ def test_a_generated_client_has_functions_that_read_well(document, tmp_path):
         ),
         *("change_images", "replace_label", "undo_change", "list_trash", "restore_images", "empty_trash"),
         *("list_models", "publish_model", "get_preview", "train_model", "tune_model", "roll_back"),
-        *("list_queries", "save_query", "save_photo_query", "forget_query"),
+        *("list_queries", "save_query", "save_photo_query", "forget_query", "restore_query"),
         *("find_duplicates", "list_duplicates", "give_answer", "list_answers"),
         *("list_unlabelled", "list_outliers"),
     }

@@ -101,7 +101,12 @@ def keep_apart(asked: dict[str, Any]) -> Any:
     They are listed as copies no more, by their content. `apart` false takes that back. It says nothing of whether they
     show the same thing: that is what answers are for.
     """
-    set_apart(asked["ids"], are_apart=asked["apart"])
+    if asked["apart"]:
+        set_apart(asked["ids"])
+    else:
+        ids = _few(asked["ids"])
+        audit.changes("maybe duplicates", ids)
+        client().duplicates.keep_apart(ids, are_apart=False)
     return ""
 
 
@@ -115,17 +120,22 @@ def keep(kept: str, ids: Sequence[str]) -> Changed:
     return change("delete", [id for id in ids if id != kept])
 
 
-def set_apart(ids: Sequence[str], *, are_apart: bool) -> None:
-    """Notes that images are no duplicates of each other. Pages and API share it.
+def set_apart(ids: Sequence[str]) -> str:
+    """Notes that images are no duplicates of each other; returns what undoes it. Pages and API share it.
 
     Raises:
         UnprocessableEntity: they are more than can be noted in one request, or fewer than two.
     """
-    ids = list(dict.fromkeys(map(image_id, ids)))
-    if not 2 <= len(ids) <= MOST_APART:
-        raise UnprocessableEntity(f"say so of 2 to {MOST_APART} photos at once, not {len(ids)}")
-    audit.changes("no duplicates" if are_apart else "maybe duplicates", ids)
-    client().duplicates.keep_apart(ids, are_apart=are_apart)
+    ids = _few(ids)
+    audit.changes("no duplicates", ids)
+    return client().changes.keep_apart(ids)
+
+
+def _few(ids: Sequence[str]) -> list[str]:
+    few = list(dict.fromkeys(map(image_id, ids)))
+    if not 2 <= len(few) <= MOST_APART:
+        raise UnprocessableEntity(f"say so of 2 to {MOST_APART} photos at once, not {len(few)}")
+    return few
 
 
 def _is_there(pair: Pair) -> bool:

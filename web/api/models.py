@@ -175,8 +175,18 @@ def save_photo_query(files: dict[str, Any]) -> Any:
 def forget_query(id: str) -> Any:
     """Remove a saved query"""
     audit.changes("forget query", [id])
-    client().queries.forget(image_id(id))
+    client().changes.forget_query(image_id(id))
     return ""
+
+
+@blueprint.post("/queries/<id>/restore")
+@requires(Role.EDITOR)
+@blueprint.output(SavedQuery, description="It is kept again")
+@blueprint.doc(tags=["Models"], responses={404: "It was not removed, or too long ago"})
+def restore_query(id: str) -> Any:
+    """Bring back a saved query that was removed within the last day"""
+    audit.changes("restore query", [id])
+    return client().queries.restore(image_id(id)).to_json()
 
 
 def save_photo(image: FileStorage) -> messages.SavedQuery:

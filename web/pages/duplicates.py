@@ -39,8 +39,7 @@ def edit() -> ResponseReturnValue:
     """Keeps the chosen one of a group, or remembers that its photos are no duplicates."""
     ids, kept, action = request.form.getlist("ids"), request.form.get("keep", ""), request.form.get("action")
     if action == "apart":
-        set_apart(ids, are_apart=True)
-        flash("Remembered: these are no duplicates.")
+        flash("Remembered: these are no duplicates.", f"undo:{set_apart(ids)}")
     elif action == "keep":
         try:
             done = keep(kept, ids)

@@ -90,7 +90,9 @@ def undo() -> ResponseReturnValue:
     audit.changes("undo", [job])
     try:
         count = client().undo(job).total
-        flash(f"Undone: {photos(count)} as before." if count else "Nothing was left to undo.")
+        is_of_photos = not job.startswith(("apart-", "query-"))
+        nothing = "Nothing was left to undo." if is_of_photos else "Undone."
+        flash(f"Undone: {photos(count)} as before." if count else nothing)
     except NotFound as error:
         flash(f"{error.message[0].upper()}{error.message[1:]}: {error.hint}.")
     return redirect(came_from(request))

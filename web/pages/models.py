@@ -121,7 +121,7 @@ def forget_query() -> ResponseReturnValue:
     id = image_id(request.form.get("id", ""))
     audit.changes("forget query", [id])
     with contextlib.suppress(NotFound):  # somebody else was faster
-        client().queries.forget(id)
+        flash("The query is kept no longer.", f"undo:{client().changes.forget_query(id)}")
     return redirect(url_for("models.page"))
 
 

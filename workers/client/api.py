@@ -83,13 +83,13 @@ class Client(Publishing):
         self.gallery = Gallery.open(settings, damage, SharedLocks(self.connection.redis).hold)
         self.registry = Registry(settings.models_url, damage)
         self.jobs = self.connection.jobs
-        self.changes = Changes(self.connection, self.gallery)
         storage, hold = open_storage(settings.storage_url), SharedLocks(self.connection.redis).hold
         self.answers = Answers(storage, hold)
         self.coverage = Coverage(storage)
         self.queries = SavedQueries(storage)
         self.duplicates = Duplicates(self.connection, Answers(storage, hold, APART))
         self._counted: int | None = None
+        self.changes = Changes(self.connection, self.gallery, self.duplicates, self.queries)
         self._rpc = RpcClient(self.connection)
         self.labelling = Labelling(self._rpc)
         self._searches = Searches(self._rpc, settings.max_upload_mb)

@@ -1,4 +1,4 @@
-"""Changing images that are in the gallery: labels, the trash, and undoing both.
+"""Changing images that are in the gallery: labels, the trash, what are no duplicates, and undoing all of it.
 
 The gallery is changed first and durably; a job then brings the collections in line. What was changed is noted under
 the job's id, so that whoever knows it can undo the change. An image that is gone, or is not where it was thought to be,
@@ -11,11 +11,13 @@ from dataclasses import dataclass
 
 from ml.records import Damaged
 from workers.client.connection import QueueConnection
+from workers.client.duplicates import Duplicates
 from workers.errors import NotFound
 from workers.gallery import Gallery, LabelBefore
 from workers.gallery.metadata import is_id
 from workers.messages import JobStatus, Skipped, TrashedImage
 from workers.queue.undo import Change, Undoable
+from workers.saved_queries import SavedQueries
 
 
 @dataclass(frozen=True)
@@ -36,11 +38,18 @@ class Changed:
 
 
 class Changes:
-    """The gallery's changes. Each is made in storage when it returns; its job makes searches follow."""
+    """The gallery's changes. Each is made in storage when it returns; its job makes searches follow.
 
-    def __init__(self, connection: QueueConnection, gallery: Gallery) -> None:
+    What concerns no search has no job; what it returns is of use to `undo` alone.
+    """
+
+    def __init__(
+        self, connection: QueueConnection, gallery: Gallery, duplicates: Duplicates, queries: SavedQueries
+    ) -> None:
         self._connection = connection
         self._gallery = gallery
+        self._duplicates = duplicates
+        self._queries = queries
         self._days = connection.settings.trash_days
         self._undoable = Undoable(connection.redis)
 
@@ -60,8 +69,20 @@ class Changes:
         done, skipped = self._each(ids, self._gallery.discard)
         return Changed(self._start("delete", done, Change(deleted=done)), done, skipped)
 
+    def keep_apart(self, ids: Sequence[str]) -> str:
+        """Notes that images are no duplicates of each other. Raises ValueError when they are no ids."""
+        self._duplicates.keep_apart(ids)
+        with self._connection.errors_reported():
+            return self._undoable.note_alone("apart", Change(apart=list(ids)))
+
+    def forget_query(self, id: str) -> str:
+        """Removes a saved query. Raises NotFound."""
+        self._queries.forget(id)
+        with self._connection.errors_reported():
+            return self._undoable.note_alone("query", Change(query=id))
+
     def undo(self, job: str) -> str:
-        """Takes back what a job of `relabel` or `delete` changed; what has been changed again since stays.
+        """Takes back what one of the methods above changed; what has been changed again since stays.
 
         Raises:
             NotFound: it was undone, or is too long ago.
@@ -76,6 +97,10 @@ class Changes:
                 if self._gallery.take_back_label(id, given, LabelBefore(label, by_person)):
                     ids.append(id)
         ids += self._each(change.deleted, self._gallery.restore)[0]
+        self._duplicates.keep_apart(change.apart, are_apart=False)
+        if change.query is not None:
+            with contextlib.suppress(NotFound):  # it was saved anew, or is gone for good
+                self._queries.restore(change.query)
         undoing = self._connection.start_job("undelete", {}, ids)
         with self._connection.errors_reported():
             self._undoable.forget(job)

@@ -15,10 +15,13 @@ from tests.workers.tasks.test_reconcile import context, photo, work  # noqa: F40
 from tests.workers.tasks.test_transfer import backup, home  # noqa: F401
 from tests.workers.tasks.test_verify import run, system  # noqa: F401
 from workers import settings as settings_of
+from workers.answers import APART, Answers
 from workers.client.changes import Changes
+from workers.client.duplicates import Duplicates
 from workers.errors import NotFound
 from workers.gallery import Gallery
 from workers.queue.jobs import PREFIXES
+from workers.saved_queries import SavedQueries
 from workers.tasks.context import Context
 from workers.tasks.housekeeping import Housekeeping
 
@@ -216,7 +219,9 @@ class TestUndoing:
             errors_reported=contextlib.nullcontext,
             start_job=lambda kind, params, ids: self._work(context, kind, ids),
         )
-        return Changes(connection, context.serving.gallery)
+        storage = open_storage(connection.settings.storage_url)
+        duplicates = Duplicates(connection, Answers(storage, folder=APART))
+        return Changes(connection, context.serving.gallery, duplicates, SavedQueries(storage))
 
     def _work(self, context: Context, kind: str, ids: list[str]) -> str:  # noqa: F811
         work(context, ids)
@@ -256,6 +261,16 @@ class TestUndoing:
         assert self.labels(context, ids) == ["gone", "folder 1", "folder 2"]
         with pytest.raises(NotFound, match="nothing to undo"):
             changes.undo(job)
+
+    def test_what_are_no_duplicates_and_removed_queries_are_taken_back(self, changes: Changes, ids: list[str]) -> None:
+        kept = changes._queries.keep_image(ids[0], "0.png")
+        apart, removed = changes.keep_apart(ids[:2]), changes.forget_query(ids[0])
+        assert changes._duplicates._apart.about(ids[0]) == {ids[1]: True}
+        assert changes._queries.all() == []
+        changes.undo(apart)
+        changes.undo(removed)
+        assert changes._duplicates._apart.about(ids[0]) == {}
+        assert changes._queries.all() == [kept]
 
     def test_one_unknown_image_costs_only_itself(self, context: Context, changes: Changes, ids: list[str]) -> None:  # noqa: F811
         done = changes.delete([ids[0], "0" * 32, "../x"])
