@@ -65,14 +65,15 @@ def photos(
 @command("undo", example="lookalike undo label-3f1c9a0b7d42")
 @click.argument("job", metavar="JOB")
 def undo(console: Console, job: str) -> None:
-    """Take back a change: labels given or removed, photos deleted.
+    """Take back a change: labels given or removed, photos deleted, queries removed.
 
-    For a day after it. JOB is what `label`, `delete` and `labels` say with --json. What was changed again since stays.
+    For a day after it. JOB is what `label`, `delete`, `labels` and `queries remove` say with --json. What was changed
+    again since stays.
     """
     with client_of(console) as client:
         status = client.undo(job)
     console.result({"job": status.job, "restored": status.total})
-    console.show(f"{status.total} photos as before")
+    console.show("as before" if job.startswith("query-") else f"{status.total} photos as before")
 
 
 def _start(day: datetime | None) -> float | None:

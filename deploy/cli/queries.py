@@ -41,19 +41,21 @@ def save(console: Console, photos: tuple[str, ...]) -> None:
 @command("remove", example="lookalike queries remove 3f2b8c…")
 @click.argument("ids", nargs=-1, required=True, metavar="ID...")
 def remove(console: Console, ids: tuple[str, ...]) -> None:
-    """Keep queries no longer. Photos of the gallery stay there."""
+    """Keep queries no longer. Photos of the gallery stay there. For a day `lookalike undo` takes it back."""
     from workers.errors import NotFound
 
-    removed = []
+    removed, jobs = [], []
     with client_of(console) as client:
         for id in ids:
             try:
-                client.queries.forget(id)
+                jobs.append(client.changes.forget_query(id))
                 removed.append(id)
             except NotFound as error:
                 console.say(f"left out: {error.message}")
-    console.result({"removed": removed})
+    console.result({"removed": removed, "jobs": jobs})
     console.show(f"{len(removed)} removed")
+    for job in jobs:
+        console.show(f"to take it back: lookalike undo {job}")
 
 
 @command("queries", example="lookalike queries", actions=[save, remove])

@@ -25,6 +25,7 @@ LOSE_NOTHING = {
     "api.models.restore_query": "brings back",
     "api.models.save_photo_query": "adds",
     "api.models.save_query": "adds",
+    "api.models.train_model": "adds a model; publishing it is taken back by going back",
     "api.search.search": "asks",
     "api.system.retry_job": "goes on",
     "coverage.find": "asks",
@@ -154,8 +155,8 @@ API: dict[str, list[tuple[Step, Callable[[World, Any], Any]]]] = {
     ],
     "api.answers.give_answer": [
         (
-            lambda w: w.api("PUT", "/answers", image=w.red, other=w.blue, same=True),
-            lambda w, _: w.api("PUT", "/answers", image=w.red, other=w.blue, same=None),
+            lambda w: w.api("PUT", "/answers", images=[w.red, w.blue], same=True),
+            lambda w, _: w.api("PUT", "/answers", images=[w.red, w.blue], same=None),
         )
     ],
     "api.models.forget_query": [
@@ -167,8 +168,14 @@ API: dict[str, list[tuple[Step, Callable[[World, Any], Any]]]] = {
     "api.models.publish_model": [
         (
             lambda w: w.api("POST", "/models/untrained/publish"),
-            lambda w, _: post(w.browser, "/models/rollback"),
+            lambda w, _: w.api("POST", "/models/rollback"),
         )
+    ],
+    "api.models.tune_model": [
+        (lambda w: w.api("POST", "/models/tune"), lambda w, _: w.api("POST", "/models/rollback")),
+    ],
+    "api.models.roll_back": [
+        (lambda w: w.api("POST", "/models/rollback"), lambda w, _: w.api("POST", "/models/better/publish")),
     ],
     "api.system.stop_job": [
         (

@@ -100,7 +100,7 @@ def lived_in(client: Client, folder: Path, model: str) -> Iterator[LivedIn]:
     added = index_folder(client, folder)
     trashed = added.pop()
     client.delete([trashed])
-    client.wait(client.duplicates.start(), 120)
+    client.wait(client.duplicates.start(), 400)
     failed = client.index([], [Failure(f"{folder.name}/IMG_4130.jpg", "is damaged: its end is missing")])
     client.wait(failed, 60)
     saved = [client.save_query(id=each.id) for each in (query, others[0])]

@@ -83,7 +83,7 @@ def findings(browser):
     return found
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 def test_axe_finds_nothing_on_any_page(portal, furnished, open_browser):
     browser = open_browser()
     found = []

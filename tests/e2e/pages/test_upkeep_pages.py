@@ -24,7 +24,7 @@ from tests.processes import wait_for
 from workers.client import folders
 from workers.gallery import image_id
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
 STATE = "document.querySelector('[data-field=state]')?.textContent"
 READY = "document.getElementById('main').dataset.ready"
@@ -74,7 +74,7 @@ class TestPreview:
         until(browser, f"{STATE} === 'running'")
         job = browser.current_url.rsplit("/", 1)[1]
         kill_worker(portal)
-        until(browser, "document.querySelector('[data-live=preview] a')", timeout_s=120)
+        until(browser, "document.querySelector('[data-live=preview] a')", timeout_s=240)
         press(browser.find_element(By.LINK_TEXT, "Look at the preview"))
         until(browser, f"location.pathname === '/jobs/{job}/preview' && document.querySelector('.compared')")
         first = browser.find_element(By.CSS_SELECTOR, ".compared")
@@ -116,7 +116,7 @@ class TestPreview:
         press(browser.find_element(By.XPATH, "//button[text()='Try again']"))
         until(browser, f"{STATE} === 'running'")
         again = browser.current_url.rsplit("/", 1)[1]
-        until(browser, "document.querySelector('[data-live=preview] a')", timeout_s=120)
+        until(browser, "document.querySelector('[data-live=preview] a')", timeout_s=240)
         assert portal.client.active() == before
         with in_another_tab(browser, f"{portal.address}/jobs"):
             press(browser.find_element(By.CSS_SELECTOR, f"[action$='{again}/stop'] button"))
@@ -157,7 +157,7 @@ class TestDuplicates:
         browser.get(page)
         press(browser.find_element(By.XPATH, "//button[starts-with(text(), 'Look')]"))
         kill_worker(portal)
-        until(browser, f"!{STATE} && document.querySelector({group(best)!r})", timeout_s=120)
+        until(browser, f"!{STATE} && document.querySelector({group(best)!r})", timeout_s=240)
         copied = browser.find_element(By.CSS_SELECTOR, group(best))
         members = {each.get_attribute("value") for each in copied.find_elements(By.NAME, "ids")}
         assert best in members <= set(copies)
@@ -186,7 +186,7 @@ class TestDuplicates:
         assert members <= set(portal.client.gallery.ids())
 
     def test_what_are_no_duplicates_is_remembered_and_can_be_taken_back(self, portal, browser, copies):
-        portal.client.wait(portal.client.duplicates.start(), 120)
+        portal.client.wait(portal.client.duplicates.start(), 240)
         browser.get(f"{portal.address}/duplicates")
         press(browser.find_element(By.CSS_SELECTOR, f"{group(copies[0])} [value=apart]"))
         until(browser, toasts("no duplicates"))
@@ -196,7 +196,7 @@ class TestDuplicates:
         until(browser, toasts("no duplicates"))
         assert not browser.find_elements(By.CSS_SELECTOR, group(copies[0]))
         press(browser.find_element(By.XPATH, "//button[starts-with(text(), 'Look')]"))
-        until(browser, f"!{STATE} && document.title.startsWith('Duplicates')", timeout_s=120)
+        until(browser, f"!{STATE} && document.title.startsWith('Duplicates')", timeout_s=240)
         assert not browser.find_elements(By.CSS_SELECTOR, group(copies[0])), "it is not asked again"
 
 
