@@ -4,6 +4,7 @@ Two different photos share eight bytes by chance once in 2**64 pairs.
 """
 
 import base64
+import hashlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -23,6 +24,21 @@ def tuned_to(lineage: Mapping[str, Any], sha256: Iterable[str]) -> int:
     """How many of these photos, by their SHA-256, a model's head was fitted to without their labels."""
     seen = SeenPhotos({"data": {"photos": (lineage.get("tuning") or {}).get("seen")}})
     return sum(content in seen for content in sha256)
+
+
+def packed_names(classes: Iterable[str]) -> str:
+    """Names of classes, as short as photos are kept."""
+    return packed(_digest(name) for name in classes)
+
+
+def knows_class(lineage: Mapping[str, Any], name: str) -> bool:
+    """Whether a model may have been trained on a class of this name: also where its lineage does not say."""
+    line = (lineage.get("data") or {}).get("class_names")
+    return line is None or _digest(name) in SeenPhotos({"data": {"photos": line}})
+
+
+def _digest(name: str) -> str:
+    return hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 class SeenPhotos:

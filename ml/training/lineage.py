@@ -24,6 +24,7 @@ def of(config: dict[str, Any], data: Dataset) -> dict[str, Any]:
             "classes": len(data.classes),
             "left_out": len(data.left_out),
             "photos": seen_photos.packed(data.sha256),
+            "class_names": seen_photos.packed_names(data.classes),
         },
         "seed": config.get("seed"),
         "code": {"version": _version("lookalike"), "commit": commit()},

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from ml.data.seen_photos import SeenPhotos, knows_class
 from ml.tuning.calibration import TooFewClasses, fit
 from workers.process.honesty import was_trained
 from workers.process.serving import Serving, ServingModel
@@ -19,12 +20,15 @@ def calibrate(serving: Serving, new: ServingModel) -> dict[str, Any]:
     lineage = new.embedder.bundle.lineage
     is_trained = was_trained(new.embedder.bundle)
     held_out = set(lineage.get("held_out_classes") or ())
+    trained_on = SeenPhotos(lineage)
     labels: list[str] = []
     rows: list[np.ndarray] = []
     for label, count in serving.store.labels(new.collection).items():
-        if count < 2 or (is_trained and label not in held_out):
+        if count < 2 or (is_trained and label not in held_out and knows_class(lineage, label)):
             continue
         ids = [point.id for point in serving.store.points(new.collection, label=label, limit=_OF_ONE_LABEL)]
+        if is_trained and label not in held_out and any(id in trained_on for id in ids):
+            continue  # the same photos under another name
         found = stored_vectors(serving, new.collection, ids)
         rows += found.values()
         labels += [label] * len(found)
