@@ -43,7 +43,7 @@ class Order:
     """
 
     group_within: float = 1.75
-    voters_within: float = 3.0
+    voters_within: float = 1.5
     no_idea: float = 0.9
     power: float = 2.0
 

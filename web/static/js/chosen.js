@@ -12,6 +12,7 @@ for (const form of document.querySelectorAll("form[data-one-photo]")) {
       if (!file.refusal) chosen.items.add(new File([file.blob], file.name.split("/").at(-1), { type: file.blob.type }));
       input.files = chosen.files;
       told.textContent = file.refusal ? `${file.name} ${file.refusal}` : file.name.split("/").at(-1);
+      form.querySelector("[data-how]").hidden = true;
       if (!file.refusal) submit.focus();
     },
     { inputs: [input], form },
