@@ -125,7 +125,8 @@ def race(
 
     Args:
         contestants: the first is ours. What one returns is its figure; None: the seconds that it took count.
-        counts: contestant -> how many items it works off; figures are then items per second.
+        counts: contestant -> how many items it works off; figures are then items per second, as must be what
+            one returns.
         is_rate: of figures that contestants return, more is better.
     """
     rounds: dict[str, list[float]] = {name: [] for name in contestants}
@@ -134,7 +135,7 @@ def race(
             began = time.perf_counter()
             figure = step()
             took = time.perf_counter() - began
-            if counts is not None:
+            if counts is not None and figure is None:
                 figure = counts[name] / took
             if number:
                 rounds[name].append(took if figure is None else float(figure))
