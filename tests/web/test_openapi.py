@@ -127,7 +127,10 @@ def test_a_generated_client_has_functions_that_read_well(document, tmp_path):
     }
     program = (
         "from lookalike_client.api.search import search; from lookalike_client.models import SearchById, SearchResult;"
-        "SearchById(id='0' * 32, k=3); search.sync, search.asyncio, SearchResult.from_dict"
+        "asked = SearchById(id='0' * 32, k=3); search.sync, search.asyncio, SearchResult.from_dict;"
+        "from lookalike_client.models import SearchByImage; from lookalike_client.types import File; import io;"
+        "assert search._get_kwargs(body=asked)['json']['k'] == 3;"
+        "assert search._get_kwargs(body=SearchByImage(image=File(io.BytesIO(b'x'), 'x.jpg')))['files']"
     )
     subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True, timeout=60)
 

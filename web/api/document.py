@@ -99,7 +99,9 @@ def _complete(app: APIFlask, spec: Any) -> Any:
                     response["content"] = {MIMETYPE: problem}
     schemas["SearchById"] = _json_schema(SearchById)
     schemas["ChangeForm"] |= _LABEL_IF_ASKED_FOR
-    schemas["SearchByImage"]["oneOf"] = [{"required": ["image"]}, {"required": ["id"]}]
+    # One of them and not both, said without oneOf at the top, of which generators of clients make a union of anything.
+    one_of_them = [{"required": ["image"]}, {"required": ["id"]}]
+    schemas["SearchByImage"]["not"] = {"anyOf": [{"required": ["image", "id"]}, {"not": {"anyOf": one_of_them}}]}
     for listed, name in (
         ("ListedImage", "Image"),
         ("ListedJob", "Job"),
