@@ -34,4 +34,4 @@ def test_a_first_visit_is_light_and_a_second_one_asks_for_little(portal, open_br
     browser.get("about:blank")
     second = requests(browser, portal.address + page)
     assert len(second) <= MOST_REQUESTS, second
-    assert not [path for path in second if path.startswith("/static/")]
+    assert not [path for path in second if path.endswith((".css", ".js"))]
