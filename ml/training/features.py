@@ -1,7 +1,7 @@
 """Images to features of a network that is being trained: decoded once, read in batches, shared between runs."""
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -120,3 +120,9 @@ def project(model: EmbeddingModel, features: Tensor) -> Tensor:
     """Layer-normalised features through the linear map, rows of unit length."""
     projected = features if model.projection is None else model.projection.cpu()(features)
     return functional.normalize(projected, dim=1)
+
+
+def project_sides(model: EmbeddingModel, sides: Sequence[Tensor]) -> Tensor:
+    """Features of images, and of their mirror images where there are two sides, to rows of unit length."""
+    projected = [project(model, side) for side in sides]
+    return projected[0] if len(projected) == 1 else functional.normalize(torch.stack(projected).sum(0), dim=1)

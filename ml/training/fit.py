@@ -4,7 +4,6 @@
 """
 
 import logging
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,17 +21,14 @@ from ml.data.decoding import Pixels
 from ml.data.holdout import HeldOut, hold_out
 from ml.errors import LookalikeError
 from ml.evaluation.metrics import evaluate_retrieval
-from ml.evaluation.pairs import count_pairs
 from ml.model import backbone as backbones
 from ml.model.network import EmbeddingModel, pretrained
-from ml.model.registry import HELD_OUT_GAIN
 from ml.preprocessing import Preprocessing
-from ml.statistics.uncertainty import ByClass, difference, intervals
-from ml.training import finetune, frozen_backbone, layers, losses, tuning_trial
+from ml.training import finetune, frozen_backbone, held_out_figures, layers, losses, tuning_trial
 from ml.training.checkpoints import Checkpoint
 from ml.training.closed_form_head import closed_form_head
 from ml.training.config import OWN, TrainConfig
-from ml.training.features import Cache, Reader, project
+from ml.training.features import Cache, Reader, project_sides
 from ml.training.finetune import EpochReport, FeatureNetwork, Schedule, Vary
 from ml.training.process_group import ProcessGroup
 from ml.training.tuning_trial import Group
@@ -42,7 +38,6 @@ log = logging.getLogger(__name__)
 
 # Images are cached a quarter larger than they are trained on: crops lose little, and decoding is paid once.
 _CACHE_MARGIN = 1.25
-_OTHERS = 300  # training images that held-out ones are told apart from
 
 
 @dataclass(frozen=True)
@@ -97,7 +92,7 @@ def fit(
     frozen_backbone.prepare(model.backbone)
     layers.freeze(model.backbone, config.frozen_layers)
     reader = Reader(model, device, on_progress, cache, f"{config.backbone} {finetune.precision(device)[0]}")
-    before = _before(reader, seen, held_out, is_all_read=not config.epochs)
+    before = held_out_figures.untrained(reader, seen, held, is_all_read=not config.epochs)
     history: list[EpochReport] = []
     if config.epochs:
         network = FeatureNetwork(model).to(device)
@@ -134,13 +129,15 @@ def fit(
     exported = _exported(config, model, preprocessing)
     if config.head == "closed_form":
         _fit_closed_form(config, exported, [side[trained] for side in sides], labels)
-    fitted = _measured(exported, sides, seen, held, reader.device, history, before)
+    figures = held_out_figures.measure(exported, sides, seen, held, before)
+    how = {"epochs": len(history), "precision": finetune.precision(device)[1]}
+    fitted = Fitted(exported, figures.metrics, figures.threshold, history, figures.facts | how)
     if config.tune:
         tried = _tuning_tried(config, exported, sides, seen.dataset.labels, groups, views)
         fitted = replace(fitted, lineage=fitted.lineage | {CONFIRMED: tried.to_json()})
     if config.head == "closed_form" and (len(held_out) or config.tune):
         _fit_closed_form(config, exported, sides, seen.dataset.labels)
-    vectors = _embedded(exported, sides).numpy() if config.head == "closed_form" else None
+    vectors = project_sides(exported, sides).numpy() if config.head == "closed_form" else None
     return replace(fitted, vectors=vectors, paths=seen.dataset.paths)
 
 
@@ -178,7 +175,7 @@ def _tuning_tried(
         if _is_head_alone(config):
             others = np.setdiff1d(np.arange(len(labels)), np.concatenate([group.gallery, group.queries]))
             _fit_closed_form(config, model, [side[others] for side in sides], labels[others])
-        return _embedded(model, sides), _embedded(model, views_of[id(group)])
+        return project_sides(model, sides), project_sides(model, views_of[id(group)])
 
     return tuning_trial.try_schemes(labels, groups, embed)
 
@@ -203,22 +200,6 @@ def _train_px(config: TrainConfig, model: EmbeddingModel) -> int:
     if size != config.train_px:
         log.info("train_px %d: what %s takes", size, model.backbone_name)
     return size
-
-
-def _before(reader: Reader, seen: Pixels, held_out: np.ndarray, *, is_all_read: bool) -> ByClass | None:
-    """mAP@R of held-out images through the network as it came, to see what training brought. None without any.
-
-    `is_all_read`: the features of all images are read anyway, and kept.
-    """
-    if not len(held_out):
-        return None
-    if is_all_read:
-        features = reader.features(seen.array, "reading features")[held_out]
-    else:
-        features = reader.features(seen.array, "held-out images", rows=held_out)
-    vectors = functional.normalize(features, dim=1)
-    labels = _long(seen.dataset.labels[held_out])
-    return evaluate_retrieval(vectors, labels, ks=(1,), whole_ranking=False).by_class(labels)["map@r"]
 
 
 def _finetune(
@@ -361,66 +342,6 @@ def _exported(config: TrainConfig, model: EmbeddingModel, preprocessing: Preproc
     frozen_backbone.export(model.backbone, fresh.backbone)
     fresh.projection = model.projection
     return fresh.eval()
-
-
-def _measured(
-    model: EmbeddingModel,
-    sides: Sequence[Tensor],
-    seen: Pixels,
-    held: HeldOut,
-    device: torch.device,
-    history: list[EpochReport],
-    before: ByClass | None,
-) -> Fitted:
-    """Held-out figures and the threshold, through a head that the held-out images had no part in.
-
-    Args:
-        model: with that head.
-        sides: features of all images, and of their mirror images where the model uses those.
-        seen: the images.
-        held: which of them are held out.
-        device: that trained.
-        history: of the run.
-        before: mAP@R before training.
-    """
-    held_out, trained = np.flatnonzero(held.is_held), np.flatnonzero(~held.is_held)
-    chosen = held_out if len(held_out) else trained
-    vectors = _embedded(model, [side[chosen] for side in sides])
-    labels = _long(seen.dataset.labels[chosen])
-    # A few held-out classes may be as different as apples and juice: none of them may look like any other class either.
-    others = None
-    if held.split == "classes":
-        others = _embedded(model, [side[trained[:: max(1, len(trained) // _OTHERS)]] for side in sides])
-    threshold = count_pairs(vectors, labels, others).threshold()
-    metrics: dict[str, Any] = {}
-    found: dict[str, list[float]] = {}
-    if len(held_out):
-        retrieval = evaluate_retrieval(vectors, labels, ks=(1,), whole_ranking=False)
-        metrics = {"held_out_map@r": retrieval.map_at_r, "held_out_recall@1": retrieval.recall[1]}
-        by_class = retrieval.by_class(labels)
-        found = intervals({f"held_out_{name}": by_class[name] for name in ("map@r", "recall@1")})
-        if before is not None and before.counts.sum():
-            metrics["held_out_map@r_before"] = before.mean
-            bounds = difference(by_class["map@r"], before)[1]
-            found |= {HELD_OUT_GAIN: list(bounds)} if bounds else {}
-    own = seen.dataset.labels
-    facts = {
-        "held_out_classes": [seen.dataset.classes[label] for label in np.setdiff1d(own[held_out], own[trained])],
-        "holdout": {"split": held.split, "why": held.why, "images": len(held_out)},
-        "threshold_from": f"held-out {'classes' if held.split == 'classes' else 'images'}"
-        if len(held_out)
-        else "training classes",
-        "epochs": len(history),
-        "precision": finetune.precision(device)[1],
-    }
-    finite = {key: value for key, value in metrics.items() if math.isfinite(value)}
-    return Fitted(model, finite | {"intervals": found}, threshold, history, facts)
-
-
-def _embedded(model: EmbeddingModel, sides: Sequence[Tensor]) -> Tensor:
-    """Features of images, and of their mirror images, to rows of unit length."""
-    projected = [project(model, side) for side in sides]
-    return projected[0] if len(projected) == 1 else functional.normalize(torch.stack(projected).sum(0), dim=1)
 
 
 def _long(values: np.ndarray) -> Tensor:
