@@ -112,7 +112,7 @@ class Result(Answer):
     verdict = String(
         allow_none=True,
         validate=OneOf(["same", "similar", "unlikely"]),
-        metadata=note("same from 0.6 on, unlikely below 0.25; null: nothing is claimed", "same"),
+        metadata=note("same from 0.5 on, unlikely below 0.25; null: nothing is claimed", "same"),
     )
 
 
