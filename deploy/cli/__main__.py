@@ -32,7 +32,7 @@ COMMANDS = {
     "labels": ("deploy.cli.labels", "List the labels in use, most frequent first."),
     "answers": ("deploy.cli.answers", "List what was said of photos: the same, or not the same."),
     "delete": ("deploy.cli.gallery", "Move photos to the trash."),
-    "undo": ("deploy.cli.photos", "Take back a change: labels given or removed, photos deleted."),
+    "undo": ("deploy.cli.photos", "Take back a change: labels given or removed, photos deleted, queries removed."),
     "trash": ("deploy.cli.trash", "List deleted photos, the latest first."),
     "coverage": ("deploy.cli.coverage", "List indexed folders, with what was found in each."),
     "why": ("deploy.cli.coverage", "Say where a photo is, or why it is not in the gallery."),
