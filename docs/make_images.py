@@ -22,7 +22,7 @@ from deploy.cli.find_files import Walk
 from deploy.cli.upload_folder import index
 from deploy.local.connection import connect, running
 from deploy.local.stack import Stack
-from tests.e2e.pages.chromium import open_window, show_as, until
+from tests.e2e.pages.chromium import drag, open_window, show_as, until
 from tests.e2e.pages.lived_in import LivedIn, lived_in, register_another
 from workers import settings as settings_of
 from workers.client import Client
@@ -43,6 +43,7 @@ class Portal:
     address: str
     client: Client
     things: LivedIn
+    folder: Path  # of photos that are chosen; a browser reads them again
 
 
 @click.command()
@@ -81,18 +82,20 @@ def _walk(portal: Portal, browser: WebDriver) -> Iterator[tuple[str, bool]]:
 
     go("/", READY)
     yield "start", False
-    _choose(browser, "mug.jpg", client.original(query.id))
+    _choose(browser, portal.folder / "mug.jpg", client.original(query.id))
     yield "search", True
     go("/", READY)
     bands = np.linspace(0, 40, 300)
     stranger = io.BytesIO()
     Image.fromarray((127 + 120 * np.sin(bands[:, None] ** 1.5 + bands)).astype(np.uint8)).save(stranger, "PNG")
-    _choose(browser, "curtain.png", stranger.getvalue())
+    _choose(browser, portal.folder / "curtain.png", stranger.getvalue())
     yield "nothing-matches", True
     go("/", READY)
-    _choose(browser, "shelf.jpg", _two(client))
+    _choose(browser, portal.folder / "shelf.jpg", _two(client))
     browser.find_element(By.CSS_SELECTOR, "[data-crop]").click()
     until(browser, "document.querySelector('.crop-box').getBoundingClientRect().width > 0")
+    drag(browser, (0.03, 0.05), (0.48, 0.95))
+    until(browser, f"{ANSWERED} && document.querySelector('#results .badge:not([hidden])')")
     yield "crop", True
     go("/gallery", READY)
     yield "gallery", True
@@ -116,13 +119,11 @@ def _two(client: Client) -> bytes:
     return buffer.getvalue()
 
 
-def _choose(browser: WebDriver, name: str, photo: bytes) -> None:
+def _choose(browser: WebDriver, path: Path, photo: bytes) -> None:
     """Searches with a photo of this device."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / name
-        path.write_bytes(photo)
-        browser.find_element(By.NAME, "image").send_keys(str(path))
-        until(browser, f"{ANSWERED} && document.getElementById('query-name').textContent === '{name}'")
+    path.write_bytes(photo)
+    browser.find_element(By.NAME, "image").send_keys(str(path))
+    until(browser, f"{ANSWERED} && document.getElementById('query-name').textContent === '{path.name}'")
 
 
 def _keep(browser: WebDriver, path: Path) -> None:
@@ -153,7 +154,7 @@ def _portal(home: Path | None) -> Iterator[Portal]:
         photos = folder / "Phone"
         photos.mkdir()
         model = register_another(client, folder)
-        yield Portal(address, client, hold.enter_context(lived_in(client, photos, model)))
+        yield Portal(address, client, hold.enter_context(lived_in(client, photos, model)), folder)
 
 
 if __name__ == "__main__":

@@ -6,14 +6,13 @@ is read, whether its route takes so much of it.
 """
 
 import contextlib
-import ipaddress
 import os
 import resource
 import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from io import BytesIO
 from typing import Any, ClassVar
 
@@ -24,11 +23,11 @@ from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser
 from waitress.server import TcpWSGIServer
 from waitress.task import ErrorTask, ThreadedTaskDispatcher
-from werkzeug.middleware.proxy_fix import ProxyFix
 
 from web.access.principals import Authenticator
 from web.bodies import SMALL, limit_of
 from web.problems import problem
+from web.proxies import TrustedProxies
 
 THREADS = 32  # they wait for the queue most of the time
 CONNECTIONS = 1_000
@@ -39,8 +38,6 @@ BODY_BYTES_A_SECOND = 16_384
 IDLE_S = 60  # between two requests
 DRAIN_S = 4.0  # for answers under way when the server is told to stop
 FRESH_S = 0.5  # in which a new connection says what it wants
-
-_Wsgi = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
 
 class _Parser(HTTPRequestParser):  # type: ignore[misc] # waitress has no types
@@ -222,33 +219,3 @@ def body_limit(app: Flask, head: HTTPRequestParser) -> int:
     with app.request_context(environ):
         limit = limit_of(app.view_functions.get(request.endpoint or ""), request.mimetype)
         return limit if limit <= SMALL or authenticator.may_know(request) else SMALL
-
-
-class TrustedProxies:
-    """Believes X-Forwarded-For and X-Forwarded-Proto of the proxies of FORWARDED_ALLOW_IPS, and of nobody else.
-
-    Args:
-        app: what answers.
-        trusted: addresses or networks, apart by commas; `*` is everyone, empty nobody: on this machine anybody could
-            guess tokens as if from many addresses, were loopback trusted.
-    """
-
-    def __init__(self, app: _Wsgi, trusted: str) -> None:
-        self._direct, self._behind = app, ProxyFix(app, x_for=1, x_proto=1)
-        names = [name.strip() for name in trusted.split(",") if name.strip()]
-        self._everyone = "*" in names
-        self._networks = [ipaddress.ip_network(name, strict=False) for name in names if name != "*"]
-
-    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        return (self._behind if self._is_trusted(environ.get("REMOTE_ADDR", "")) else self._direct)(
-            environ, start_response
-        )
-
-    def _is_trusted(self, address: str) -> bool:
-        if self._everyone:
-            return True
-        try:
-            parsed = ipaddress.ip_address(address)
-        except ValueError:
-            return False
-        return any(parsed in network for network in self._networks)

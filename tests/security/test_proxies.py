@@ -14,6 +14,7 @@ import redis
 import requests
 
 from tests.processes import listens, wait_for
+from web.proxies import TrustedProxies
 
 SECRET = "a-secret-that-a-machine-made-7f3d"
 Portal = Callable[[str | None], contextlib.AbstractContextManager[str]]
@@ -95,3 +96,13 @@ def test_what_a_visitor_puts_before_a_proxys_word_and_besides_is_not_believed(po
         )
         assert answer.status_code == 302
         assert "evil.example" not in answer.headers["Location"] + answer.text
+
+
+def test_a_proxy_may_be_named_by_its_host_and_is_looked_up_beside_requests(portal: Portal) -> None:
+    with portal("no-such-host.invalid, localhost") as address:
+        wait_for(lambda: is_cookie_secure(address))
+
+
+def test_what_is_no_address_network_or_host_is_refused_with_what_is_allowed() -> None:
+    with pytest.raises(ValueError, match="addresses, networks and host names, apart by commas, or"):
+        TrustedProxies(lambda environ, start_response: [], "10.0.0.0/99")

@@ -6,6 +6,8 @@ import time
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.chrome.webdriver import WebDriver
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.by import By
 
 MISSING = "no Chromium with chromedriver: apt-get install chromium chromium-driver"
 FLAGS = (
@@ -70,6 +72,17 @@ def until(browser: WebDriver, condition: str, timeout_s: float = 20) -> None:
         if time.monotonic() > deadline:
             raise AssertionError(f"{condition} did not become true; the console: {browser.get_log('browser')[-3:]}")
         time.sleep(0.02)
+
+
+def drag(browser: WebDriver, start: tuple[float, float], end: tuple[float, float]) -> None:
+    """Drags over the query photo, between two places in shares of it. The photo is 2:1 in a square frame."""
+    image = browser.find_element(By.CSS_SELECTOR, "#query-photo img")
+    side = image.size["width"]
+    ((x1, y1), (x2, y2)) = [((x - 0.5) * side, (y - 0.5) * side / 2) for x, y in (start, end)]
+    actions = ActionChains(browser, duration=50).move_to_element_with_offset(image, x1, y1).click_and_hold()
+    actions.move_by_offset((x2 - x1) / 2, (y2 - y1) / 2).move_by_offset(
+        (x2 - x1) / 2, (y2 - y1) / 2
+    ).release().perform()
 
 
 def _binary() -> str | None:

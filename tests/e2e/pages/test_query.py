@@ -2,10 +2,10 @@
 
 import pytest
 from PIL import Image
-from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
+from tests.e2e.pages.chromium import drag
 from tests.e2e.pages.conftest import keep_screenshot, until
 from tests.e2e.pages.test_search_page import HAS_RESULTS, browser, choose, results  # noqa: F401 - browser is a fixture
 from workers.gallery import image_id
@@ -31,17 +31,6 @@ def two_products(portal, tmp_path):
 
 def best(browser):  # noqa: F811
     return results(browser)[0]["name"]
-
-
-def drag(browser, start, end):  # noqa: F811
-    """Drags over the query photo, between two places in shares of it. The photo is 2:1 in a square frame."""
-    image = browser.find_element(By.CSS_SELECTOR, "#query-photo img")
-    side = image.size["width"]
-    ((x1, y1), (x2, y2)) = [((x - 0.5) * side, (y - 0.5) * side / 2) for x, y in (start, end)]
-    actions = ActionChains(browser, duration=50).move_to_element_with_offset(image, x1, y1).click_and_hold()
-    actions.move_by_offset((x2 - x1) / 2, (y2 - y1) / 2).move_by_offset(
-        (x2 - x1) / 2, (y2 - y1) / 2
-    ).release().perform()
 
 
 def test_what_is_inside_a_box_is_searched_with_and_survives_back_and_reloading(browser, two_products):  # noqa: F811
