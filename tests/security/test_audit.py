@@ -67,6 +67,10 @@ def test_every_route_of_the_api_that_changes_something_says_so(anna, workers_sid
         "save_query": ("POST", "/queries", {"json": {"id": one}}),
         "save_photo_query": ("POST", "/photo-queries", {"data": {"image": (io.BytesIO(photo()), "x.jpg")}}),
         "forget_query": ("DELETE", f"/queries/{one}", {}),
+        "restore_query": ("POST", f"/queries/{one}/restore", {}),
+        "train_model": ("POST", "/models/train", {"json": {"how": "fast"}}),
+        "tune_model": ("POST", "/models/tune", {}),
+        "roll_back": ("POST", "/models/rollback", {}),
         "stop_job": ("POST", f"/jobs/{job}/stop", {}),
         "retry_job": ("POST", f"/jobs/{job}/retry", {}),
     }

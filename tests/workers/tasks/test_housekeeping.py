@@ -48,7 +48,7 @@ def context(queue: redis.Redis, sent: Sent, tmp_path: Path) -> Context:
         gallery=Gallery(open_storage(str(tmp_path))),
         settings=settings_of.load({}),
         active=lambda: SimpleNamespace(collection="photos"),
-        store=SimpleNamespace(version=lambda collection: None),
+        store=SimpleNamespace(version=lambda collection: None, collections=list),
     )
     heartbeat: Any = SimpleNamespace(worker="w")
     app: Any = sent
@@ -194,6 +194,7 @@ def test_in_a_large_gallery_the_label_queue_is_looked_at_ahead_once_after_each_c
 ) -> None:
     versions, looked, sizes = [1], [], [20_000]
     context.serving.store = SimpleNamespace(  # type: ignore[assignment]
+        collections=list,
         version=lambda collection: versions[-1], count=lambda collection: sizes[-1]
     )
     monkeypatch.setattr(housekeeping, "look_ahead", looked.append)
