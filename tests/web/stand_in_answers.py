@@ -1,6 +1,7 @@
 """How the stand-in compares, judges, orders and selects photos: by their mean colour, without a model."""
 
 from pathlib import PurePath
+from typing import Any
 
 import numpy as np
 
@@ -38,7 +39,7 @@ def is_selected(image: GalleryImage, by: Selection) -> bool:
     )
 
 
-def model_record(name: str, metrics: dict[str, float]) -> ModelRecord:
+def model_record(name: str, metrics: dict[str, Any]) -> ModelRecord:
     return ModelRecord(
         name,
         "efficientnet_lite0",

@@ -49,6 +49,9 @@ def test_what_is_no_photo_is_no_query(browser):
 def test_models_are_listed_and_published_by_the_api(browser, workers_side):
     listed = browser.get("/api/v1/models").json["models"]
     assert [each["name"] for each in listed if each["is_active"]] == ["untrained"]
+    (better,) = (each for each in listed if each["name"] == "better")
+    assert better["metrics"] == {"held_out_map@r": 0.805, "held_out_recall@1": 0.988, "map@r": 0.1}
+    assert better["intervals"] == {"held_out_map@r": [0.78, 0.83]}
     asked = browser.post("/api/v1/models/better/publish", json={"preview": True})
     assert (asked.status_code, asked.json["detail"]["phase"]) == (202, "preview")
     assert browser.post("/api/v1/models/none/publish", json={}).status_code == 404

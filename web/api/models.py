@@ -1,5 +1,6 @@
 """/models and /queries: which models there are, getting and publishing one, and what it answers to saved queries."""
 
+import math
 from typing import Any
 
 from apiflask import APIBlueprint
@@ -48,7 +49,12 @@ def _models() -> dict[str, Any]:
             "name": each.name,
             "backbone": each.backbone,
             "dim": each.dim,
-            "metrics": {name: value for name, value in each.metrics.items() if value == value},
+            "metrics": {
+                name: value
+                for name, value in each.metrics.items()
+                if isinstance(value, int | float) and math.isfinite(value)
+            },
+            "intervals": each.metrics.get("intervals") or {},
             "is_active": active is not None and active.model == each.name,
         }
         for each in client().models()

@@ -194,8 +194,7 @@ def test_in_a_large_gallery_the_label_queue_is_looked_at_ahead_once_after_each_c
 ) -> None:
     versions, looked, sizes = [1], [], [20_000]
     context.serving.store = SimpleNamespace(  # type: ignore[assignment]
-        collections=list,
-        version=lambda collection: versions[-1], count=lambda collection: sizes[-1]
+        collections=list, version=lambda collection: versions[-1], count=lambda collection: sizes[-1]
     )
     monkeypatch.setattr(housekeeping, "look_ahead", looked.append)
     keep_house()  # compares storage with the collection first

@@ -14,6 +14,9 @@ class Model(Answer):
     backbone = String(metadata=note("what it is made from", "efficientnet_lite0"))
     dim = Integer(metadata=note("length of its vectors", 512))
     metrics = Dict(keys=String(), values=Float(), metadata=note("figures from its training, by name"))
+    intervals = Dict(
+        keys=String(), values=List(Float()), metadata=note("bounds of figures, by name: 95 of 100 draws lie in them")
+    )
     is_active = Boolean(metadata=note("whether it answers searches"))
 
 
