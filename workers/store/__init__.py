@@ -248,6 +248,7 @@ def open_store(settings: Settings, log: DamageLog | None = None) -> Store:
         from workers.store.edge import EdgeStore
 
         return EdgeStore(settings.home / "qdrant", log, codes=settings.qdrant_quantization)
-    from workers.store.server import Layout, ServerStore
+    from workers.store.layout import Layout
+    from workers.store.server import ServerStore
 
     return ServerStore.connect(settings.qdrant_url, settings.qdrant_api_key, Layout.of(settings))

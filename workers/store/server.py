@@ -10,7 +10,6 @@ import random
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -18,11 +17,10 @@ import grpc
 import httpx
 import numpy as np
 from qdrant_client import QdrantClient, models
-from qdrant_client.http.exceptions import ApiException, UnexpectedResponse
+from qdrant_client.http.exceptions import ApiException
 
 from ml.names import CollectionName
 from workers.messages import AVERAGE, Selection
-from workers.settings import Settings
 from workers.store import (
     AWAY,
     EVERYTHING,
@@ -38,9 +36,11 @@ from workers.store import (
     page_behind,
     page_sizes,
 )
-from workers.store.codes import chosen, oversampling
+from workers.store.codes import chosen
 from workers.store.conditions import KEYWORDS, NUMBERS, WORDS, conditions
 from workers.store.examples import Examples
+from workers.store.failures import described, is_silence, passes
+from workers.store.layout import Layout, codes_of
 from workers.store.reachability import Reachability
 
 logger = logging.getLogger(__name__)
@@ -60,46 +60,6 @@ _CHANNEL = {
     "grpc.keepalive_time_ms": 10_000,
     "grpc.keepalive_timeout_ms": 5_000,
 }
-
-
-@dataclass(frozen=True)
-class Layout:
-    """How the server keeps collections made from now on; those that exist stay as they are.
-
-    Attributes:
-        shards: parts that it may spread over its nodes.
-        replicas: copies of every shard. A write is acknowledged when most of them have it.
-        on_disk: whether float32 vectors lie on disk, and only what searches need first in memory.
-        quantization: codes to search by, always in memory: none, int8 (a quarter of the bytes), binary (a 32nd), or
-            auto: `ServerStore.tend` gives int8 to a collection that has become large.
-    """
-
-    shards: int = 1
-    replicas: int = 1
-    on_disk: bool = False
-    quantization: str = "auto"
-
-    @classmethod
-    def of(cls, settings: Settings) -> "Layout":
-        on_disk = settings.qdrant_vectors == "disk"
-        return cls(settings.qdrant_shards, settings.qdrant_replicas, on_disk, settings.qdrant_quantization)
-
-    def options(self) -> dict[str, Any]:
-        """As `create_collection` takes it."""
-        return {
-            "shard_number": self.shards,
-            "replication_factor": self.replicas,
-            "write_consistency_factor": self.replicas // 2 + 1,
-            "quantization_config": _codes(chosen(self.quantization, 0, 0)),
-        }
-
-    def search_params(self) -> models.SearchParams | None:
-        """How a search uses the codes; a collection without them ignores it."""
-        factor = oversampling(self.quantization)
-        if factor is None:
-            return None
-        how = models.QuantizationSearchParams(rescore=True, oversampling=factor)
-        return models.SearchParams(quantization=how)
 
 
 class ServerStore(Store):
@@ -126,9 +86,9 @@ class ServerStore(Store):
             else:
                 client = _client(url, api_key, prefer_grpc=prefer_grpc, timeout_s=_TIMEOUT_S)
                 return cls(client, layout, prober)
-        if failure is not None and not _passes(failure):
+        if failure is not None and not passes(failure):
             raise StoreFailed(
-                f"the vector store at {url} rejects us: {_told(failure)}",
+                f"the vector store at {url} rejects us: {described(failure)}",
                 hint="check LOOKALIKE_QDRANT_URL and LOOKALIKE_QDRANT_API_KEY",
             ) from failure
         raise StoreFailed(f"{AWAY} at {url}", hint="check LOOKALIKE_QDRANT_URL", passes=True) from failure
@@ -150,9 +110,9 @@ class ServerStore(Store):
         except (ApiException, httpx.HTTPError, grpc.RpcError, ValueError) as error:
             if not self._do(self._client.collection_exists, collection):  # another worker was faster
                 raise StoreFailed(
-                    f"the vector store does not make the collection {collection}: {_told(error)}",
+                    f"the vector store does not make the collection {collection}: {described(error)}",
                     hint="see its log",
-                    passes=_passes(error),
+                    passes=passes(error),
                 ) from error
         self._index_fields(collection)
 
@@ -265,7 +225,7 @@ class ServerStore(Store):
         kind = chosen(self._layout.quantization, told.points_count or 0, told.config.params.vectors.size)
         if self._layout.quantization == "auto" and kind != "none" and told.config.quantization_config is None:
             logger.info("%s is searched by codes in %s from now on", collection, kind)
-            self._do(self._client.update_collection, collection, quantization_config=_codes(kind))
+            self._do(self._client.update_collection, collection, quantization_config=codes_of(kind))
 
     def problem(self) -> str:
         return AWAY if self._reachability.is_away else ""
@@ -305,26 +265,17 @@ class ServerStore(Store):
             try:
                 return call(*args, **kwargs)
             except (grpc.RpcError, ApiException, httpx.HTTPError) as error:
-                if not _passes(error):
+                if not passes(error):
                     raise StoreFailed(
-                        f"the vector store rejects the request: {_told(error)}", hint="see its log"
+                        f"the vector store rejects the request: {described(error)}", hint="see its log"
                     ) from error
                 failure = error
-                if _is_silence(error):  # it had its time
+                if is_silence(error):  # it had its time
                     break
             if attempt + 1 < _TRIES:
                 time.sleep(random.uniform(0.5, 1.0) * 0.2 * 2**attempt)  # noqa: S311 - jitter, no secret
         self._reachability.lost()
         raise StoreFailed(AWAY, hint="it goes on by itself when that is back; see its log", passes=True) from failure
-
-
-def _codes(kind: str) -> models.ScalarQuantization | models.BinaryQuantization | None:
-    if kind == "int8":
-        scalar = models.ScalarQuantizationConfig(type=models.ScalarType.INT8, quantile=0.99, always_ram=True)
-        return models.ScalarQuantization(scalar=scalar)
-    if kind == "binary":
-        return models.BinaryQuantization(binary=models.BinaryQuantizationConfig(always_ram=True))
-    return None
 
 
 def _client(url: str, api_key: str, *, prefer_grpc: bool, timeout_s: int) -> QdrantClient:
@@ -341,42 +292,6 @@ def _client(url: str, api_key: str, *, prefer_grpc: bool, timeout_s: int) -> Qdr
             timeout=timeout_s,
             check_compatibility=False,
         )
-
-
-# Beside what says that a server is away: what one says of requests that it drops while it stops or begins.
-_PASSING = (
-    grpc.StatusCode.UNAVAILABLE,
-    grpc.StatusCode.DEADLINE_EXCEEDED,
-    grpc.StatusCode.RESOURCE_EXHAUSTED,
-    grpc.StatusCode.ABORTED,
-    grpc.StatusCode.CANCELLED,
-    grpc.StatusCode.UNKNOWN,
-)
-
-
-def _passes(error: Exception) -> bool:
-    """Whether waiting may be enough."""
-    if isinstance(error, UnexpectedResponse):
-        return error.status_code is None or error.status_code >= 500 or error.status_code == 429
-    if isinstance(error, grpc.RpcError):
-        return isinstance(error, grpc.Call) and error.code() in _PASSING
-    return True
-
-
-def _is_silence(error: Exception) -> bool:
-    """Whether the server took a call and left it unanswered."""
-    if isinstance(error, grpc.Call):
-        return bool(error.code() == grpc.StatusCode.DEADLINE_EXCEEDED)
-    return isinstance(getattr(error, "source", error), httpx.TimeoutException)
-
-
-def _told(error: Exception) -> str:
-    """What the server says, in one line."""
-    if isinstance(error, grpc.Call):
-        return f"{error.details()} ({error.code().name})"
-    if isinstance(error, UnexpectedResponse):
-        return f"{error.status_code} {error.reason_phrase}"
-    return str(error)
 
 
 def _target(target: np.ndarray | Examples) -> Any:

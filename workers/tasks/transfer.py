@@ -138,7 +138,8 @@ def places(serving: Serving, params: dict[str, Any]) -> tuple[tuple[Storage, Poi
     storage = open_storage(params["to_storage"]) if params.get("to_storage") else serving.storage
     if not params.get("to_qdrant"):
         return here, (storage, here[1])
-    from workers.store.server import Layout, ServerStore
+    from workers.store.layout import Layout
+    from workers.store.server import ServerStore
 
     settings = serving.settings
     server = ServerStore.connect(params["to_qdrant"], settings.qdrant_api_key, Layout.of(settings))

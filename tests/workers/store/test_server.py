@@ -14,7 +14,8 @@ from tests.workers.store.samples import DIM, ids, points, unit_vectors
 from tests.workers.store.servers import free_ports, server_process
 from workers import settings as settings_of
 from workers.store import StoreFailed, codes, open_store
-from workers.store.server import Layout, ServerStore
+from workers.store.layout import Layout
+from workers.store.server import ServerStore
 
 
 class TestServer:
