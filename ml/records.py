@@ -159,6 +159,30 @@ def write(storage: Storage, key: str, value: dict[str, Any], *, indent: int | No
     storage.put(key, json.dumps(sealed, indent=indent).encode())
 
 
+def keep_later(
+    storage: Storage, key: str, data: bytes, parse: Callable[[Any], T], moment: Callable[[T], float]
+) -> None:
+    """Takes a record of another copy of the storage: of two the later one stays, of two as late the one that is here.
+
+    Args:
+        storage: where it is kept.
+        key: of the file.
+        data: the other copy's.
+        parse: see `read`.
+        moment: when a record was made.
+
+    Raises:
+        Damaged: the data are no record.
+    """
+    theirs = moment(decoded(data, parse, name=key))
+    try:
+        is_later = moment(read(storage, key, parse)) >= theirs
+    except (Damaged, FileNotFoundError):
+        is_later = False
+    if not is_later:
+        storage.put(key, data)
+
+
 def checksum(value: dict[str, Any]) -> str:
     """The first 16 hex digits of the SHA-256 of everything that a record says but its checksum."""
     facts = {name: fact for name, fact in value.items() if name != _CHECKSUM}

@@ -20,7 +20,8 @@ from msgspec import Meta
 from ml import records
 from ml.records import Damaged, Moment
 from ml.storage import Storage
-from workers.gallery.metadata import Hold, is_id
+from workers.gallery.image_records import is_id
+from workers.gallery.metadata import Hold
 
 logger = logging.getLogger(__name__)
 

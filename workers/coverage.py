@@ -72,12 +72,7 @@ class Coverage:
         found = records.decoded(data, _parsed, name=key)
         if key != _key(found.host, found.folder):
             raise Damaged(f"{key} is damaged: it is not that folder's", key=key)
-        try:
-            is_later = records.read(self._storage, key, _parsed).at >= found.at
-        except (Damaged, FileNotFoundError):
-            is_later = False
-        if not is_later:
-            self._storage.put(key, data)
+        records.keep_later(self._storage, key, data, _parsed, lambda kept: kept.at)
 
     def forget(self, host: str, folder: str) -> bool:
         """Forgets a folder, not its photos. False when it was not known."""

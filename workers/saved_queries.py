@@ -14,7 +14,7 @@ from ml import records
 from ml.records import Damaged, Moment, Text
 from ml.storage import Storage
 from workers.errors import NotFound
-from workers.gallery.metadata import is_id
+from workers.gallery.image_records import is_id
 from workers.gallery.originals import image_id
 from workers.messages import SavedQuery
 
@@ -117,12 +117,7 @@ class SavedQueries:
         query = records.decoded(data, _parsed, name=key)
         if key != _key(query.id):
             raise Damaged(f"{key} is damaged: it is not that query's", key=key)
-        try:
-            is_later = records.read(self._storage, key, _parsed).at >= query.at
-        except (Damaged, FileNotFoundError):
-            is_later = False
-        if not is_later:
-            self._storage.put(key, data)
+        records.keep_later(self._storage, key, data, _parsed, lambda kept: kept.at)
 
     def _expire(self) -> None:
         """Drops for good what was removed too long ago."""

@@ -14,7 +14,7 @@ from workers.client.connection import QueueConnection
 from workers.client.duplicates import Duplicates
 from workers.errors import NotFound
 from workers.gallery import Gallery, LabelBefore
-from workers.gallery.metadata import is_id
+from workers.gallery.image_records import is_id
 from workers.messages import JobStatus, Skipped, TrashedImage
 from workers.queue.undo import Change, Undoable
 from workers.saved_queries import SavedQueries

@@ -13,8 +13,9 @@ gallery.py      changing it: images, labels, into the trash and back
 reading.py      what can be asked of it
 sources.py      a photo's file on its way in
 originals.py    the photos' bytes, as copies or in place
-metadata.py     the records of images
-trash.py        the records of deleted ones
+image_records.py  records found by an image's id
+metadata.py     those of images
+trash.py        those of deleted ones
 """
 
 from workers.gallery.gallery import Added, Gallery, LabelBefore

@@ -7,7 +7,6 @@ import contextlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import PurePath
 from typing import Annotated, Any
 
 from msgspec import Meta
@@ -15,10 +14,12 @@ from msgspec import Meta
 from ml import records
 from ml.records import Count, Moment, Text
 from ml.storage import Storage
+from workers.gallery.image_records import ImageRecords, record_key
 from workers.gallery.originals import Reference
 from workers.messages import GalleryImage
 
 Hold = Callable[[str], AbstractContextManager[None]]  # locks a key between processes
+FOLDER = "metadata"
 _FOUND_OUT = ("state", "is_in_place")  # by each reader anew
 
 
@@ -49,11 +50,11 @@ class Known:
     reference: Reference | None = None
 
 
-class Metadata:
+class Metadata(ImageRecords[Known]):
     """The records in storage. Safe to use from many threads and processes."""
 
     def __init__(self, storage: Storage, hold: Hold | None = None) -> None:
-        self._storage = storage
+        super().__init__(storage, FOLDER, parsed)
         self._hold = hold if storage.local_path("") is None else None  # a folder's own locks hold between processes
 
     @contextlib.contextmanager
@@ -62,39 +63,13 @@ class Metadata:
         with self._storage.lock(key(id)), self._hold(key(id)) if self._hold else contextlib.nullcontext():
             yield
 
-    def load(self, id: str) -> Known | None:
-        """What is known of an image, None when it does not exist. Raises Damaged."""
-        if not is_id(id):
-            return None
-        try:
-            return records.read(self._storage, key(id), lambda record: parsed(id, record))
-        except FileNotFoundError:
-            return None
-
     def write(self, known: Known) -> None:
-        records.write(self._storage, key(known.image.id), to_record(known))
-
-    def exists(self, id: str) -> bool:
-        return self._storage.exists(key(id))
-
-    def delete(self, id: str) -> None:
-        self._storage.delete(key(id))
-
-    def ids(self, prefix: str = "") -> Iterator[str]:
-        """In order; only those whose first two digits are `prefix`, if given."""
-        for name in self._storage.keys(f"metadata/{prefix}".rstrip("/")):
-            if is_id(id := PurePath(name).stem):
-                yield id
-
-
-def is_id(id: str) -> bool:
-    """Ids come from outside and become part of a path."""
-    return len(id) == 32 and all(digit in "0123456789abcdef" for digit in id)
+        self.put(known.image.id, to_record(known))
 
 
 def key(id: str) -> str:
     """Of the record in storage."""
-    return f"metadata/{id[:2]}/{id}.json"
+    return record_key(FOLDER, id)
 
 
 def to_record(known: Known) -> dict[str, Any]:

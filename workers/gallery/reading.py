@@ -10,7 +10,8 @@ from ml.images import Limits
 from ml.records import Damaged, DamageLog, Unlogged
 from ml.storage import Storage, open_storage
 from workers.errors import NotFound
-from workers.gallery.metadata import Hold, Metadata, is_id
+from workers.gallery.image_records import is_id
+from workers.gallery.metadata import Hold, Metadata
 from workers.gallery.originals import AGAIN, Changed, Originals
 from workers.gallery.originals import key as original_key
 from workers.gallery.trash import Discarded, Trash

@@ -8,18 +8,18 @@ from a deletion or a restoration that was cut short.
 """
 
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import PurePath
 from typing import Any
 
 from ml import records
 from ml.records import Moment
 from ml.storage import Storage
 from workers.gallery import metadata
-from workers.gallery.metadata import Known, is_id, to_record
+from workers.gallery.image_records import ImageRecords
+from workers.gallery.metadata import Known, to_record
 from workers.messages import TrashedImage
 
+FOLDER = "trash"
 DAY_S = 86_400.0
 
 
@@ -55,41 +55,15 @@ class Discarded:
         )
 
 
-class Trash:
+class Trash(ImageRecords[Discarded]):
     """The records in storage. Whoever moves an image here or back holds the lock of its metadata."""
 
     def __init__(self, storage: Storage) -> None:
-        self._storage = storage
-
-    def load(self, id: str) -> Discarded | None:
-        """What is known of an image, None when no record of it is here. Raises Damaged."""
-        if not is_id(id):
-            return None
-        try:
-            return records.read(self._storage, key(id), lambda record: parsed(id, record))
-        except FileNotFoundError:
-            return None
+        super().__init__(storage, FOLDER, parsed)
 
     def write(self, known: Known) -> None:
         """Puts an image here, as deleted now."""
-        records.write(self._storage, key(known.image.id), to_record(known) | {"deleted_at": time.time()})
-
-    def exists(self, id: str) -> bool:
-        return is_id(id) and self._storage.exists(key(id))
-
-    def delete(self, id: str) -> None:
-        self._storage.delete(key(id))
-
-    def ids(self, prefix: str = "") -> Iterator[str]:
-        """Of every record, in order; only those whose first two digits are `prefix`, if given."""
-        for name in self._storage.keys(f"trash/{prefix}".rstrip("/")):
-            if is_id(id := PurePath(name).stem):
-                yield id
-
-
-def key(id: str) -> str:
-    """Of the record in storage."""
-    return f"trash/{id[:2]}/{id}.json"
+        self.put(known.image.id, to_record(known) | {"deleted_at": time.time()})
 
 
 def parsed(id: str, record: Any) -> Discarded:
