@@ -1,19 +1,15 @@
 """What a proxy says of a visitor is believed of the proxies that are named, and of nobody else: by the real server."""
 
 import contextlib
-import os
 import re
-import socket
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import redis
 import requests
 
-from tests.processes import listens, wait_for
+from tests.processes import portal_process, wait_for
 from web.proxies import TrustedProxies
 
 SECRET = "a-secret-that-a-machine-made-7f3d"
@@ -24,22 +20,10 @@ Portal = Callable[[str | None], contextlib.AbstractContextManager[str]]
 def portal(queue: redis.Redis, queue_url: str, tmp_path: Path) -> Portal:
     """Starts portals whose trusted proxies are those given; None leaves the setting out."""
 
-    @contextlib.contextmanager
-    def run(trusted: str | None) -> Iterator[str]:
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            port = listener.getsockname()[1]
-            own = {"LOOKALIKE_HOME": str(tmp_path), "LOOKALIKE_REDIS_URL": queue_url}
-            own |= {"LOOKALIKE_API_TOKENS": f"anna:admin:{SECRET}"}
-            own |= {"FORWARDED_ALLOW_IPS": trusted} if trusted is not None else {}
-            inherited = {name: value for name, value in os.environ.items() if name != "FORWARDED_ALLOW_IPS"}
-            command = [sys.executable, "-m", "web", "--fd", str(listener.fileno())]
-            with subprocess.Popen(command, env=inherited | own, pass_fds=[listener.fileno()]) as process:
-                try:
-                    wait_for(lambda: process.poll() is not None or listens(port))
-                    assert requests.get(f"http://127.0.0.1:{port}/health/live", timeout=60).ok
-                    yield f"http://127.0.0.1:{port}"
-                finally:
-                    process.terminate()
+    def run(trusted: str | None) -> contextlib.AbstractContextManager[str]:
+        own = {"LOOKALIKE_HOME": str(tmp_path), "LOOKALIKE_REDIS_URL": queue_url}
+        own |= {"LOOKALIKE_API_TOKENS": f"anna:admin:{SECRET}"}
+        return portal_process(own | ({"FORWARDED_ALLOW_IPS": trusted} if trusted is not None else {}))
 
     return run
 

@@ -1,20 +1,15 @@
 """A session that ends while a form is filled: a real browser is led to signing in and back; nothing is typed twice."""
 
-import os
-import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 
 import pytest
-import requests
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webdriver import WebDriver
 
 from tests.e2e.conftest import RunningStack
 from tests.e2e.pages.conftest import until
-from tests.processes import listens, wait_for
+from tests.processes import portal_process
 
 pytestmark = pytest.mark.browser
 
@@ -24,17 +19,8 @@ SECRET = "a-secret-that-a-machine-made-7f3d"
 @pytest.fixture
 def closed_portal(stack: RunningStack) -> Iterator[str]:
     """The address of a further portal of the running system, which wants a token."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-        environment = os.environ | stack.settings.environment() | {"LOOKALIKE_API_TOKENS": f"anna:admin:{SECRET}"}
-        command = [sys.executable, "-m", "web", "--fd", str(listener.fileno())]
-        with subprocess.Popen(command, env=environment, pass_fds=[listener.fileno()]) as process:
-            try:
-                wait_for(lambda: process.poll() is not None or listens(port))
-                assert requests.get(f"http://127.0.0.1:{port}/health/live", timeout=60).ok
-                yield f"http://127.0.0.1:{port}"
-            finally:
-                process.terminate()
+    with portal_process(stack.settings.environment() | {"LOOKALIKE_API_TOKENS": f"anna:admin:{SECRET}"}) as address:
+        yield address
 
 
 def sign_in(browser: WebDriver) -> None:
