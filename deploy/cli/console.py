@@ -180,6 +180,21 @@ class Phases:
         self._phase, self._draw = "", None
 
 
+class _SaysWhere(click.Command):
+    """Errors of its command line know which command's they are: click's parser leaves it out of some."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            error.ctx = error.ctx or ctx
+            raise
+
+
+class _Group(_SaysWhere, click.Group):
+    """The same, of one that has actions."""
+
+
 def command(
     name: str, *, example: str, has_json: bool = True, actions: Sequence[click.Command] = ()
 ) -> Callable[[Callable[..., None]], click.Command]:
@@ -199,12 +214,13 @@ def command(
         call.__click_params__ = getattr(function, "__click_params__", [])  # type: ignore[attr-defined]
         sub_command: click.Command
         if actions:
-            group = click.group(name, invoke_without_command=True, subcommand_metavar="[COMMAND [ARGS]...]")
+            metavar = "[COMMAND [ARGS]...]"
+            group = click.group(name, cls=_Group, invoke_without_command=True, subcommand_metavar=metavar)
             sub_command = group(call)
             for action in actions:
                 sub_command.add_command(action)
         else:
-            sub_command = click.command(name)(call)
+            sub_command = click.command(name, cls=_SaysWhere)(call)
         sub_command.epilog, sub_command.context_settings = f"\b\nExample:\n  {example}", _CONTEXT
         if has_json:
             sub_command.params.append(

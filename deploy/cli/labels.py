@@ -7,6 +7,7 @@ import click
 from deploy.cli.changed import told
 from deploy.cli.connected import client_of
 from deploy.cli.console import Console, command, table
+from ml.errors import LookalikeError
 
 if TYPE_CHECKING:
     from workers.client import Changed
@@ -50,6 +51,8 @@ def outliers(console: Console, label: str, limit: int) -> None:
     """
     with client_of(console) as client:
         found = client.labelling.outliers(label, limit)
+    if not found.count:
+        raise LookalikeError(f"no image has the label {label}", hint="lookalike labels lists those in use")
     console.result(found.to_json())
     if not found.outliers:
         console.show(f"none of the {found.count} photos labelled {label} stands out")

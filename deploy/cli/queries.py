@@ -42,6 +42,7 @@ def save(console: Console, photos: tuple[str, ...]) -> None:
 @click.argument("ids", nargs=-1, required=True, metavar="ID...")
 def remove(console: Console, ids: tuple[str, ...]) -> None:
     """Keep queries no longer. Photos of the gallery stay there. For a day `lookalike undo` takes it back."""
+    from ml.errors import LookalikeError
     from workers.errors import NotFound
 
     removed, jobs = [], []
@@ -52,6 +53,8 @@ def remove(console: Console, ids: tuple[str, ...]) -> None:
                 removed.append(id)
             except NotFound as error:
                 console.say(f"left out: {error.message}")
+    if not removed:
+        raise LookalikeError("no query was removed", hint="lookalike queries lists those that are saved")
     console.result({"removed": removed, "jobs": jobs})
     console.show(f"{len(removed)} removed")
     for job in jobs:

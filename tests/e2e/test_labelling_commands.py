@@ -1,5 +1,6 @@
 """What people say of photos at the command line: labels, answers, copies, saved queries; and taking it back."""
 
+import itertools
 import json
 from pathlib import Path
 
@@ -8,13 +9,16 @@ from PIL import Image
 
 from tests.e2e.conftest import Program
 
+_WIDTHS = itertools.count()
+
 
 @pytest.fixture
 def two(at_stack: Program, tmp_path: Path) -> list[str]:
     """Two photos of this test alone, without a label."""
+    width = 120 + next(_WIDTHS)  # other contents than those of the tests before: the system is shared
     for number in range(2):
         extent = (-2.0 + number, -1.0, 1.0, 1.0 + number)
-        Image.effect_mandelbrot((120, 90), extent, 50 + number).convert("RGB").save(tmp_path / f"mine-{number}.png")
+        Image.effect_mandelbrot((width, 90), extent, 50 + number).convert("RGB").save(tmp_path / f"mine-{number}.png")
     assert at_stack("index", *sorted(tmp_path.glob("mine-*.png")), "--label-from", "none").status == 0
     page = at_stack("photos", "--folder", tmp_path, "--json").report
     assert page["total"] == 2

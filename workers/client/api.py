@@ -267,7 +267,9 @@ class Client(Publishing):
             if (after := page.next) is None:
                 break
         if not ids:
-            raise NotFound(f"no image has the label {label}", hint="GET /api/v1/labels lists the labels in use")
+            raise NotFound(
+                f"no image has the label {label}", hint="lookalike labels, and GET /api/v1/labels, list those in use"
+            )
         return self.label(ids, by)
 
     def delete(self, ids: Sequence[str]) -> Changed:

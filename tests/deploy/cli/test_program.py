@@ -92,6 +92,13 @@ def test_an_error_is_one_line_with_a_hint(
     assert captured.out == ""
 
 
+@pytest.mark.parametrize("arguments", [["photos", "--label"], ["index", "--label"], ["labels", "rename"]])
+def test_a_usage_error_names_the_commands_own_help(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(arguments, Console()) == 2
+    named = " ".join(word for word in arguments if not word.startswith("-"))
+    assert capsys.readouterr().err.endswith(f"hint: see lookalike {named} --help\n")
+
+
 def test_a_bad_setting_is_named(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOOKALIKE_CONCURRENCY", "many")
     assert run(["status"], Console()) == 1
