@@ -41,9 +41,11 @@ demo: $(SERVING)
 train: $(TRAINING)
 	@echo "==> lookalike train, evaluate and sweep work now: $(BIN)/lookalike train --help"
 
+# Two processes share them (tests/side_by_side.py says how), with one thread each where threads would fight over the cores:
+# a third would want memory, and the tests' deadlines time. Who asks for some sees them one after the other.
 test: $(STAMP)
 	@echo "==> running the tests"
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(if $(ARGS),,OMP_NUM_THREADS=1 )$(BIN)/python -m pytest $(or $(ARGS),-n logical --maxprocesses 2)
 
 # IMAGES=serving leaves the trainer out, IMAGES=built takes the images that are there. -rs: what was skipped, and why, is
 # the last thing that is read. -s: the figures.

@@ -1,22 +1,27 @@
 """The constants that probabilities of hits come from where nobody labelled enough: workers/process/honesty.py has them.
 
-    python benchmarks/constants.py [--data ../shared/data/grocery]
+    python benchmarks/constants.py [--data ../shared/data/grocery] [--vectors FOLDER]
 
 Fitted on train/ of the folder, in galleries of many kinds; asked about test/, half of whose classes are absent. Of the
 tuned model, the head is fitted to each gallery alone, and photos beside it ask: what asks a real gallery is new, too.
+Queries that are photos of the gallery have constants of their own, fitted on a head that was fitted to all of them.
+FOLDER keeps what was embedded.
 """
 
 import argparse
 import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.tune import GROCERY, PLAIN, Embedded, embedded, read
+from benchmarks.tune import GROCERY, PLAIN, Embedded, embedded, kept, read
 from ml.model import embedder
 from ml.model.default import provide
 from ml.statistics.reliability import Judged
-from ml.tuning.calibration import HITS, SAME_FROM, Calibration, Drawn, constants, fit_for_any, judged_hits
+from ml.tuning.calibration import HITS, SAME_FROM, Calibration
+from ml.tuning.calibration_fit import Drawn, constants, fit_for_any, judged_hits
 from ml.tuning.gallery_head import Conversion
 
 # Photos of each class (0: half of them), classes (0: half of them), draws.
@@ -48,6 +53,15 @@ def beside(photos: Embedded, kinds: tuple[tuple[int, int, int], ...], seed: int)
     return found
 
 
+def of_tuned(photos: Embedded) -> Calibration:
+    """The constants of the tuned model."""
+    drawn = [hits for hits, _ in beside(photos, KINDS, 0)]
+    new = constants(drawn, classes=photos.classes, source="other photos")
+    tuned = Conversion(PLAIN, photos.head(np.arange(len(photos.vectors))))(photos.vectors)
+    own = fit_for_any(tuned, photos.labels, source="other photos")
+    return replace(new, of_gallery=(own.first, own.later))
+
+
 def judged(calibration: Calibration, asked: list[tuple[Drawn, np.ndarray]]) -> Judged:
     """What the calibration says of the first hits."""
     facts = np.concatenate([drawn[0] for drawn, _ in asked])
@@ -57,19 +71,27 @@ def judged(calibration: Calibration, asked: list[tuple[Drawn, np.ndarray]]) -> J
     return Judged(said, right, labels, SAME_FROM)
 
 
+def rounded(*weights: Sequence[float]) -> str:
+    return ", ".join(str(tuple(np.round(each, 2).tolist())) for each in weights)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=GROCERY, help="folder with train/ and test/")
-    folder = parser.parse_args().data
+    parser.add_argument("--vectors", type=Path, help="folder that keeps what was embedded")
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as home:
         cache = Path(home) / "compiled"
         model = embedder.load(provide(Path(home) / "work", cache), cache_dir=cache)
-        known, test = (embedded(model, *read(folder / part, model)) for part in ("train", "test"))
+        known, test = (
+            kept(arguments.vectors, part, lambda part=part: embedded(model, *read(arguments.data / part, model)))  # type: ignore[misc]
+            for part in ("train", "test")
+        )
     plain = fit_for_any(known.vectors, known.labels, source="other photos")
-    drawn = [hits for hits, _ in beside(known, KINDS, 0)]
-    tuned = constants(drawn, classes=known.classes, source="other photos")
+    tuned = of_tuned(known)
     for name, found in {"_PLAIN": plain, "_TUNED": tuned}.items():
-        print(f"{name}: {np.round(found.first, 2).tolist()}, {np.round(found.later, 2).tolist()}", flush=True)
+        print(f"{name}: {rounded(found.first, found.later)}", flush=True)
+    print(f"_TUNED, of_gallery: {rounded(*(tuned.of_gallery or ()))}", flush=True)
     figures = judged(tuned, beside(test, ASKED, 1)).figures()
     print(f"tuned, photos beside the gallery ask, of {HITS} hits each:", {k: round(v, 3) for k, v in figures.items()})
 

@@ -13,7 +13,8 @@ import argparse
 import importlib
 import io
 import tempfile
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -91,9 +92,9 @@ KINDS: dict[str, tuple[str, Change]] = {
 }
 
 
-def kept(image: Image.Image) -> Appearance:
+def kept(image: Image.Image) -> Image.Image:
     """As a gallery keeps it."""
-    return Appearance(Image.open(io.BytesIO(thumbnail(image))).convert("RGB"))
+    return Image.open(io.BytesIO(thumbnail(image))).convert("RGB")
 
 
 def embedded(model: embedder.Embedder, images: list[Image.Image]) -> np.ndarray:
@@ -107,14 +108,14 @@ def row(kind: str, expected: str, found: list[Likeness | None], false: dict[str,
     return f"| {kind} | {expected} | {100 * same:.1f} | {100 * near:.1f} | {wrong} of {compared} |"
 
 
-def hash_found(name: str, hashed: Callable[[Image.Image], np.ndarray], photos: dict[str, Iterable[Appearance]]) -> str:
+def hash_found(name: str, hashed: Callable[[Image.Image], np.ndarray], photos: dict[str, list[Image.Image]]) -> str:
     """A row for a hash: shares found, nearer than any different photo in any of eight turns."""
     turns = [None, *Image.Transpose]
 
-    def bits(look: Appearance, turn: Image.Transpose | None = None) -> np.ndarray:
-        return hashed(look.image if turn is None else look.image.transpose(turn)).ravel()
+    def bits(image: Image.Image, turn: Image.Transpose | None = None) -> np.ndarray:
+        return hashed(image if turn is None else image.transpose(turn)).ravel()
 
-    originals = [np.stack([bits(look, turn) for turn in turns]) for look in photos["originals"]]
+    originals = [np.stack([bits(image, turn) for turn in turns]) for image in photos["originals"]]
     upright = np.stack([each[0] for each in originals])
     different = [
         (np.delete(upright, n, 0)[:, None] != each).mean(2).min() for n, each in enumerate(originals)
@@ -122,7 +123,7 @@ def hash_found(name: str, hashed: Callable[[Image.Image], np.ndarray], photos: d
     limit = min(different)
     shares = []
     for kind in KINDS:
-        copies = [bits(look) for look in photos[kind]]
+        copies = [bits(image) for image in photos[kind]]
         near = [(each != copy).mean(1).min() < limit for each, copy in zip(originals, copies, strict=True)]
         shares.append(f"{kind} {100 * float(np.mean(near)):.0f}")
     return f"{name}: " + ", ".join(shares)
@@ -136,21 +137,24 @@ def main() -> None:
     arguments = parser.parse_args()
     images = [decode(path.read_bytes()) for path in datasets.load(arguments.data).paths]
     chosen = np.sort(np.random.default_rng(0).permutation(len(images))[: arguments.photos])
-    looks = [kept(image) for image in images]
+    small = [kept(image) for image in images]
+    began = time.process_time()
+    looks = [Appearance(image) for image in small]
+    print(f"{1000 * (time.process_time() - began) / len(looks):.1f} ms of a core for each photo")
     with tempfile.TemporaryDirectory() as home:
         model = embedder.load(provide(Path(home) / "work", Path(home) / "cache"), cache_dir=Path(home) / "cache")
         vectors = embedded(model, images)
         print(
             "| copy | tier | found as same image | as near-copy | falsely found: same + near |\n|---|---|---|---|---|"
         )
-        made: dict[str, Iterable[Appearance]] = {"originals": [looks[position] for position in chosen]}
+        made = {"originals": [small[position] for position in chosen]}
         for kind, (expected, change) in KINDS.items():
             copies = [saved(change(images[position]), 85) for position in chosen]
             near = np.argsort(-embedded(model, copies) @ vectors.T, axis=1)[:, :CANDIDATES]
             made[kind] = [kept(copy) for copy in copies]
             found: list[Likeness | None] = []
             false = {SAME_IMAGE: 0, NEAR_COPY: 0}
-            for position, look, candidates in zip(chosen, made[kind], near, strict=True):
+            for position, look, candidates in zip(chosen, map(Appearance, made[kind]), near, strict=True):
                 likeness = {other: compare(looks[other], look) for other in candidates}
                 found.append(likeness.pop(position, None))
                 for other in likeness.values():
@@ -161,9 +165,11 @@ def main() -> None:
     close = vectors @ vectors.T
     np.fill_diagonal(close, -1)
     pairs = {tuple(sorted((n, int(m)))) for n, row in enumerate(close) for m in np.argsort(-row)[:CANDIDATES]}
+    began = time.process_time()
     tiers = [each.tier for n, m in pairs if (each := compare(looks[n], looks[m])) is not None]
     counts = f"{tiers.count(SAME_IMAGE)} + {tiers.count(NEAR_COPY)} of {len(pairs)}"
     print(f"| the photos among themselves | | | | {counts} |", flush=True)
+    print(f"{1000 * (time.process_time() - began) / len(pairs):.2f} ms of a core for each pair of these", flush=True)
     if arguments.hashes:
         imagehash, pdqhash = importlib.import_module("imagehash"), importlib.import_module("pdqhash")
         print(hash_found("phash, 256 bits", lambda image: imagehash.phash(image, hash_size=16).hash, made))

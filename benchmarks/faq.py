@@ -1,6 +1,6 @@
 """The numbers of docs/faq.md: what images per class, image size, dimension and backbone do to mAP@R and to speed.
 
-    python benchmarks/faq.py [--quick] [--train DIR --test DIR] [--json FILE] [--write]
+    python benchmarks/faq.py [--quick] [--train DIR --test DIR] [--only TABLE ...] [--json FILE] [--write]
 
 Without folders, photos of made-up products are drawn; half of the products are the test. Every model is the preset
 `fast`: a head in closed form on the untouched network. Training images are drawn three times. --quick draws once,
@@ -14,17 +14,20 @@ import platform
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from deploy import demo_photos
 from ml import cores
 from ml.data import datasets
 from ml.data.datasets import Dataset
 from ml.errors import LookalikeError
-from ml.evaluation.evaluate import evaluate
+from ml.evaluation.evaluate import PREFIXES, evaluate
+from ml.evaluation.metrics import binary_codes, evaluate_retrieval, prefix
 from ml.model import embedder
 from ml.model.network import pretrained
 from ml.model.save import save_bundle
@@ -34,8 +37,9 @@ from ml.training.train import train
 
 PER_CLASS = (2, 4, 8, 16)
 SIZES = (96, 128, 160, 224)
+TABLES = ("Training photos of each class", "Image size in search", "Dimension", "Backbone")
 FAQ = Path(__file__).parents[1] / "docs" / "faq.md"
-# Speed alone where the weights cannot be had without a download.
+# Those whose weights cannot be had are left out.
 BACKBONES = ("efficientnet_lite0", "resnet18", "mobilenetv3_large_100", "resnet50")
 
 
@@ -44,8 +48,8 @@ class Row:
     """One measurement: mAP@R and recall@1 in percent, images embedded each second; None where not measured."""
 
     what: str
-    map_at_r: float | None
-    recall_at_1: float | None
+    map_at_r: float
+    recall_at_1: float
     images_per_s: float | None = None
 
 
@@ -78,21 +82,17 @@ def sizes(base: TrainConfig, data: Dataset, test: Dataset, work: Path, cache: Ca
 
 def dimensions(base: TrainConfig, data: Dataset, test: Dataset, work: Path, cache: Cache) -> list[Row]:
     """The first dimensions of one model's vectors."""
-    result = train(base, data, work, test=test, cache=cache)
+    result = train(base, data, work, cache=cache)
     assert result is not None
-    metrics = result.metrics
-    rows = [Row(f"{dim}", round(100 * metrics[f"dim{dim}_map@r"], 1), None) for dim in (64, 128, 256)]
-    whole = round(100 * metrics["map@r"], 1)
-    binary = evaluate(result.bundle.directory, test, binary=True).metrics
-    return [
-        *rows,
-        Row(f"{result.bundle.dim}", whole, round(100 * metrics["recall@1"], 1)),
-        Row(
-            f"{result.bundle.dim} bits",
-            round(100 * binary["binary_map@r"], 1),
-            round(100 * binary["binary_recall@1"], 1),
-        ),
-    ]
+    found = evaluate(result.bundle.directory, test)
+    vectors, labels = found.embeddings, torch.from_numpy(found.dataset.labels)
+    dim = vectors.shape[1]
+    variants = {f"{part}": prefix(vectors, part) for part in (*PREFIXES, dim) if part <= dim}
+    rows = []
+    for what, variant in (variants | {f"{dim} bits": binary_codes(vectors)}).items():
+        retrieval = evaluate_retrieval(variant, labels, ks=(1,))
+        rows.append(Row(what, round(100 * retrieval.map_at_r, 1), round(100 * retrieval.recall[1], 1)))
+    return rows
 
 
 def backbones(base: TrainConfig, data: Dataset, test: Dataset, work: Path, cache: Cache) -> list[Row]:
@@ -183,10 +183,10 @@ def table(title: str, rows: list[Row]) -> str:
 
 def lines(rows: list[Row]) -> str:
     """The rows of a table with its head; a column without any figure is left out."""
-    columns = {
+    columns: dict[str, list[float | None]] = {
         "mAP@R": [row.map_at_r for row in rows],
         "recall@1": [row.recall_at_1 for row in rows],
-        "images/s": [row.images_per_s for row in rows],
+        "photos/s": [row.images_per_s for row in rows],
     }
     shown = {name: values for name, values in columns.items() if any(value is not None for value in values)}
     found = [f"| | {' | '.join(shown)} |", "|---" * (1 + len(shown)) + "|"]
@@ -201,6 +201,7 @@ def write(title: str, rows: list[Row]) -> None:
     text = FAQ.read_text("utf-8")
     before, mark, rest = text.partition(f"<!-- measured: {title} -->")
     _, end, after = rest.partition("<!-- end -->")
+    assert mark and end, f"{FAQ} has no place for {title!r}"
     FAQ.write_text(f"{before}{mark}\n{lines(rows)}{end}{after}", "utf-8")
 
 
@@ -209,6 +210,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="one draw instead of three")
     parser.add_argument("--train", type=Path, help="a folder for each class")
     parser.add_argument("--test", type=Path, help="the same, of other classes")
+    parser.add_argument("--only", nargs="+", default=TABLES, choices=TABLES, metavar="TABLE", help=", ".join(TABLES))
     parser.add_argument("--write", action="store_true", help="put the tables into docs/faq.md")
     parser.add_argument("--json", type=Path, help="write the figures here too")
     given = parser.parse_args()
@@ -228,21 +230,22 @@ def main() -> None:
             f"{platform.machine()}, {cores.available()} cores; train {len(data)} images, test {len(test)}", flush=True
         )
         found = {}
-        for title, make in {
-            "Training images of each class": lambda: [
-                untrained(test, work),
-                *per_class(base, data, test, work, cache, 1 if given.quick else 3),
-            ],
-            "Image size in search": lambda: sizes(base, part, test, work, cache),
-            "Dimension": lambda: dimensions(base, part, test, work, cache),
-            "Backbone": lambda: backbones(base, part, test, work, cache),
-        }.items():
+        tables: tuple[Callable[[], list[Row]], ...] = (
+            lambda: [untrained(test, work), *per_class(base, data, test, work, cache, 1 if given.quick else 3)],
+            lambda: sizes(base, part, test, work, cache),
+            lambda: dimensions(base, part, test, work, cache),
+            lambda: backbones(base, part, test, work, cache),
+        )
+        for title, make in zip(TABLES, tables, strict=True):
+            if title not in given.only:
+                continue
             rows = make()
             found[title] = [asdict(row) for row in rows]
             print(table(title, rows), flush=True)
             if given.write:
                 write(title, rows)
-        print(memory(), flush=True)
+        if given.only == TABLES:
+            print(memory(), flush=True)
         if given.json:
             given.json.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
 

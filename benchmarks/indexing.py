@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.processes import peak_mb, processor_s
 from deploy import demo_photos
 from deploy.cli.find_files import Walk
 from deploy.cli.upload_folder import index
@@ -121,24 +122,6 @@ def accuracy(answers: Sequence[Answer], labels: set[str]) -> dict[str, float]:
         ),
         "median ms through the queue": round(statistics.median(each.milliseconds for each in answers), 1),
     }
-
-
-def processor_s(pid: int) -> float:
-    """Processor time of a process so far, all threads together; 0 where the system does not tell."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return 0.0
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def peak_mb(pid: int) -> int | None:
-    """The most memory that a process ever had in RAM; None where the system does not tell."""
-    try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    except OSError:
-        return None
-    return next(int(line.split()[1]) // 1024 for line in lines if line.startswith("VmHWM"))
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from unittest.mock import patch
 import numpy as np
 import requests
 
-from benchmarks.load import processor_s, rss_mb
+from benchmarks.processes import processor_s, rss_mb
 from deploy.local.stack import Stack
 from ml import images
 from ml.model import embedder

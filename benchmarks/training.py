@@ -1,7 +1,7 @@
 """How good training makes neighbours, ours beside its peers, on photos of classes that no run has seen.
 
     python benchmarks/training.py [--data DIR] [--fold K | --closed N [--demo]] [--seeds 3] [--epochs N] [--train-px N]
-                                  [--images N] [--only ROW ...] [--keep FILE] [--quick] [--json]
+                                  [--test-px N] [--images N] [--only ROW ...] [--keep FILE] [--quick] [--json]
 
 Every row starts from the same ImageNet weights, and is measured on `test` by the same code (ml.evaluation.evaluate).
 Nothing is chosen by the test set: settings were chosen by classes held out of `train` (benchmarks/LOG.md).
@@ -22,18 +22,30 @@ Nothing is chosen by the test set: settings were chosen by classes held out of `
 
 With `--fold K` (0 to 3) every fourth class of `train`, from the K-th on, is tested on and the others are trained on: to
 choose settings without `test`. With `--closed N` a closed set of few classes instead: N of the classes of `train`, a
-third of each one's photos for testing; with `--demo` they are families of drawn products. `--epochs`, `--train-px` and
-`--images` (of each class to train on) make all rows alike smaller.
+third of each one's photos for testing; with `--demo` they are families of drawn products. `--epochs`, `--train-px`,
+`--test-px` and `--images` (of each class to train on) make all rows alike smaller.
+
+How long a seed takes, in minutes of one core, `--only accurate softmax supcon multi_similarity pml oml` together:
+
+    --images 10 --epochs 6 --train-px 96 --test-px 160    6 (measured)
+    --images 15 --epochs 10 --train-px 112                17 (by the images and pixels seen)
+    none of these                                         50 (the same, and earlier runs of some rows)
+
+Images are decoded once for all rows and seeds, a quarter larger than they are trained on. Whether the head gains from a
+gallery's own photos, which `lookalike train` also tries, is left out: it changes nothing that is measured here.
 
 mAP@R in per cent, mean and standard deviation over seeds, with a 95 % interval over classes (of each class the mean
 over seeds); then `accurate` minus each row, paired by class. `rerank`, `binary` and `128-d` are mAP@R after re-ranking,
 of binary codes, and of the vector's first 128 dimensions. `cpu s` is processor time over all cores: on a machine that
-does other things too it says more than `wall s`. `--keep` appends rows to a file and does not repeat any in it.
+does other things too it says more than `wall s`. Neither counts decoding. `--keep` appends each row to a file when it
+is measured, and repeats none that is there: the same command goes on after an interruption, and with `--seeds 0` it
+prints the table of what there is.
 """
 
 import argparse
 import importlib.util
 import json
+import os
 import statistics
 import sys
 import tempfile
@@ -48,13 +60,18 @@ import torch
 
 from deploy import demo_photos
 from ml.data import datasets
-from ml.data.datasets import Dataset
-from ml.evaluation.evaluate import evaluate
+from ml.data.datasets import Dataset, Progress
+from ml.data.decoding import Pixels
+from ml.errors import LookalikeError
+from ml.evaluation.evaluate import embed, measure
+from ml.model import embedder
 from ml.model.network import pretrained
 from ml.model.save import save_bundle
+from ml.preprocessing import Preprocessing
 from ml.statistics.uncertainty import ByClass, difference, interval
 from ml.training import lineage
 from ml.training.config import preset_config
+from ml.training.features import Cache
 from ml.training.train import train
 
 GROCERY = Path(__file__).parents[2] / "shared" / "data" / "grocery"
@@ -66,7 +83,21 @@ OML = (
     " filelock, and PYTHONPATH=DIR"
 )
 Row = dict[str, Any]
-Make = Callable[[Dataset, Path, dict[str, Any]], Path]
+Make = Callable[[Dataset, Path, dict[str, Any], Cache], Path]
+
+
+class Decoded(Cache):
+    """Decoded images that all rows share, and how long decoding took: it would be counted to whichever row is first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.wall_s = 0.0
+
+    def pixels(self, data: Dataset, preprocessing: Preprocessing, on_progress: Progress | None) -> Pixels:
+        began = time.perf_counter()
+        found = super().pixels(data, preprocessing, on_progress)
+        self.wall_s += time.perf_counter() - began
+        return found
 
 
 def main() -> None:
@@ -79,6 +110,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, help="of ours, and of the images that peers see")
     parser.add_argument("--images", type=int, metavar="N", help="at most N photos of each class to train on")
     parser.add_argument("--train-px", type=int, help="side of the images in training")
+    parser.add_argument("--test-px", type=int, help="side of the images that finished models take; not of `untrained`")
     parser.add_argument("--only", nargs="+", default=list(ROWS), choices=list(ROWS), metavar="ROW")
     parser.add_argument("--keep", type=Path, metavar="FILE", help="append rows here, and go on from what is in it")
     parser.add_argument("--quick", action="store_true", help="drawn photos, two epochs, one seed: does it run at all")
@@ -94,7 +126,7 @@ def main() -> None:
         if options.images:
             train_set = _few_of_each(train_set, options.images)
         rows = []
-        for row in measure(options, train_set, test_set, Path(scratch)):
+        for row in measured(options, train_set, test_set, Path(scratch)):
             rows.append(row)
             if not options.json:
                 print(
@@ -106,44 +138,58 @@ def main() -> None:
     print(json.dumps(facts | {"rows": rows}, indent=2) if options.json else f"\n{table(rows)}\n\n{facts}")
 
 
-def measure(options: argparse.Namespace, train_set: Dataset, test_set: Dataset, scratch: Path) -> Iterator[Row]:
-    """One row per contestant and seed."""
-    asked = {"epochs": options.epochs, "train_px": options.train_px}
+def measured(options: argparse.Namespace, train_set: Dataset, test_set: Dataset, scratch: Path) -> Iterator[Row]:
+    """One row per contestant and seed; first those that are kept."""
+    asked = {"epochs": options.epochs, "train_px": options.train_px, "test_px": options.test_px}
     changes = {name: value for name, value in asked.items() if value is not None} | (QUICK if options.quick else {})
-    done = _kept(options.keep)
+    budget = changes | {"train": train_set.fingerprint[:12], "test": test_set.fingerprint[:12]}
+    done = _kept(options.keep, budget)
+    yield from done.values()
+    shared = Decoded()
     for seed in range(options.seeds):  # seed by seed, so that what an interruption leaves can be compared
         for name in options.only:
             make, is_random = ROWS[name]
-            if (name, seed) in done:
-                yield done[name, seed]
             if (name, seed) in done or (seed and not is_random):
                 continue
             folder = scratch / f"{name}-{seed}".replace(" ", "-")
-            began, processor = time.perf_counter(), time.process_time()
-            made = make(train_set, folder, {"seed": seed} | changes)
-            wall_s, cpu_s = time.perf_counter() - began, time.process_time() - processor
-            found = evaluate(made, test_set, rerank=True, binary=True)
-            per_class = found.figures["map@r"]
-            row = {"row": name, "seed": seed, "wall_s": wall_s, "cpu_s": cpu_s, "options": changes} | found.metrics
+            began, processor, decoding_s = time.perf_counter(), time.process_time(), shared.wall_s
+            made = make(train_set, folder, {"seed": seed} | changes, shared)
+            wall_s = time.perf_counter() - began - (shared.wall_s - decoding_s)
+            cpu_s = time.process_time() - processor  # without decoding, which other processes do
+            figures, per_class = _figures(made, test_set, shared)
+            row = {"row": name, "seed": seed, "wall_s": wall_s, "cpu_s": cpu_s, "budget": budget} | figures
             row["by_class"] = {"sums": per_class.sums.tolist(), "counts": per_class.counts.tolist()}
+            row |= {"commit": lineage.commit(), "load": os.getloadavg()[0]}
             if options.keep:
                 with options.keep.open("a") as file:
                     file.write(json.dumps(row) + "\n")
             yield row
 
 
-def _kept(path: Path | None) -> dict[tuple[str, int], Row]:
+def _figures(bundle_dir: Path, test_set: Dataset, shared: Cache) -> tuple[dict[str, Any], ByClass]:
+    """As `ml.evaluation.evaluate.evaluate` finds them, of images that are decoded once."""
+    model = embedder.load(bundle_dir)
+    seen = shared.pixels(test_set, model.preprocessing, None)
+    found = measure(embed(model, seen.array), seen.dataset.labels, rerank=True, binary=True)
+    return found.metrics, found.figures["map@r"]
+
+
+def _kept(path: Path | None, budget: dict[str, Any]) -> dict[tuple[str, int], Row]:
+    """Rows by name and seed. Raises LookalikeError when they were measured with another budget."""
     if path is None or not path.exists():
         return {}
     rows = [json.loads(line) for line in path.read_text().splitlines()]
+    for row in rows:
+        if row["budget"] != budget:
+            raise LookalikeError(f"{path} holds rows of another budget, {row['budget']}", hint="--keep another file")
     return {(row["row"], row["seed"]): row for row in rows}
 
 
 def _trained(preset: str, **fixed: Any) -> Make:
-    def make(data: Dataset, folder: Path, changes: dict[str, Any]) -> Path:
+    def make(data: Dataset, folder: Path, changes: dict[str, Any], shared: Cache) -> Path:
         if preset == "fast":
             changes = {name: value for name, value in changes.items() if name != "epochs"}
-        result = train(preset_config(preset, **(changes | fixed)), data, folder)
+        result = train(preset_config(preset, **(changes | fixed | {"tune": False})), data, folder, cache=shared)
         assert result is not None
         return result.bundle.directory
 
@@ -151,7 +197,7 @@ def _trained(preset: str, **fixed: Any) -> Make:
 
 
 def _untrained(size_px: int | None) -> Make:
-    def make(_: Dataset, folder: Path, changes: dict[str, Any]) -> Path:
+    def make(_: Dataset, folder: Path, _changes: dict[str, Any], _shared: Cache) -> Path:
         model, preprocessing = pretrained()
         if size_px:
             model.preprocessing = replace(preprocessing, size_px=size_px, resize_px=size_px, fit="squash")
@@ -161,11 +207,11 @@ def _untrained(size_px: int | None) -> Make:
 
 
 def _peer(name: str) -> Make:
-    def make(data: Dataset, folder: Path, changes: dict[str, Any]) -> Path:
+    def make(data: Dataset, folder: Path, changes: dict[str, Any], shared: Cache) -> Path:
         from benchmarks import training_peers
 
         epochs = {"epochs": preset_config("accurate").epochs} | changes
-        made: Path = getattr(training_peers, name)(data, folder, changes | epochs)
+        made: Path = getattr(training_peers, name)(data, folder, changes | epochs, shared)
         return made
 
     return make
@@ -208,12 +254,21 @@ def table(rows: list[Row]) -> str:
         own = [row for row in rows if row["row"] == name]
         cells = [_between(interval(figures[name])), "–"]
         if "accurate" in figures and name != "accurate":
-            gain, bounds = difference(figures["accurate"], figures[name])
+            gain, bounds = difference(*_paired(rows, name))
             cells[1] = f"{100 * gain:+.1f} ({_between(bounds)})"
         cells += [_spread([100 * row[key] for row in own if key in row]) for _, key in _COLUMNS]
         cells += [_spread([row[key] for row in own], 0) for key in ("wall_s", "cpu_s")]
         lines.append(f"| {name} | " + " | ".join(cells) + f" | {len(own)} |")
     return "\n".join(lines)
+
+
+def _paired(rows: list[Row], name: str) -> tuple[ByClass, ByClass]:
+    """`accurate` and another row over the seeds that both have; one that knows no seeds is compared with all."""
+    first, second = ([row for row in rows if row["row"] == each] for each in ("accurate", name))
+    common = {row["seed"] for row in first} & {row["seed"] for row in second}
+    if ROWS[name][1] and common:
+        first, second = ([row for row in each if row["seed"] in common] for each in (first, second))
+    return _by_class(first), _by_class(second)
 
 
 def _by_class(rows: list[Row]) -> ByClass:

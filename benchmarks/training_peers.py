@@ -1,7 +1,8 @@
 """The loops of others, for `benchmarks/training.py`: same backbone, images, sizes and length as ours.
 
 Each trains as its own documentation shows it and leaves a bundle. A loop ends when it has seen as many images as
-`accurate` does, in the same mixed precision, so that how busy the machine is decides nothing.
+`accurate` does, in the same mixed precision, so that how busy the machine is decides nothing. All crop from the same
+decoded images as ours.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -19,12 +20,14 @@ from ml.data.datasets import Dataset
 from ml.model.network import EmbeddingModel, pretrained
 from ml.model.save import save_bundle
 from ml.training.config import TrainConfig
+from ml.training.features import Cache
 from ml.training.finetune import autocast
+from ml.training.fit import CACHE_MARGIN, whole
 
 NAIVE_EPOCHS = 6
 
 
-def pytorch_metric_learning(data: Dataset, folder: Path, changes: dict[str, Any]) -> Path:
+def pytorch_metric_learning(data: Dataset, folder: Path, changes: dict[str, Any], shared: Cache) -> Path:
     """NormalizedSoftmaxLoss and MPerClassSampler in the loop of its examples."""
     from pytorch_metric_learning import losses, samplers
 
@@ -34,11 +37,18 @@ def pytorch_metric_learning(data: Dataset, folder: Path, changes: dict[str, Any]
     batch = config.classes_per_batch * config.images_per_class
     sampler = samplers.MPerClassSampler(data.labels, m=config.images_per_class, length_before_new_iter=len(data))
     parameters = [{"params": model.backbone.parameters(), "lr": 1e-4}, {"params": loss_func.parameters(), "lr": 1e-2}]
-    _loop(config, model, data, lambda: in_batches(sampler, batch), loss_func, torch.optim.Adam(parameters))
+    _loop(
+        config,
+        model,
+        Images(data, model, config.train_px, shared),
+        lambda: in_batches(sampler, batch),
+        loss_func,
+        torch.optim.Adam(parameters),
+    )
     return save_bundle(model.eval(), folder, name="pml").directory
 
 
-def open_metric_learning(data: Dataset, folder: Path, changes: dict[str, Any]) -> Path:
+def open_metric_learning(data: Dataset, folder: Path, changes: dict[str, Any], shared: Cache) -> Path:
     """TripletLossWithMiner over all triplets and BalanceSampler, Adam at 1e-4: the example of its front page."""
     from oml.losses.triplet import TripletLossWithMiner
     from oml.miners.inbatch_all_tri import AllTripletsMiner
@@ -50,16 +60,23 @@ def open_metric_learning(data: Dataset, folder: Path, changes: dict[str, Any]) -
     batch = config.classes_per_batch * config.images_per_class
     sampler = BalanceSampler(data.labels, n_labels=classes, n_instances=batch // classes)
     criterion = TripletLossWithMiner(0.1, AllTripletsMiner())
-    _loop(config, model, data, lambda: sampler, criterion, torch.optim.Adam(model.backbone.parameters(), lr=1e-4))
+    _loop(
+        config,
+        model,
+        Images(data, model, config.train_px, shared),
+        lambda: sampler,
+        criterion,
+        torch.optim.Adam(model.backbone.parameters(), lr=1e-4),
+    )
     return save_bundle(model.eval(), folder, name="oml").directory
 
 
-def naive(data: Dataset, folder: Path, changes: dict[str, Any]) -> Path:
+def naive(data: Dataset, folder: Path, changes: dict[str, Any], shared: Cache) -> Path:
     """Six epochs of cross-entropy over a linear layer: no head, no class-balanced batches, no frozen statistics."""
     config = TrainConfig(**changes)
     torch.manual_seed(config.seed)
     model, preprocessing = pretrained()
-    images = Images(data, _varied(changes.get("train_px", preprocessing.size_px), model))
+    images = Images(data, model, changes.get("train_px", preprocessing.size_px), shared)
     network = nn.Sequential(model.backbone, nn.Linear(model.feature_dim, len(data.classes))).train()
     network.to(memory_format=torch.channels_last)  # the same numbers, several times as fast
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
@@ -75,15 +92,18 @@ def naive(data: Dataset, folder: Path, changes: dict[str, Any]) -> Path:
 
 
 class Images:
-    """Images in memory, varied anew whenever they are asked for."""
+    """The decoded images that `accurate` is trained on, varied by torchvision whenever they are asked for."""
 
-    def __init__(self, data: Dataset, vary: transforms.Compose) -> None:
-        self._images = [Image.open(path).convert("RGB") for path in data.paths]
-        self._labels, self._vary = torch.from_numpy(data.labels), vary
+    def __init__(self, data: Dataset, model: EmbeddingModel, side: int, shared: Cache) -> None:
+        self._pixels = shared.pixels(data, whole(model.preprocessing, round(side * CACHE_MARGIN)), None).array
+        self._labels, self._vary = torch.from_numpy(data.labels), _varied(side, model)
+
+    def __len__(self) -> int:
+        return len(self._labels)
 
     def batch(self, positions: list[int]) -> tuple[Tensor, Tensor]:
         """float [n, 3, h, w] and int64 [n]."""
-        x = torch.stack([self._vary(self._images[position]) for position in positions])
+        x = torch.stack([self._vary(Image.fromarray(self._pixels[position])) for position in positions])
         return x.contiguous(memory_format=torch.channels_last), self._labels[positions]
 
 
@@ -114,13 +134,12 @@ def _varied(side: int, model: EmbeddingModel) -> transforms.Compose:
 def _loop(
     config: TrainConfig,
     model: EmbeddingModel,
-    data: Dataset,
+    images: Images,
     batches: Callable[[], Iterable[list[int]]],
     criterion: nn.Module,
     optimizer: torch.optim.Optimizer,
 ) -> None:
-    images = Images(data, _varied(config.train_px, model))
-    left = config.epochs * len(data)
+    left = config.epochs * len(images)
     for positions in _again(batches):
         x, labels = images.batch([int(position) for position in positions])
         with autocast(torch.device("cpu")):

@@ -9,7 +9,7 @@ processor, children included; the first depend on what else the machine does.
 """
 
 import argparse
-import resource
+import os
 import tempfile
 import time
 from dataclasses import replace
@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.processes import processor_s
 from benchmarks.tune import GROCERY, measured
 from ml.data import datasets, decoding
 from ml.evaluation.evaluate import embed
@@ -35,12 +36,6 @@ class _Shown(Report):
         print(f"<!-- {line} -->", flush=True)
 
 
-def processor_s() -> float:
-    """Seconds of the processor that this process and its ended children took."""
-    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(each.ru_utime + each.ru_stime for each in used)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=GROCERY, help="folder with train/ and test/")
@@ -54,10 +49,10 @@ def main() -> None:
         gallery = Gallery.open(settings)
         for row in order[::2]:
             gallery.add(test.paths[row], path=test.paths[row].name, label=None)
-        began, used = time.monotonic(), processor_s()
+        began, used = time.monotonic(), processor_s(os.getpid())
         config = {} if arguments.epochs is None else {"epochs": arguments.epochs}
         trained = train(TrainRequest(str(arguments.data / "train"), None, arguments.preset, config), settings, _Shown())
-        seconds = time.monotonic() - began, processor_s() - used
+        seconds = time.monotonic() - began, processor_s(os.getpid()) - used
         print(f"<!-- {trained.tuning} -->")
         folder = Registry(settings.models_url).fetch(trained.model, Path(home) / "fetched")
         model = embedder.load(folder, cache_dir=settings.compiled)

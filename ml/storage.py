@@ -24,6 +24,7 @@ from ml.reflink import clone
 
 _PUT_AT_ONCE = 16  # an object store answers in milliseconds, one after another
 _LOCKS = 64  # keys share locks; few enough files, and seldom do two writers meet
+_PUT_S, _SLOWEST = 60.0, 100_000  # how long an object store may take to keep an object, and the bytes a second beyond
 
 
 class StorageFailed(LookalikeError):
@@ -201,7 +202,7 @@ class ObjectStorage:
     def put(self, key: str, data: bytes, *, same_as: Path | None = None) -> None:
         with self._failing():
             try:
-                self._files.pipe_file(self._path(key), data)
+                self._write(self._path(key), data)
             except FileNotFoundError as error:  # the bucket, not the file
                 raise StorageFailed(
                     f"the storage {self.url} is not there: {error}", hint="check its address"
@@ -255,6 +256,20 @@ class ObjectStorage:
 
     def _path(self, key: str) -> str:
         return f"{self._root.rstrip('/')}/{_inside(key)}"
+
+    def _write(self, path: str, data: bytes) -> None:
+        """Gives up after a while. Drivers that wait for *100 Continue* lose their own limit once they were told it."""
+        from fsspec import asyn
+        from fsspec.exceptions import FSTimeoutError
+
+        if not isinstance(self._files, asyn.AsyncFileSystem):
+            self._files.pipe_file(path, data)
+            return
+        longest_s = _PUT_S + len(data) / _SLOWEST
+        try:
+            asyn.sync(self._files.loop, self._files._pipe_file, path, data, timeout=longest_s)
+        except FSTimeoutError as error:
+            raise TimeoutError(f"no answer within {longest_s:.0f} s") from error
 
     @contextlib.contextmanager
     def _failing(self) -> Iterator[None]:

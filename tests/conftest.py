@@ -11,6 +11,11 @@ import pytest
 import redis
 
 from deploy.local import valkey
+from tests.side_by_side import (  # noqa: F401
+    pytest_collection_modifyitems,
+    pytest_report_to_serializable,
+    pytest_xdist_make_scheduler,
+)
 
 # A suite that a script starts in the background inherits that Ctrl-C is ignored, and so would every program it starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)

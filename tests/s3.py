@@ -1,6 +1,7 @@
 """An S3 server for tests that can go away in the middle of something, and that knows one key alone."""
 
 import re
+import socket
 import threading
 from collections.abc import Callable, Iterable
 from types import TracebackType
@@ -55,7 +56,7 @@ class S3Server:
     def _answer(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         self.on_request(environ["REQUEST_METHOD"], environ["PATH_INFO"])
         if self.is_away.is_set():
-            environ["werkzeug.socket"].close()
+            environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)  # lest the body is read as the next request
             raise ConnectionAbortedError
         if not re.search(f"Credential={KEY}/", environ.get("HTTP_AUTHORIZATION", "")):
             start_response("403 Forbidden", [("Content-Type", "application/xml")])

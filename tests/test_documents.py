@@ -142,6 +142,17 @@ def test_every_module_that_a_document_names_exists() -> None:
     assert wrong == set()
 
 
+def test_every_file_that_a_document_names_exists() -> None:
+    packages = "ml|workers|web|deploy|tests|benchmarks|docs|notebooks"
+    named = {
+        (page.name, path)
+        for page in pages()
+        for path in re.findall(rf"(?<![\w/.-])((?:{packages})/[\w./-]*\w)", page.read_text("utf-8"))
+    }
+    below = {ROOT, ROOT / "docs"}  # where a page's links begin
+    assert {(page, path) for page, path in named if not any((folder / path).exists() for folder in below)} == set()
+
+
 def test_the_architecture_page_lists_every_room() -> None:
     text = (ROOT / "docs/architecture.md").read_text("utf-8")
     for package in ("ml", "workers", "web", "deploy"):

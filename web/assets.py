@@ -1,4 +1,4 @@
-"""Styles and scripts: kept by browsers for ever, and sent compressed.
+"""Styles and scripts: kept by browsers for ever, and sent compressed, scripts without their comments.
 
 Their address holds a digest of all of them, `/static/<digest>/css/base.css`, so that an update is another address and
 nothing ever has to be asked for again. The digest stands in the path, not behind it: scripts import one another by
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import rjsmin
 from flask import Flask, Response, request
 from werkzeug.exceptions import NotFound
 
@@ -60,5 +61,7 @@ def init_app(app: Flask) -> None:
 
 def _read(path: Path) -> _Asset:
     data = path.read_bytes()
+    if path.suffix == ".js":
+        data = rjsmin.jsmin(data)
     mimetype = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
     return _Asset(data, gzip.compress(data, 9, mtime=0), mimetype, hashlib.sha256(data).hexdigest()[:16])

@@ -19,8 +19,10 @@ from workers.client import (
     BadBox,
     Busy,
     Damaged,
+    EngineAway,
     LookalikeError,
     NotFound,
+    Overloaded,
     Refused,
     StorageFailed,
     Unavailable,
@@ -83,7 +85,7 @@ def init_app(app: Flask) -> None:
 
 def _known(error: LookalikeError) -> Response:
     status, title = status_of(error)
-    response = _answer(status, error.message, title=title, hint=error.hint)
+    response = _answer(status, error.message, title=title, hint=error.hint, safe=photos_are_safe(error))
     if status == 503:
         response.headers["Retry-After"] = str(getattr(error, "retry_after_s", RETRY_AFTER_S))
     return response
@@ -149,25 +151,29 @@ def _unexpected(error: Exception) -> Response:
     return _answer(500, "the portal could not do this, for a reason that it did not expect")
 
 
-def _answer(status: int, detail: str, *, title: str = "", hint: str = "", **more: Any) -> Response:
-    told = problem(status, detail, title=title, hint=hint, **more)
+def _answer(status: int, detail: str, *, title: str = "", hint: str = "", safe: str = "", **more: Any) -> Response:
+    answer = problem(status, detail, title=title, hint=hint, **more | ({"safe": safe} if safe else {}))
     has_no_name = isinstance(request.routing_exception, SecurityError)  # of ours, so a page could not link to anything
     if has_no_name or request.path.startswith(("/api/", "/health/")):
-        return told
-    body = json.loads(told.get_data())
+        return answer
+    body = json.loads(answer.get_data())
     if status != 503:
         return Response(render_template("error.html", problem=body), status, mimetype="text/html")
-    safe = _photos_are_safe()
     if resume.is_form() and current_principal():
         typed = resume.typed_in(request)
-        page = resume.offer(typed, told=f"{safe} Nothing was changed. Here is what you had typed.", reason=detail)
+        told = f"{safe} Nothing was changed. Here is what you had typed.".strip()
+        page = resume.offer(typed, told=told, reason="" if detail.lower() in safe.lower() else detail)
     else:
         page = render_template("error.html", problem=body, safe=safe)
     return Response(page, status, mimetype="text/html")
 
 
-def _photos_are_safe() -> str:
-    """What a person wants to know first while a part of the system is away."""
+def photos_are_safe(error: LookalikeError) -> str:
+    """What a person wants to know first while a part of the system is away; empty where it is all there, or busy."""
+    if status_of(error)[0] != 503 or isinstance(error, Overloaded):
+        return ""
+    if isinstance(error, EngineAway):
+        return f"{error.message[0].upper()}{error.message[1:]}."
     count = client().photos_known()
     photos = f"your {count:,} photos are safe" if count and count > 1 else "your photos are safe"
     return f"The search engine is restarting; {photos}."

@@ -32,6 +32,7 @@ from web.proxies import TrustedProxies
 THREADS = 32  # they wait for the queue most of the time
 CONNECTIONS = 1_000
 HEAD_BYTES = 64 * 1024  # the longest folder and label that the API takes, in an address
+READ_BYTES = 64 * 1024  # at once: between two reads waitress looks at each of its connections
 HEAD_S = 10.0  # from the first moment of a connection, or the first byte of a later request
 BODY_S = 20.0  # a body that takes longer must come at this rate at least
 BODY_BYTES_A_SECOND = 16_384
@@ -172,6 +173,7 @@ def serve(app: Flask, listener: socket.socket) -> None:
         connection_limit=CONNECTIONS,
         channel_timeout=IDLE_S,
         cleanup_interval=1,
+        recv_bytes=READ_BYTES,
         max_request_header_size=HEAD_BYTES,
         max_request_body_size=2**40,  # each route has its own
         asyncore_use_poll=True,

@@ -58,7 +58,7 @@ def run(settings: Settings) -> int:
     life_sign = LifeSign(settings.home)
     waiting = Waiting(settings, worker := worker_id())
     waiting.until_queue_answers()
-    server = connect_redis(settings)
+    server = connect_redis(settings, name=worker)
     damage = DamageNotes(server)
     waiting.until(lambda: open_storage(settings.models_url).exists("active.json"))
     store = waiting.until(lambda: open_store(settings, damage))

@@ -15,6 +15,10 @@ class Overloaded(Unavailable):
     retry_after_s = 2
 
 
+class EngineAway(Unavailable):
+    """No worker answers. The message says whose photos are safe, too: it is all that a person wants to know."""
+
+
 class Busy(LookalikeError):
     """Something that can happen once at a time is happening."""
 

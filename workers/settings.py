@@ -69,7 +69,7 @@ class Settings:
         "LOOKALIKE_REDIS_URL",
         "queue and job records",
         empty="an embedded Valkey server",
-        url=r"(redis|rediss|redis\+socket|unix)://",
+        url=r"(redis|rediss|unix)://",
         example="redis://localhost:6379/0",
         in_file=True,
     )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.load import processor_s
+from benchmarks.processes import processor_s
 from benchmarks.suite.photos import TWELVE_MEGAPIXELS, folder_of, photos
 from benchmarks.suite.record import Effort, Found, race
 from deploy.cli.find_files import Walk

@@ -11,13 +11,14 @@ from benchmarks.suite.record import ROOT, Effort, Found, race
 from ml.evaluation.metrics import evaluate_retrieval, mean_average_precision_at_r
 
 _LARGE = """
-import resource, sys, torch
+import os, sys, torch
 from torch.nn import functional
+from benchmarks.processes import peak_mb
 from ml.evaluation.metrics import evaluate_retrieval
 rows = int(sys.argv[1])
 vectors = functional.normalize(torch.randn(rows, 512, generator=torch.Generator().manual_seed(0)), dim=1)
 evaluate_retrieval(vectors, torch.arange(rows) % 600, whole_ranking=False)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
+print(peak_mb(os.getpid()) / 2**10)
 """
 
 MISSING = {

@@ -3,7 +3,6 @@
 import functools
 import importlib
 import os
-import resource
 import statistics
 import tempfile
 import threading
@@ -16,7 +15,7 @@ from typing import Any
 import faiss
 import numpy as np
 
-from benchmarks.load import rss_mb
+from benchmarks.processes import processor_s, rss_mb
 from benchmarks.store import clustered, recall
 from benchmarks.suite.record import Curve, Effort, Found, race
 from workers.store import Payload, Point
@@ -208,12 +207,11 @@ def _by_size(vectors: np.ndarray, folder: Path, effort: Effort) -> Curve:
 def _graph_s(count: int, dim: int, folder: Path) -> tuple[float, float]:
     """Seconds and processor seconds of building a graph in a process of its own."""
     store = _filled(clustered(count, dim), folder, "int8")
-    spent = resource.getrusage(resource.RUSAGE_CHILDREN)
-    began = time.perf_counter()
+    began, spent = time.perf_counter(), processor_s(os.getpid())
     _build_graph(store, "int8")
-    took, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
+    took, spent = time.perf_counter() - began, processor_s(os.getpid()) - spent
     store.close()
-    return took, after.ru_utime + after.ru_stime - spent.ru_utime - spent.ru_stime
+    return took, spent
 
 
 def _faiss_flat(vectors: np.ndarray, folder: Path) -> Engine:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from rich.status import Status
 
 PLAIN_EVERY_S = 2.0  # between two lines of progress where no bar can be drawn
+_ALIVE_EVERY_S = 30.0  # … that say the same
 
 
 class Console:
@@ -125,14 +126,15 @@ class Console:
             yield show
 
     def _plain_progress(self, task: str, total: int | None) -> Callable[[int, int | None], None]:
-        last = time.monotonic()
+        last, said = time.monotonic(), ""
 
         def show(done: int, now_total: int | None = None) -> None:
-            nonlocal last
-            if time.monotonic() - last >= PLAIN_EVERY_S:
-                last = time.monotonic()
-                known = now_total or total
-                self.say(f"{task}: {done}" + (f" of {known}" if known else ""))
+            nonlocal last, said
+            known = now_total or total
+            line = f"{task}: {done}" + (f" of {known}" if known else "")
+            if time.monotonic() - last >= (PLAIN_EVERY_S if line != said else _ALIVE_EVERY_S):
+                last, said = time.monotonic(), line
+                self.say(line)
 
         return show
 

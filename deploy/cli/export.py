@@ -22,10 +22,9 @@ _FITS = {"crop": "the short side", "squash": "both sides", "pad": "the long side
 def export(console: Console, model: str, file: Path) -> None:
     """Write a MODEL as one ONNX file: image in, vector of unit length out.
 
-    MODEL is a name that `lookalike models` lists, the word active, or a folder that holds a model. The file's input
-    `image` is uint8 [n, s, s, 3], red, green and blue, scaled and cut to s x s as the model's preprocessing says, which
-    is printed and stands in the file's metadata; everything behind that is inside. Its output `embedding` is float32
-    [n, dim].
+    MODEL is as for `lookalike evaluate`. The file's input `image` is uint8 [n, s, s, 3], red, green and blue, scaled
+    and cut to s x s as the model's preprocessing says, which is printed and stands in the file's metadata; everything
+    behind that is inside. Its output `embedding` is float32 [n, dim].
     """
     from deploy.cli.model_folder import model_folder
     from ml.model.export import export_onnx

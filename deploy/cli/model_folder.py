@@ -31,7 +31,7 @@ def model_folder(name: str, current: "Settings") -> Path:
     if name == "active":
         active = registry.active()
         if active is None:
-            raise LookalikeError("no model is active yet", hint="start the system once: lookalike up")
+            raise LookalikeError("no model is active yet", hint="start the system: lookalike up; or name untrained")
         name = active.model
     return registry.fetch(name, current.home / "cache" / "models")
 

@@ -1,5 +1,6 @@
-"""`lookalike models`, `models remove`, `publish` and `rollback`: which models there are, and which one answers."""
+"""`lookalike models` with `remove` and `restore`, `publish`, `rollback`: which models there are, and which answers."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +17,10 @@ if TYPE_CHECKING:
 @command("remove", example="lookalike models remove grocery-20261124-v2")
 @click.argument("model")
 def remove(console: Console, model: str) -> None:
-    """Delete a registered MODEL that is not in use.
+    """Remove a registered MODEL that is not in use.
 
-    The model that answers and the one that `lookalike rollback` returns to are kept.
+    The model that answers and the one that `lookalike rollback` returns to are kept. For 30 days `lookalike models
+    restore` brings a removed one back.
     """
     from ml.model.registry import Registry
     from workers import settings
@@ -26,9 +28,22 @@ def remove(console: Console, model: str) -> None:
     Registry(settings.load().models_url).remove(model)
     console.result({"removed": model})
     console.show(f"removed {model}")
+    console.show(f"undo: lookalike models restore {model}")
 
 
-@command("models", example="lookalike models", actions=[remove])
+@command("restore", example="lookalike models restore grocery-20261124-v2")
+@click.argument("model")
+def restore(console: Console, model: str) -> None:
+    """Bring a MODEL back that was removed within the last 30 days."""
+    from ml.model.registry import Registry
+    from workers import settings
+
+    Registry(settings.load().models_url).restore(model)
+    console.result({"restored": model})
+    console.show(f"{model} is registered again")
+
+
+@command("models", example="lookalike models", actions=[remove, restore])
 def models(console: Console) -> None:
     """List the registered models, oldest first: figures, data, and which one answers."""
     from ml.model.registry import Registry
@@ -78,11 +93,12 @@ def models(console: Console) -> None:
 
 
 def _without_photos(lineage: dict[str, Any]) -> dict[str, Any]:
-    """Without the hashes of the training photos, which are long and say nothing to a reader."""
-    data = lineage.get("data")
-    if not isinstance(data, dict):
-        return lineage
-    return lineage | {"data": {key: value for key, value in data.items() if key != "photos"}}
+    """Without the hashes of photos, which are long and say nothing to a reader."""
+    found = dict(lineage)
+    for part, name in {"data": "photos", "tuning": "seen"}.items():
+        if isinstance(found.get(part), dict):
+            found[part] = {key: value for key, value in found[part].items() if key != name}
+    return found
 
 
 def _trained_on(data: Any) -> str:
@@ -196,13 +212,49 @@ def publish_and_follow(console: Console, client: "Client", model: str, *, force:
     return _report(client, status)
 
 
-def connect_and_publish(console: Console, settings: "Settings", model: str) -> dict[str, Any]:
-    """The same with the system of these settings, which is started for that time where none runs."""
+def publish_and_show(
+    console: Console,
+    settings: "Settings",
+    facts: dict[str, Any],
+    show: Callable[[Console, dict[str, Any]], None],
+    *,
+    publish: bool,
+) -> None:
+    """Shows what made a model, published first where that was asked for. That it cannot be costs no result of hours.
+
+    Args:
+        console: for both.
+        settings: of the system, which is started for that time where none runs.
+        facts: what `--json` prints, with the name of the `model` and whether it `is_worse` than none.
+        show: prints the rest for people, between whether the model is worth it and how to make it answer.
+        publish: whether to.
+    """
+    try:
+        if publish:
+            facts["published"] = _connect_and_publish(console, settings, facts["model"])
+    finally:
+        console.result(facts)
+        if facts["is_worse"]:
+            console.show("THIS MODEL IS NO BETTER THAN AN UNTRAINED ONE, and is published with --force alone")
+        show(console, facts)
+        _show_whether_it_answers(console, facts)
+
+
+def _connect_and_publish(console: Console, settings: "Settings", model: str) -> dict[str, Any]:
     from deploy.local.connection import connect
     from workers.client import Client
 
     with connect(settings, say=console.step) as connected:
         return publish_and_follow(console, Client(connected), model)
+
+
+def _show_whether_it_answers(console: Console, facts: dict[str, Any]) -> None:
+    model = facts["model"]
+    if "published" in facts:
+        console.show(f"{model} answers searches now; back to the one before: lookalike rollback")
+    else:
+        all_the_same, force = (" all the same", " --force") if facts["is_worse"] else ("", "")
+        console.show(f"make it answer{all_the_same}: lookalike publish {model}{force}")
 
 
 def _report(client: "Client", status: "JobStatus") -> dict[str, Any]:

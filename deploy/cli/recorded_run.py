@@ -41,6 +41,10 @@ class _Both(Report):
         for each in self._all:
             each.epoch(epoch)
 
+    def registered(self, model: str) -> None:
+        for each in self._all:
+            each.registered(model)
+
     def trials(self, record: "Record", plan: "SweepPlan") -> None:
         for each in self._all:
             each.trials(record, plan)

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from deploy.cli.console import Console, command, table
-from deploy.cli.models import connect_and_publish
+from deploy.cli.models import publish_and_show
 from deploy.cli.setting_option import parsed, setting_option, track_option
 from deploy.cli.training_report import ConsoleReport
 
@@ -82,10 +82,7 @@ def sweep(
     request = SweepRequest(data, test, space=None if space is None else str(space), config=config, **options)
     with ConsoleReport(console) as shown, recorded(current, request, shown) as report:
         facts = run(request, current, report)
-    if publish:
-        facts |= {"published": connect_and_publish(console, current, facts["model"])}
-    console.result(facts)
-    _show(console, facts)
+    publish_and_show(console, current, facts, _show, publish=publish)
 
 
 _CONFIG = (
@@ -105,14 +102,19 @@ def _show(console: Console, facts: dict[str, Any]) -> None:
         table([_row(ranked) for ranked in facts["ranking"][:_SHOWN]], ["setting", "mean mAP@R", "repeats done"])
     )
     console.show(f"best: {_text(best['settings'])}")
-    console.show(f"measured anew on other held-out classes: mAP@R {100 * best['map@r']:.1f}")
-    console.show(f"chosen by the mean of {best['repeats']} seeds: mAP@R {100 * best['selected_by_map@r']:.1f}")
+    console.show(f"measured anew {_MEASURED_ON[best['held_out']]}: mAP@R {100 * best['map@r']:.1f}")
+    chosen_by = "one seed" if best["repeats"] == 1 else f"the mean of {best['repeats']} seeds"
+    console.show(f"chosen by {chosen_by}: mAP@R {100 * best['selected_by_map@r']:.1f}")
     if "test" in facts:
         console.show(f"test: mAP@R {100 * facts['test']['map@r']:.1f}")
     console.show(f"report: {facts['report']}")
-    console.show(f"make it answer: lookalike publish {facts['model']}")
 
 
+_MEASURED_ON = {
+    "classes": "on other held-out classes",
+    "images": "on other held-out photos of the same classes",
+    "val": "with another seed, on the same val rows",
+}
 _SHOWN = 10  # settings; the report has all of them
 
 

@@ -22,8 +22,7 @@ class Table:
     def __init__(self, console: Console, plan: "SweepPlan") -> None:
         self._console, self._plan = console, plan
         self._total = plan.trials * plan.repeats
-        self._told: set[str] = set()
-        self._tried = 0
+        self._told: dict[str, tuple[int, str, int]] = {}  # trial -> its number, its state and epochs when last told
         self._live: Live | None = None
 
     def __enter__(self) -> "Table":
@@ -48,14 +47,16 @@ class Table:
             self._live.update(self._drawn(record))
             return
         for trial in record.trials.values():
-            if trial.state != "running" and trial.id not in self._told:
-                self._told.add(trial.id)
+            is_measurement = record.is_measurement(trial)
+            number, *before = self._told.get(trial.id, (1 + len(self._told),))
+            now = [trial.state, len(trial.history)]
+            if trial.state != "running" and before != now:  # one that was cut may have gone on
+                self._told[trial.id] = (number, trial.state, len(trial.history))
+                what = "the best, measured anew" if is_measurement else f"trial {number} of {self._total}"
+                where = f" after epoch {len(trial.history)}" if trial.state == "pruned" else ""
                 reason = f": {trial.reason}" if trial.reason else ""
-                is_measurement = record.is_measurement(trial)
-                self._tried += not is_measurement
-                what = "the best, measured anew" if is_measurement else f"trial {self._tried} of {self._total}"
                 self._console.say(
-                    f"{what}  {settings_text(trial)}  {trial.state}{reason}"
+                    f"{what}  {settings_text(trial)}  {trial.state}{where}{reason}"
                     f"  mAP@R {_figure(trial)}  {trial.seconds:.0f} s"
                 )
 

@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from deploy.cli.console import Console, command
-from deploy.cli.models import connect_and_publish
+from deploy.cli.models import publish_and_show
 from deploy.cli.setting_option import parsed, setting_option, track_option
 from deploy.cli.training_report import ConsoleReport
 
@@ -122,19 +122,14 @@ def train(
     }
     if trained.paper:
         facts |= {"recipe": recipe, "paper": trained.paper}
-    if publish:
-        facts |= {"published": connect_and_publish(console, current, trained.model)}
-    console.result(facts)
-    _show_trained(console, trained.model, facts)
+    publish_and_show(console, current, facts, _show_trained, publish=publish)
 
 
 _FEW = 4  # held-out classes; figures of fewer swing by ten points with the draw
 
 
-def _show_trained(console: Console, name: str, facts: dict[str, Any]) -> None:
-    if facts["is_worse"]:
-        console.show("THIS MODEL IS NO BETTER THAN AN UNTRAINED ONE, and is published with --force alone")
-    console.show(f"model {name} in {facts['seconds']:.0f} s")
+def _show_trained(console: Console, facts: dict[str, Any]) -> None:
+    console.show(f"model {facts['model']} in {facts['seconds']:.0f} s")
     held_out, before, test = (facts.get(key) for key in ("held_out_map@r", "held_out_map@r_before", "map@r"))
     if held_out is not None:
         was = "" if before is None else f" (before training {100 * before:.1f})"
@@ -157,7 +152,6 @@ def _show_trained(console: Console, name: str, facts: dict[str, Any]) -> None:
             )
     if "paper" in facts:
         console.show(f"the paper: recall@1 {facts['paper']['recall@1']:.1f}")
-    console.show(f"make it answer: lookalike publish {name}")
 
 
 def _show_tuning(console: Console, tuning: dict[str, Any]) -> None:

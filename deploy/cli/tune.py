@@ -11,14 +11,15 @@ if TYPE_CHECKING:
 
 
 @command("tune", example="lookalike index ~/Pictures && lookalike tune")
-@click.option("--force", is_flag=True, help="Switch also when labelled neighbours get worse.")
+@click.option("--force", is_flag=True, help="Also when the gallery taught the model, or labelled neighbours get worse.")
 def tune(console: Console, force: bool) -> None:
     """Fit the model that answers to your own photos, without labels.
 
     Parts of your photos, turned and tilted, tell what varies without meaning; so do photos that are each other's
     nearest. A linear map that looks past that makes a new model. At most 1,024 photos are read again for it, and the
     new collection is the present one, projected. It is checked and switched to like any model that is published;
-    `lookalike rollback` goes back. It takes 30 photos at least.
+    `lookalike rollback` goes back. It takes 30 photos at least. A gallery whose labels taught the model is left alone
+    where such photos would be found less well.
     """
     from deploy.local.connection import connect
     from workers import settings

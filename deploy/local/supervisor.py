@@ -11,7 +11,6 @@ import contextlib
 import dataclasses
 import logging
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -20,8 +19,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
+from deploy.local.service_log import ServiceLog
 from ml.errors import LookalikeError
 from workers.messages import ServiceStatus
 from workers.supervision import shortened
@@ -31,8 +31,6 @@ log = logging.getLogger(__name__)
 BACKOFF_S = 0.1  # before the first restart; doubled for each further death
 LONGEST_BACKOFF_S = 30.0  # with a worker's start it is back a minute after what kept it down has passed
 STEADY_S = 60.0  # a service that ran this long starts with the first pause again
-LOG_BYTES = 10_000_000
-_START_MARK = "==== started"
 _CLEAN = [sys.executable, "-I", "-S"]  # a Python with nothing but its standard library
 
 
@@ -136,6 +134,7 @@ class ServiceRunner:
 
     def __init__(self, service: Service, reaper: Reaper, on_change: Callable[[str], None] = lambda _line: None) -> None:
         self.service = service
+        self._log = ServiceLog(service.log_path)
         self.pid: int | None = None
         self.status = ServiceStatus(service.name, "starting")
         self._reaper = reaper
@@ -161,7 +160,7 @@ class ServiceRunner:
             if self._failure:
                 raise self._failure
             if time.monotonic() > deadline:
-                raise self._failed(f"is not ready after {self.service.start_timeout_s:.0f} s{self._last_log_line()}")
+                raise self._failed(f"is not ready after {self.service.start_timeout_s:.0f} s{self._log.last_line()}")
 
     @property
     def is_ready(self) -> bool:
@@ -207,12 +206,12 @@ class ServiceRunner:
             if self._stopping.is_set():
                 return
             if not self.restarts and not self._ready.is_set():
-                self._failure = self._failed(f"did not start{self._last_log_line() or f' ({reason})'}")
+                self._failure = self._failed(f"did not start{self._log.last_line() or f' ({reason})'}")
                 return
             quick_deaths = quick_deaths + 1 if time.monotonic() - started < STEADY_S else 1
             pause_s = min(BACKOFF_S * 2 ** (quick_deaths - 1), LONGEST_BACKOFF_S)
             self._ready.clear()
-            reason = shortened(reason + self._last_log_line())
+            reason = shortened(reason + self._log.last_line())
             when = f"in {pause_s:.0f} s" if pause_s >= 1 else "now"
             self._change(
                 f"the {self.service.name} died ({reason}); restarting it {when}",
@@ -245,7 +244,7 @@ class ServiceRunner:
                 too_late = f"not ready after {self.service.start_timeout_s:.0f} s"
                 _kill_group(process.pid)
             self._reaper.check()
-            rotate(self.service.log_path)
+            self._log.rotate()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(1.0 if self._ready.is_set() else 0.05)
         # What the service itself started ends with it: a portal's processes would keep answering, a trainer's go on.
@@ -264,7 +263,7 @@ class ServiceRunner:
     def _start(self) -> subprocess.Popen[bytes]:
         self._reaper.check()
         exec_wrapper = str(Path(__file__).with_name("exec_wrapper.py"))
-        with self._open_log() as output:
+        with self._log.opened() as output:
             process = subprocess.Popen(
                 [*_CLEAN, exec_wrapper, str(self._reaper.pipe), *self.service.command],
                 stdin=subprocess.DEVNULL,
@@ -282,58 +281,16 @@ class ServiceRunner:
             process.terminate()
         return process
 
-    def _open_log(self) -> IO[bytes]:
-        """The log at its end, behind a mark of this start. On a full disk a service runs without one."""
-        try:
-            output: IO[bytes] = open(self.service.log_path, "ab", buffering=0, opener=_private)  # noqa: SIM115
-        except OSError:
-            return open(os.devnull, "ab", buffering=0)  # noqa: PTH123 - the caller closes it
-        with contextlib.suppress(OSError):
-            output.write(f"{_START_MARK} {time.strftime('%Y-%m-%d %H:%M:%S')}\n".encode())
-        return output
-
     def _change(self, line: str = "", **changes: Any) -> None:
         self.status = dataclasses.replace(self.status, **changes)
         self._on_change(line)
 
     def _failed(self, what: str) -> ServiceFailed:
-        _, hint = self._last_words()
-        log_path = self.service.log_path
+        _, hint = self._log.last_words()
         return ServiceFailed(
-            f"the {self.service.name} {what}", hint=f"{hint} (log: {log_path})" if hint else f"see {log_path}"
+            f"the {self.service.name} {what}",
+            hint=f"{hint} (log: {self._log.path})" if hint else f"see {self._log.path}",
         )
-
-    def _last_log_line(self) -> str:
-        """The last line that the service wrote, ready to be appended to a message."""
-        return self._last_words()[0]
-
-    def _last_words(self) -> tuple[str, str]:
-        """The same, and the hint that it gave with it."""
-        with contextlib.suppress(OSError), self.service.log_path.open("rb") as log_file:
-            log_file.seek(max(0, log_file.seek(0, os.SEEK_END) - 4096))
-            tail = log_file.read(4096).decode("utf-8", "replace").rpartition(_START_MARK)[2]
-            lines = [line.strip() for line in tail.split("\n")[1:] if line.strip()]
-            hint = lines.pop().removeprefix("hint:").strip() if lines and lines[-1].startswith("hint:") else ""
-            if lines:
-                return ": " + re.sub("^(error|lookalike [a-z]+): ", "", lines[-1]), hint
-        return "", ""
-
-
-def rotate(path: Path, limit: int = LOG_BYTES) -> None:
-    """Moves the text of an overgrown log to `<name>.1`, in place: the service that appends to it keeps it open.
-
-    A disk that has no room for the copy leaves the log as it is; the next call tries again.
-    """
-    with contextlib.suppress(OSError):
-        if path.stat().st_size > limit:
-            with open(path.with_name(path.name + ".1"), "wb", opener=_private) as copy:
-                copy.write(path.read_bytes())
-            os.truncate(path, 0)
-
-
-def _private(path: str, flags: int) -> int:
-    """An opener: a file of its owner alone."""
-    return os.open(path, flags, 0o600)
 
 
 def _cause(status: int) -> str:

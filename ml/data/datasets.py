@@ -1,12 +1,11 @@
 """Labelled images: a folder per class, a CSV, or pairs of path and label such as the labelled gallery gives.
 
 Loading reads every file once: its header (what is no image is left out and listed, never fatal by itself) and its
-SHA-256 (data fingerprint, duplicates). Splits are by class, for open-set retrieval, or by image. Decoding is
-`ml.data.decoding`' work, batches are `ml.data.sampling`'s.
+SHA-256 (data fingerprint, duplicates). Splits are by class, for open-set retrieval, or by image. What is odd about the
+data is said by `ml.data.notes`; decoding is `ml.data.decoding`'s work, batches are `ml.data.sampling`'s.
 """
 
 import hashlib
-import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -19,20 +18,24 @@ from ml.data import tables
 from ml.data.photo_files import photo_files
 from ml.errors import BadDataset as BadDataset  # it is raised here
 from ml.images import UnreadableImage
-from ml.images.copies import Appearance, compare
 
 Progress = Callable[[str, int, int], None]  # (what is being done, done, total)
 
-_MOST_COMPARED = 1000  # a hundredth of a second each
 _SPLIT_FOLDERS = {"train", "test", "val", "valid", "validation", "query", "gallery"}
 
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A file that is not part of the data set, and why."""
+    """A file that is not part of the data set, and why; `line` of the table that names it, 0 where none does."""
 
     path: Path
     reason: str
+    line: int = 0
+
+    @property
+    def place(self) -> str:
+        """Where to look: the file's name, and the line of a table."""
+        return self.path.name + (f" (line {self.line})" if self.line else "")
 
 
 @dataclass(frozen=True)
@@ -199,50 +202,6 @@ def check_trainable(dataset: Dataset) -> None:
         raise BadDataset(f"all images of {dataset.name} are the same", hint="check how the folders were filled")
 
 
-def remarks(dataset: Dataset) -> list[str]:
-    """What a person should know about a usable data set, one line each."""
-    lines = []
-    single = [name for name, count in zip(dataset.classes, dataset.counts, strict=True) if count == 1]
-    if single:
-        lines.append(f"{len(single)} classes have a single image and cannot be measured, for example {single[0]!r}")
-    copies = len(dataset) - len(set(dataset.sha256))
-    if copies:
-        lines.append(f"{copies} files are copies of others")
-    by_content: dict[str, set[int]] = {}
-    for content, label in zip(dataset.sha256, dataset.labels, strict=True):
-        by_content.setdefault(content, set()).add(int(label))
-    ambiguous = sum(len(labels) > 1 for labels in by_content.values())
-    if ambiguous:
-        lines.append(f"{ambiguous} images lie in more than one class")
-    contents: dict[int, set[str]] = {}
-    for content, label in zip(dataset.sha256, dataset.labels, strict=True):
-        contents.setdefault(int(label), set()).add(content)
-    identical = [
-        dataset.classes[label] for label in np.flatnonzero(dataset.counts > 1) if len(contents[int(label)]) == 1
-    ]
-    if identical:
-        lines.append(f"{len(identical)} classes hold one image many times, for example {identical[0]!r}")
-    lines += [f"{first!r} and {second!r} are taken for two classes" for first, second in _alike(dataset.classes)]
-    by_reason: dict[str, list[LeftOut]] = {}
-    for file in dataset.left_out:
-        by_reason.setdefault(file.reason, []).append(file)
-    for reason, left_out in sorted(by_reason.items(), key=lambda item: -len(item[1])):
-        lines.append(f"{len(left_out)} left out, for example {left_out[0].path.name}: {reason}")
-    return lines
-
-
-def _alike(classes: Sequence[str]) -> list[tuple[str, str]]:
-    """Names of classes that differ by space, case or Unicode's ways to write a letter alone."""
-    seen: dict[str, str] = {}
-    pairs = []
-    for name in classes:
-        plain = " ".join(unicodedata.normalize("NFKC", name).casefold().replace("_", " ").split())
-        if plain in seen:
-            pairs.append((seen[plain], name))
-        seen.setdefault(plain, name)
-    return pairs
-
-
 def held_out(dataset: Dataset, share: float, *, seed: int = 0) -> np.ndarray:
     """Open set: which images belong to classes that are held out, bool [n].
 
@@ -289,46 +248,6 @@ def split_by_image(dataset: Dataset, share: float, *, seed: int = 0) -> tuple[Da
     return dataset.subset(np.flatnonzero(~is_held)), dataset.subset(np.flatnonzero(is_held))
 
 
-def same_files(first: Dataset, second: Dataset) -> list[tuple[Path, Path]]:
-    """Images of the first whose very bytes are in the second too."""
-    by_content = dict(zip(second.sha256, second.paths, strict=True))
-    return [(path, by_content[sha]) for path, sha in zip(first.paths, first.sha256, strict=True) if sha in by_content]
-
-
-def near_duplicates(
-    first: np.ndarray, first_paths: Sequence[Path], second: np.ndarray, second_paths: Sequence[Path]
-) -> list[tuple[int, int]]:
-    """Images of the first that are copies of ones of the second: see ml.images.copies. Files that are gone are none.
-
-    Args:
-        first: float32 [n, d], rows of unit length.
-        first_paths: n files.
-        second: float32 [m, d], of the same model.
-        second_paths: m files.
-
-    Returns:
-        Positions (of the first, of its nearest in the second), among the thousand nearest.
-    """
-    similarity, nearest = np.empty(len(first)), np.empty(len(first), np.int64)
-    for start in range(0, len(first), 1024):
-        close = first[start : start + 1024] @ second.T
-        nearest[start : start + 1024] = close.argmax(1)
-        similarity[start : start + 1024] = close.max(1)
-
-    def appearance(path: Path) -> Appearance | None:
-        try:
-            return Appearance(images.decode(files.read_regular(path), min_side=256))
-        except (OSError, UnreadableImage):
-            return None
-
-    pairs = []
-    for row in np.argsort(-similarity, kind="stable")[:_MOST_COMPARED]:
-        one, other = appearance(first_paths[row]), appearance(second_paths[nearest[row]])
-        if one is not None and other is not None and compare(one, other) is not None:
-            pairs.append((int(row), int(nearest[row])))
-    return sorted(pairs)
-
-
 def _folder(root: Path) -> tuple[list[tuple[Path, str]], list[LeftOut]]:
     pairs: list[tuple[Path, str]] = []
     left_out: list[LeftOut] = []
@@ -359,7 +278,7 @@ def _folder(root: Path) -> tuple[list[tuple[Path, str]], list[LeftOut]]:
 def _csv(file: Path, split: str | None) -> tuple[list[tuple[Path, str]], list[LeftOut], list[bool] | None]:
     """Paths and labels of a table, rows that are left out, and which rows the table itself holds out."""
     table = tables.read(file)
-    left_out = [LeftOut(row.path, f"(line {row.line}) {row.unusable}") for row in table.unusable]
+    left_out = [LeftOut(row.path, row.unusable, row.line) for row in table.unusable]
     held: list[bool] | None = None
     if split == "train":
         # Without rows for training, those that say nothing are.
@@ -367,7 +286,7 @@ def _csv(file: Path, split: str | None) -> tuple[list[tuple[Path, str]], list[Le
         rows = table.rows_of("train" if has_train else "", "val")
         held = [row.split == "val" for row in rows] if "val" in table.splits else None
         if has_train:
-            left_out += [LeftOut(row.path, "has no split") for row in table.rows_of("")]
+            left_out += [LeftOut(row.path, "has no split", row.line) for row in table.rows_of("")]
     elif split is not None:
         rows = table.rows_of(split)
     else:

@@ -150,5 +150,5 @@ def _row(file: Path, number: int, cells: list[str], columns: dict[str, int]) -> 
         unusable = "is no regular file"
     else:
         unusable = ""
-    place = file.parent / path if path and "\0" not in path else file.with_name(f"line {number}")
+    place = file.parent / path if path and "\0" not in path else file
     return Row(number, place, label, split, unusable)

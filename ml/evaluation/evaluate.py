@@ -31,7 +31,7 @@ from ml.model import embedder
 from ml.model.bundle import Bundle
 from ml.statistics.reliability import Judged
 from ml.statistics.uncertainty import ByClass, difference, intervals
-from ml.tuning.calibration import FEWEST_TO_MEASURE, TooFewClasses, cross_fitted
+from ml.tuning.calibration_fit import FEWEST_TO_MEASURE, TooFewClasses, cross_fitted
 
 _BATCH = 64
 PREFIXES = (64, 128, 256)
@@ -94,7 +94,7 @@ class Evaluation:
             )
         if self.judged is None:
             found.append(
-                f"how true probabilities of hits are takes {FEWEST_TO_MEASURE} classes of two photos to measure"
+                f"not measured how true probabilities of hits are: that takes {FEWEST_TO_MEASURE} classes of two photos"
             )
         return found
 

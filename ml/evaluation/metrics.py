@@ -7,6 +7,7 @@ Equal similarities rank in the gallery's order, so that a figure does not depend
 Comparative sets and pairs are in `ml.evaluation.pairs`.
 """
 
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -235,9 +236,12 @@ def prefix(embeddings: Tensor, dim: int) -> Tensor:
 def normalized_mutual_information(embeddings: Tensor, labels: Tensor, *, seed: int = 0) -> float:
     """NMI between the labels and a k-means clustering with as many clusters as there are labels, in [0, 1]."""
     from sklearn.cluster import KMeans
+    from sklearn.exceptions import ConvergenceWarning
     from sklearn.metrics import normalized_mutual_info_score
 
-    clusters = KMeans(len(labels.unique()), n_init=1, random_state=seed).fit_predict(embeddings.cpu().numpy())
+    with warnings.catch_warnings():  # fewer distinct vectors than labels: the figure says so
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        clusters = KMeans(len(labels.unique()), n_init=1, random_state=seed).fit_predict(embeddings.cpu().numpy())
     return float(normalized_mutual_info_score(labels.cpu().numpy(), clusters))
 
 

@@ -4,6 +4,7 @@ On a CPU in NumPy, whose selection and sorting use vector instructions and are s
 elsewhere. Equal similarities keep the order of their positions.
 """
 
+import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -14,6 +15,7 @@ from torch import Tensor
 from ml import cores
 
 _PART = 64  # fewest rows that a thread is given
+_STRIDE = 6  # of a row, one number in so many is its sample
 
 
 def largest(similarity: Tensor, width: int) -> Tensor:
@@ -62,21 +64,35 @@ def _in_threads(work: Callable[[np.ndarray], np.ndarray], rows: Tensor) -> Tenso
 
 
 def _largest(rows: np.ndarray, width: int) -> np.ndarray:
-    """Selects by a threshold, the width-th largest of a row, and orders only what reaches it."""
-    if 4 * width >= rows.shape[1]:
-        return np.argsort(-rows, axis=1, kind="stable")[:, :width]
-    threshold = np.partition(rows, rows.shape[1] - width, axis=1)[:, -width, None]
-    reaches = rows >= threshold
-    order = np.empty((len(rows), width), np.int64)
-    is_exact = reaches.sum(1) == width
-    exact = rows[is_exact] if not is_exact.all() else rows
-    positions = np.nonzero(reaches[is_exact])[1].reshape(-1, width)
-    ranking = np.argsort(-np.take_along_axis(exact, positions, 1), axis=1, kind="stable")
-    order[is_exact] = np.take_along_axis(positions, ranking, 1)
-    for row in np.flatnonzero(~is_exact):  # equal ones at the threshold: the first of them count
-        (places,) = np.nonzero(reaches[row])
-        order[row] = places[np.argsort(-rows[row, places], kind="stable")[:width]]
-    return order
+    """Orders only what reaches a bound somewhat below the width-th largest of a row, which a sample of it gives."""
+    columns, expected = rows.shape[1], width / _STRIDE
+    rank = math.ceil(expected + 3 * math.sqrt(expected)) + 4  # so that hardly a row has too few
+    if 2 * rank * _STRIDE >= columns:
+        return _sorted(rows, width)
+    sample = np.ascontiguousarray(rows[:, ::_STRIDE])
+    places = np.flatnonzero(rows >= np.partition(sample, sample.shape[1] - rank, axis=1)[:, -rank, None])
+    starts = np.arange(len(rows) + 1) * columns
+    counts = np.diff(np.searchsorted(places, starts))
+    is_usual = (counts >= width) & (counts <= 2 * rank * _STRIDE)  # not of rows of which much is equal
+    if not is_usual.all():
+        order = np.empty((len(rows), width), np.int64)
+        order[~is_usual] = _sorted(rows[~is_usual], width)
+        if is_usual.any():
+            order[is_usual] = _largest(rows[is_usual], width)
+        return order
+    # A number and its position as one integer: plain sorting, which has vector instructions, keeps the order of equal
+    # ones. Subtracted from 0 rather than negated, -0 equals 0; the bits of a negative number fall as it rises.
+    keys = (np.float32(0) - rows.reshape(-1)[places]).view(np.int32)
+    keys ^= (keys >> 31) & 0x7FFFFFFF
+    ranking = np.full((len(rows), counts.max(initial=width)), np.iinfo(np.int64).max)
+    positions = places - np.repeat(starts[:-1], counts)
+    ranking[np.arange(ranking.shape[1]) < counts[:, None]] = keys.astype(np.int64) << 32 | positions
+    ranking.sort(axis=1)
+    return ranking[:, :width] & 0xFFFFFFFF
+
+
+def _sorted(rows: np.ndarray, width: int) -> np.ndarray:
+    return np.argsort(-rows, axis=1, kind="stable")[:, :width]
 
 
 def _largest_in_torch(similarity: Tensor, width: int) -> Tensor:

@@ -10,6 +10,7 @@ out is upright RGB, 8 bits a channel, in sRGB, transparent parts over white. Emb
     pixels.py       from any mode to upright RGB; colour.py: embedded profiles
     box.py          a part of an image
     thumbnails.py   small copies to show
+    copies.py       which images are copies of one photo; overlay.py: one laid over another; shape.py: where to begin
 """
 
 from ml.images.accepted import FORMATS, FORMATS_SHOWN, ImageInfo, Limits, UnreadableImage

@@ -1,6 +1,6 @@
 """Decoding, in this process: the right plugin on the right bytes, every failure as our one error.
 
-How long it may take and how much memory it may need, nothing here can enforce: see `ml.images.bounded`.
+How long it may take and how much memory it may need, nothing here can enforce: see `ml.decoders`.
 """
 
 import re

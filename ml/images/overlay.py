@@ -1,58 +1,24 @@
 """Lays one image over another: where, how large, turned how, so that shades agree best. NumPy alone.
 
-The middle of one is looked for in the other, in nine sizes, four turns and mirrored; where it fits best, position, size
-and angle are refined by least squares on the shades, whose gain and offset are free (Lucas and Kanade, 1981;
-Evangelidis and Psarakis, 2008).
+The middle of one is looked for in the other (`ml.images.shape`); where it fits best, position, size and angle are
+refined by least squares on the shades, whose gain and offset are free (Lucas and Kanade, 1981; Evangelidis and
+Psarakis, 2008). Most images have nothing in common: what leads nowhere is given up as soon as that shows.
 """
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
-from PIL import Image
 
-_SEARCHED_PX = 32  # longer side
-_REFINED_PX = ((48, 6), (96, 4))  # longer sides, and steps
-_SIZES = (0.57, 0.65, 0.73, 0.81, 0.9, 1.0, 1.11, 1.23, 1.37)
-_MIDDLE = 0.7  # of the shorter side
-_FITS = 0.55  # correlation of the middle from which a position is tried
-_AGREES = 0.6  # and of everything that overlaps, from which it is kept
-_TRIED = 2  # positions
-_FLAT = 4.0  # grey levels
+from ml.images.shape import Place, Shape, places
 
-
-class Shape:
-    """An image's shades in three sizes, float32 [h, w], and what searches of it and in it need."""
-
-    def __init__(self, image: Image.Image) -> None:
-        """`image` is in mode L."""
-        self.searched = _shrunk(image, _SEARCHED_PX)
-        self.refined = [_shrunk(image, size) for size, _ in _REFINED_PX]
-        self._middles: list[tuple[float, int, np.ndarray]] | None = None
-
-    def middles(self) -> list[tuple[float, int, np.ndarray]]:
-        """Size, side in pixels, and the middle in its eight turns, standardised: float32 [8, side²]."""
-        if self._middles is None:
-            height, width = self.searched.shape
-            side = _MIDDLE * min(height, width)
-            box = ((width - side) / 2, (height - side) / 2, (width + side) / 2, (height + side) / 2)
-            whole = Image.fromarray(self.searched)
-            self._middles = []
-            for size in _SIZES:
-                pixels = max(6, round(side * size))
-                middle = np.asarray(whole.resize((pixels, pixels), Image.Resampling.BILINEAR, box=box), np.float32)
-                turned = np.stack([_turned(middle, turn).ravel() for turn in range(8)])
-                self._middles.append((pixels / side, pixels, _standardised(turned, 1e-6)))
-        return self._middles
-
-    def windows(self, side: int) -> np.ndarray:
-        """Every square of that side, standardised: float32 [rows, columns, side²]; none where it does not fit."""
-        if side > min(self.searched.shape):
-            return np.empty((0, 0, side * side), np.float32)
-        squares = sliding_window_view(self.searched, (side, side))
-        rows, columns = squares.shape[:2]
-        return _standardised(squares.reshape(rows, columns, side * side), _FLAT * side)
+_STEPS = (6, 4)  # for each size of ml.images.shape.REFINED_PX
+_AGREES = 0.6  # correlation of everything that overlaps, from which a position is kept
+# Of steps from the third on, in correlation, for others than those that agree. Copies that begin lower gain more:
+# benchmarks/copies.py.
+_LEAST_GAIN = 0.005
+_READY = 256  # shapes whose shades are kept ready to be read, 37 kB each
 
 
 @dataclass(frozen=True)
@@ -80,8 +46,8 @@ class Placed:
 
     Args:
         transform: from the upper to the lower.
-        upper: float32 [h, w], its shades.
-        lower: float32 [h, w], the shades under them.
+        upper: float32 [h, w], its shades, less their mean.
+        lower: float32 [h, w], the shades under them, less a mean.
         is_over: bool [h, w], where there is something under them.
     """
 
@@ -113,139 +79,147 @@ class Placed:
         return correlation
 
 
-def overlays(first: Shape, second: Shape) -> Iterator[Placed]:
-    """The likeliest ways to lay one over the other; none for most images that have nothing in common."""
+def overlays(
+    first: Shape, second: Shape, is_promising: Callable[[Placed], bool] = lambda placed: True
+) -> Iterator[Placed]:
+    """The likeliest ways to lay one over the other; none for most images that have nothing in common.
+
+    Args:
+        first: the one.
+        second: the other.
+        is_promising: whether to go on to the full size with what was placed at half of it.
+    """
     # What is in the middle of a part of a photo need not be in the middle of the photo.
-    yield from _overlays(first, second)
-    yield from _overlays(second, first)
+    yield from _overlays(first, second, is_promising)
+    yield from _overlays(second, first, is_promising)
 
 
-def _overlays(first: Shape, second: Shape) -> Iterator[Placed]:
+def _overlays(first: Shape, second: Shape, is_promising: Callable[[Placed], bool]) -> Iterator[Placed]:
     """By where the middle of the first is found in the second."""
-    for found in _searched(first, second):
-        upper, lower, transform = first, second, found
+    for place in places(first, second):
+        upper, lower, transform = first, second, _transform(place)
         if transform.scale < 1:  # shades are read from the finer one
-            upper, lower, transform = second, first, found.inverse()
-        placed = None
-        for level, (_, steps) in enumerate(_REFINED_PX):
-            placed = _refined(upper.refined[level], lower.refined[level], transform, steps)
-            if placed is None:
-                break
-            transform = placed.transform
-        if placed is not None:
-            yield placed
+            upper, lower, transform = second, first, transform.inverse()
+        placed = _refined(upper, lower, 0, transform)
+        if placed is not None and is_promising(placed):
+            placed = _refined(upper, lower, 1, placed.transform)
+            if placed is not None:
+                yield placed
 
 
-def _searched(first: Shape, second: Shape) -> list[Transform]:
-    """Where the middle of the first fits best in the second, at most `_TRIED` places, the best first."""
-    found = []
-    centre = (np.array(second.searched.shape) - 1) / 2
-    for scale, side, turned in first.middles():
-        windows = second.windows(side)
-        if not windows.size:
-            continue
-        fits = windows @ turned.T
-        best = fits.reshape(-1, 8).argmax(0)
-        for turn, position in enumerate(best):
-            row, column = divmod(int(position), fits.shape[1])
-            if (fit := float(fits[row, column, turn])) >= _FITS:
-                middle = np.array([row, column]) + (side - 1) / 2
-                found.append((fit, turn, scale, (middle - centre) / max(second.searched.shape)))
-    # Both are measured in their own longer sides, of equally many pixels here.
-    found.sort(key=lambda each: -each[0])
-    kept: list[tuple[int, float, np.ndarray]] = []
-    for _, turn, scale, shift in found:
-        is_known = any(
-            turn == t and abs(np.log(scale / s)) < 0.15 and np.abs(shift - p).sum() < 0.12 for t, s, p in kept
-        )
-        if not is_known:
-            kept.append((turn, scale, shift))
-        if len(kept) == _TRIED:
-            break
-    return [Transform(scale * _matrix(turn), shift) for turn, scale, shift in kept]
-
-
-def _refined(upper: np.ndarray, lower: np.ndarray, transform: Transform, steps: int) -> Placed | None:
+def _refined(upper: Shape, lower: Shape, level: int, transform: Transform) -> Placed | None:
     """Moves, turns and scales until shades agree; None where they do not."""
-    rows, columns = np.indices(upper.shape, np.float32)
-    points = np.stack([(rows - (upper.shape[0] - 1) / 2).ravel(), (columns - (upper.shape[1] - 1) / 2).ravel()])
-    points /= max(upper.shape)
-    size, centre = max(lower.shape), (np.array(lower.shape, np.float32)[:, None] - 1) / 2
-    slopes = np.gradient(lower)
-    shades = upper.ravel()
+    readable = _small_readable(lower) if level == 0 else _Readable(lower.refined[level])
+    shape, steps = upper.refined[level].shape, _STEPS[level]
+    points = _points(shape)
+    shades = upper.refined[level].astype(np.float32).ravel()
+    shades -= shades.mean()
     linear, shift = transform.linear, transform.shift
+    agreed = -1.0
     for step in range(steps + 1):
-        turned = (linear @ points).astype(np.float32)
-        at = (turned + shift[:, None].astype(np.float32)) * size + centre
-        under, down, right, is_over = _read((lower, *slopes), at)
+        under_points = (linear @ points).astype(np.float32)
+        read, is_over = readable.at(under_points + shift[:, None].astype(np.float32))
         if is_over.mean() < 0.2:
             return None
+        under, down, right, ones = read.T
         if step == steps:
             break
-        down, right = down * size, right * size
         # How shades change with size, angle, and shifts; the last two make gain and offset free.
         changes = np.stack(
             [
-                down * turned[0] + right * turned[1],
-                right * turned[0] - down * turned[1],
+                down * under_points[0] + right * under_points[1],
+                right * under_points[0] - down * under_points[1],
                 down,
                 right,
                 under,
-                np.ones_like(under),
+                ones,
             ]
-        )[:, is_over]
-        normal = changes @ changes.T + 1e-3 * np.eye(6)
-        solution = np.linalg.solve(normal, changes @ shades[is_over])
+        )
+        normal, target = (changes @ changes.T).astype(np.float64), (changes @ shades).astype(np.float64)
+        agrees = _correlation(normal, target, float(shades @ (shades * ones)))
+        if step >= 2 and agrees < _AGREES and agrees < agreed + _LEAST_GAIN:
+            return None
+        agreed = agrees
+        solution = np.linalg.solve(normal + 1e-3 * np.eye(6), target)
         gain = solution[4] if abs(solution[4]) > 0.05 else 0.05
         larger, angle, *moved = np.clip(solution[:4] / gain, -0.1, 0.1)
         linear = np.array([[1 + larger, -angle], [angle, 1 + larger]]) @ linear
         shift = shift + np.array(moved)
     if np.corrcoef(shades[is_over], under[is_over])[0, 1] < _AGREES:
         return None
-    shape = upper.shape
-    return Placed(Transform(linear, shift), upper, under.reshape(shape), is_over.reshape(shape))
+    return Placed(Transform(linear, shift), shades.reshape(shape), under.reshape(shape), is_over.reshape(shape))
 
 
-def _read(images: tuple[np.ndarray, ...], at: np.ndarray) -> list[np.ndarray]:
-    """Values of images of one shape at points in pixels, float32 [2, n], between which is interpolated; and, last,
-    which points lie inside."""
-    height, width = images[0].shape
-    inside = (at[0] >= 0) & (at[1] >= 0) & (at[0] <= height - 1) & (at[1] <= width - 1)
-    y, x = np.clip(at[0], 0, height - 1.001), np.clip(at[1], 0, width - 1.001)
-    row, column = y.astype(np.int64), x.astype(np.int64)
-    y, x = y - row, x - column
-    first = row * width + column
-    read = []
-    for image in images:
-        values = image.ravel()
-        above = values[first] * (1 - x) + values[first + 1] * x
-        below = values[first + width] * (1 - x) + values[first + width + 1] * x
-        read.append(above * (1 - y) + below * y)
-    return [*read, inside]
+def _correlation(normal: np.ndarray, target: np.ndarray, shades_squared: float) -> float:
+    """Of shades with those under them, from the sums of their products."""
+    count, sum_under, sum_shades = normal[5, 5], normal[4, 5], target[5]
+    spreads = (normal[4, 4] - sum_under**2 / count) * (shades_squared - sum_shades**2 / count)
+    return float((target[4] - sum_under * sum_shades / count) / np.sqrt(max(spreads, 1e-6)))
 
 
-def _shrunk(image: Image.Image, longer: int) -> np.ndarray:
-    scale = longer / max(image.size)
-    size = max(8, round(image.width * scale)), max(8, round(image.height * scale))
-    how = Image.Resampling.BOX if scale < 1 else Image.Resampling.BICUBIC
-    return np.asarray(image.resize(size, how), np.float32)
+class _Readable:
+    """Shades and their slopes, to be read at any points."""
+
+    def __init__(self, pixels: np.ndarray) -> None:
+        """`pixels` is uint8 [h, w]."""
+        shades = pixels.astype(np.float32)
+        self._size, self._shape = max(shades.shape), shades.shape
+        self._centre = (np.array(shades.shape, np.float32)[:, None] - 1) / 2
+        down, right = np.gradient(shades)
+        slopes = down * self._size, right * self._size
+        # Side by side, for what lies together is read in one go.
+        self._table = np.stack([shades - shades.mean(), *slopes, np.ones_like(shades)], -1).reshape(-1, 4)
+
+    def at(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Interpolates between pixels.
+
+        Args:
+            points: float32 [2, n], as of a Transform.
+
+        Returns:
+            float32 [n, 4]: shades less their mean, slopes down and right in longer sides, and 1; zeros outside. And
+            which points lie inside, bool [n].
+        """
+        y, x = points * self._size + self._centre
+        height, width = self._shape
+        inside = (y >= 0) & (x >= 0) & (y <= height - 1) & (x <= width - 1)
+        y, x = np.clip(y, 0, height - 1.001), np.clip(x, 0, width - 1.001)
+        row, column = y.astype(np.intp), x.astype(np.intp)
+        y, x = (y - row.astype(np.float32))[:, None], (x - column.astype(np.float32))[:, None]
+        first = row * width + column
+
+        def across(start: np.ndarray) -> np.ndarray:
+            left, right = self._table.take(start, 0, mode="clip"), self._table.take(start + 1, 0, mode="clip")
+            right -= left
+            right *= x
+            right += left
+            return right
+
+        above, below = across(first), across(first + width)
+        below -= above
+        below *= y
+        below += above
+        below *= inside[:, None]
+        return below, inside
 
 
-def _turned(pixels: np.ndarray, turn: int) -> np.ndarray:
-    """One of eight: mirrored from the fifth on, by quarters of a turn."""
-    return np.rot90(pixels[:, ::-1] if turn >= 4 else pixels, turn % 4)
+@functools.lru_cache(_READY)
+def _small_readable(shape: Shape) -> _Readable:
+    return _Readable(shape.refined[0])
 
 
-def _matrix(turn: int) -> np.ndarray:
-    """Where `_turned` moves the points (y, x)."""
-    mirror = np.diag([1.0, -1.0]) if turn >= 4 else np.eye(2)
+@functools.lru_cache(64)
+def _points(shape: tuple[int, int]) -> np.ndarray:
+    """Of an image's pixels, as of a Transform: float32 [2, h * w]."""
+    rows, columns = np.indices(shape, np.float32)
+    points = np.stack([(rows - (shape[0] - 1) / 2).ravel(), (columns - (shape[1] - 1) / 2).ravel()])
+    points /= max(shape)
+    return points
+
+
+def _transform(place: Place) -> Transform:
+    """Where `ml.images.shape.turned` moves the points (y, x), scaled and shifted."""
+    mirror = np.diag([1.0, -1.0]) if place.turn >= 4 else np.eye(2)
     quarter = np.array([[0.0, -1.0], [1.0, 0.0]])
-    matrix: np.ndarray = np.linalg.matrix_power(quarter, turn % 4) @ mirror
-    return matrix
-
-
-def _standardised(rows: np.ndarray, least: float) -> np.ndarray:
-    """Along the last axis: mean 0 and length 1, where it was not shorter than `least`."""
-    rows = rows - rows.mean(-1, keepdims=True)
-    unit: np.ndarray = rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), least)
-    return unit
+    matrix: np.ndarray = np.linalg.matrix_power(quarter, place.turn % 4) @ mirror
+    return Transform(place.scale * matrix, place.shift)

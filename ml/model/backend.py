@@ -16,6 +16,7 @@ class Network(Protocol):
     precision: str
     why: str
     largest_batch: int  # images beyond which a call gains nothing
+    side_by_side: int  # images that are computed at the same time: fewer leave cores idle
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
         """uint8 [n, s, s, 3] to float32 [n, dim], rows of unit length."""

@@ -9,6 +9,8 @@ A bundle is a folder:
     golden.jpg            an image
     golden.safetensors    `pixels`, that image preprocessed; `features` of it (and of its mirror image, where the model
                           looks at both), float32 [views, feature_dim]; and `embedding`, the vector, float32 [dim]
+    as_new.safetensors    of a head that was fitted to a gallery: what its photos would find if they were new
+                          (ml.tuning.left_out); older models have none
 
 network.onnx is left out where a backbone cannot be written as ONNX; such a model needs torch. `ml.model.writer`
 writes bundles. Nothing here imports torch.
@@ -38,6 +40,7 @@ WEIGHTS = "backbone.safetensors"
 HEAD = "head.safetensors"
 GOLDEN_IMAGE = "golden.jpg"
 GOLDEN_VECTOR = "golden.safetensors"
+AS_NEW = "as_new.safetensors"
 FORMAT = 2
 
 _OLD_WEIGHTS = "model.safetensors"  # of format 1
@@ -162,7 +165,7 @@ class Bundle:
             raise BadBundle(f"{path}: {error}", hint=_AGAIN) from None
         needed = _NEEDED[facts.format]
         # A file's name becomes part of a path: these there are, and no others.
-        if wrong := (set(facts.files) ^ needed) - {NETWORK}:
+        if wrong := (set(facts.files) ^ needed) - {NETWORK, AS_NEW}:
             what = "a checksum of another file" if wrong - needed else "no checksum of"
             raise BadBundle(f"{path} has {what}: {min(wrong)!a}", hint=_AGAIN)
         return cls(

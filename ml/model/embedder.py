@@ -68,6 +68,11 @@ class Embedder:
         return self._network.largest_batch
 
     @property
+    def side_by_side(self) -> int:
+        """Images that are computed at the same time: with fewer, cores of the processor have nothing to do."""
+        return self._network.side_by_side
+
+    @property
     def why(self) -> str:
         """How device and precision were chosen, one line."""
         return self._network.why

@@ -64,10 +64,13 @@ class OpenVinoNetwork:
         network.reshape(shape)
         self._head, self._mirror = head, mirror
         core, streams = ov.Core(), cores.available()
+        self.side_by_side = streams
         hints = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": streams}
         self._latency_request = core.compile_model(network, "CPU", hints | {"NUM_STREAMS": 1}).create_infer_request()
         throughput = core.compile_model(network, "CPU", hints | {"NUM_STREAMS": streams})
-        self._throughput_requests = [throughput.create_infer_request() for _ in range(streams)]
+        # As many as images: a core that is done takes the next one by itself. With one for each core, it would wait
+        # for this thread, which waits for the interpreter's lock.
+        self._throughput_requests = [throughput.create_infer_request() for _ in range(self.largest_batch)]
         self._interrupting = threading.Lock()
         self._is_interrupted = False
 
@@ -140,18 +143,16 @@ class OpenVinoNetwork:
 
     def _infer_concurrently(self, pixels: np.ndarray) -> np.ndarray:
         """Features of all views, float32 [v, n, feature_dim]."""
-        streams = len(self._throughput_requests)
-        requests = [self._throughput_requests[index % streams] for index in range(len(pixels))]
-        inputs = [np.empty(0, np.uint8)] * streams  # held while a request reads them
-        results = []
-        for index, request in enumerate(requests):
-            if index >= streams:
-                results.append(_result(request))  # of its image before
-            if self._is_interrupted:
-                raise RuntimeError("interrupted between two requests")
-            inputs[index % streams] = self._views(pixels[index : index + 1])
-            request.start_async({0: inputs[index % streams]}, share_inputs=True)
-        results += [_result(request) for request in requests[-streams:]]
+        results: list[np.ndarray] = []
+        for start in range(0, len(pixels), self.largest_batch):
+            part = pixels[start : start + self.largest_batch]
+            views = [self._views(part[index : index + 1]) for index in range(len(part))]  # held while they are read
+            requests = self._throughput_requests[: len(part)]
+            for request, view in zip(requests, views, strict=True):
+                if self._is_interrupted:
+                    raise RuntimeError("interrupted between two requests")
+                request.start_async({0: view}, share_inputs=True)
+            results += [_result(request) for request in requests]
         return np.stack(results, axis=1)
 
 

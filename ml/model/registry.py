@@ -19,11 +19,13 @@ from typing import Any
 from ml import files, records
 from ml.errors import LookalikeError
 from ml.model.bundle import MODEL_JSON, Bundle
+from ml.model.removed_models import RemovedModels
 from ml.names import BadName, CollectionName, JobName, ModelName
 from ml.records import Damaged, DamageLog, Moment, T, Unlogged
 from ml.storage import open_storage
 
 _NOISE = 0.005  # of mAP@R, as in the check before publishing
+_RUINED = 0.2
 
 HELD_OUT_GAIN = "held_out_map@r_gain"  # by training; its interval is kept among the others
 
@@ -73,13 +75,14 @@ def is_no_better(metrics: Mapping[str, Any]) -> bool:
     """Whether a model does worse on what its training held out than the network did before, by more than noise.
 
     Where the interval of the difference is known, it has to lie below zero: of a few held-out images one alone moves
-    the figure by several points.
+    the figure by several points. Of two or three classes the interval tells nothing: there a loss of many points counts
+    by itself.
     """
     before, after = metrics.get("held_out_map@r_before"), metrics.get("held_out_map@r")
     if before is None or after is None or after >= before - _NOISE:
         return False
     bounds = metrics.get("intervals", {}).get(HELD_OUT_GAIN)
-    return bounds is None or bounds[1] < 0
+    return bounds is None or bounds[1] < 0 or after < before - _RUINED
 
 
 class Registry:
@@ -89,6 +92,7 @@ class Registry:
     def __init__(self, root_url: str, log: DamageLog | None = None) -> None:
         self._storage = open_storage(root_url)
         self._log = log or Unlogged()
+        self._removed = RemovedModels(self._storage, _bundle, self._log)
 
     # Models
 
@@ -113,9 +117,13 @@ class Registry:
         bundle = embedder.load(bundle_dir, cache_dir=cache_dir).bundle
         registered = {record.name: record for record in self.models()}
         base_name = name or bundle.name
+        removed = self._removed.all()
         version, chosen = 1, ModelName(base_name)
-        while chosen in registered:
-            if registered[chosen].sha256 == bundle.sha256:
+        while chosen in registered or chosen in removed:
+            if chosen in registered and registered[chosen].sha256 == bundle.sha256:
+                return chosen
+            if chosen in removed and removed[chosen].sha256 == bundle.sha256:
+                self.restore(chosen)
                 return chosen
             version += 1
             chosen = ModelName(f"{base_name}-v{version}")
@@ -147,8 +155,9 @@ class Registry:
         try:
             bundle = records.read(self._storage, key, lambda facts: _bundle(name, facts), name=_shown(key))
         except FileNotFoundError:
-            names = ", ".join(record.name for record in self.models()) or "none"
-            raise UnknownModel(f"there is no model {name}", hint=f"registered are: {names}") from None
+            names = ", ".join(record.name for record in self.models())
+            hint = f"registered are: {names}" if names else "none is registered: lookalike train DATA makes one"
+            raise UnknownModel(f"there is no model {name}", hint=hint) from None
         return ModelRecord(
             bundle.name, bundle.backbone, bundle.dim, bundle.metrics, bundle.lineage, bundle.threshold, bundle.sha256
         )
@@ -177,7 +186,9 @@ class Registry:
         return folder
 
     def remove(self, name: str) -> None:
-        """Deletes a model that is not active, not the one to roll back to, and whose collection is not being built.
+        """Removes a model that is not active, not the one to roll back to, and whose collection is not being built.
+
+        It can be restored until `forget_removed`.
 
         Raises:
             UnknownModel: no such model.
@@ -191,9 +202,25 @@ class Registry:
             raise ModelInUse(f"lookalike rollback returns to the model {name}", hint="publish another one first")
         if any(name == entry.model for entry in self.building()):
             raise ModelInUse(f"the collection of the model {name} is being built", hint="wait until it is published")
-        self._storage.delete(f"{name}/{MODEL_JSON}")
-        for key in list(self._storage.keys(name)):
-            self._storage.delete(key)
+        self._removed.take(name)
+
+    def restore(self, name: str) -> None:
+        """Brings a model back that was removed.
+
+        Raises:
+            UnknownModel: none of this name was removed lately.
+            Damaged: what was known of it is.
+        """
+        try:
+            self._removed.bring_back(_checked(name))
+        except FileNotFoundError:
+            names = ", ".join(self._removed.all())
+            hint = f"removed were: {names}" if names else "none was removed lately"
+            raise UnknownModel(f"there is no removed model {name}", hint=hint) from None
+
+    def forget_removed(self, until: float) -> None:
+        """Deletes for good the models that were removed before a moment, Unix time in seconds."""
+        self._removed.forget(until)
 
     # Which one answers
 

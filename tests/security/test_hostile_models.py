@@ -11,10 +11,11 @@ from safetensors.numpy import save
 
 from ml import tensors
 from ml.errors import BadBundle
-from ml.model.bundle import GOLDEN_VECTOR, HEAD, MODEL_JSON, Bundle, sha256_of
+from ml.model.bundle import AS_NEW, GOLDEN_VECTOR, HEAD, MODEL_JSON, Bundle, sha256_of
 from ml.model.registry import Registry
 from ml.records import Damaged
 from ml.storage import open_storage
+from ml.tuning.left_out import AsNew
 from tests.security.hostile import HEX, HOSTILE_ENTRIES, HOSTILE_JSON, HOSTILE_NAMES, TINY, make_strange, one_line
 
 
@@ -112,6 +113,25 @@ def test_tensors_that_are_none(bundle: Path, name: str) -> None:
         one_line(raised)
     with pytest.raises(ValueError):
         tensors.loads(HOSTILE_TENSORS[name], {"features": tensors.Expected("float32", (1, 512))})
+
+
+_TWO = np.zeros((2, 8), np.uint8)
+HOSTILE_AS_NEW = HOSTILE_TENSORS | {
+    "no square": save({"photos": _TWO, "similarities": np.zeros((2, 3), np.float16)}),
+    "similarities of other photos": save({"photos": _TWO, "similarities": np.zeros((1, 1), np.float16)}),
+    "similarities that are no numbers": save({"photos": _TWO, "similarities": np.full((2, 2), np.nan, np.float16)}),
+    "photos of another length": save({"photos": np.zeros((2, 9), np.uint8), "similarities": np.eye(2, dtype="f2")}),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE_AS_NEW)
+def test_what_photos_would_find_that_makes_no_sense(bundle: Path, name: str) -> None:
+    (bundle / AS_NEW).write_bytes(HOSTILE_AS_NEW[name])
+    files = json.loads((bundle / MODEL_JSON).read_text())["files"]
+    change(bundle, files=files | {AS_NEW: sha256_of(bundle / AS_NEW)})
+    with pytest.raises(BadBundle) as raised:
+        AsNew.load(Bundle.load(bundle))
+    one_line(raised)
 
 
 @pytest.mark.parametrize("name", HOSTILE_ENTRIES)

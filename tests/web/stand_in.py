@@ -146,11 +146,12 @@ class StandInClient:
         timings = {"wait": 1.0, "embed": 2.5, "search": 0.5}
         return SearchResult("stand-in", "images-stand-in", results, timings, matches, "fitted on your labels", skipped)
 
-    def _proposals(self, limit: int = 60) -> Proposals:
+    def _proposals(self, limit: int = 60, *, skip: int = 0) -> Proposals:
         """Every image without a label is a group, guessed to be lemons."""
         self._answering()
         images = [each for each in map(self.image, sorted(self._indexed)) if each.label is None]
-        return Proposals(tuple(Proposal("lemon", 0.75, (each,)) for each in images)[:limit], len(images))
+        groups = tuple(Proposal("lemon", 0.75, (each,)) for each in images)
+        return Proposals(groups[skip : skip + limit], len(images), len(groups))
 
     def _outliers(self, label: str, limit: int = 12) -> Outliers:
         """Every image of a label is one, more like a lime."""
@@ -273,10 +274,11 @@ class StandInClient:
         self.earlier, self.now = self.now, Active(f"{self.now.model}-tuned", "gallery-tuned", 1_795_500_002.0)
         return self._note("tune", 1, 0, [])
 
-    def rollback(self) -> None:
+    def rollback(self) -> tuple[Active, str]:
         if self.earlier is None:
             raise Refused("there is nothing to roll back to")
         self.now, self.earlier = self.earlier, self.now
+        return self.now, self.verify(repair=True, quick=True)
 
     def _train(self, request: TrainRequest | SweepRequest) -> str:
         self._answering()

@@ -30,6 +30,12 @@ def test_our_own_pages_and_programs_are_not(browser, red, headers):
     assert browser.post(URL, json={"id": red}, headers=headers).status_code == 200
 
 
+@pytest.mark.parametrize("origin, status", [("https://localhost", 200), ("http://localhost", 403)])
+def test_behind_tls_a_page_of_the_same_name_without_it_is_another_site(browser, red, origin, status):
+    sent = browser.post(URL, json={"id": red}, headers={"Origin": origin}, base_url="https://localhost")
+    assert sent.status_code == status
+
+
 def test_another_site_may_link_to_us(browser):
     assert browser.get("/", headers={"Sec-Fetch-Site": "cross-site"}).status_code == 200
 

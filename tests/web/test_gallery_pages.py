@@ -29,8 +29,13 @@ class TestGallery:
         assert 'rel="next"' not in second
 
     def test_an_empty_one_says_what_to_do(self, browser):
-        assert "The gallery is empty" in browser.get("/gallery").text
-        assert "No photo is like that" in browser.get("/gallery?label=none").text
+        empty = browser.get("/gallery").text
+        assert "The gallery is empty" in empty and 'class="button primary" href="/add"' in empty
+        assert 'name="added_from"' not in empty, "there is nothing to filter"
+        assert "No photo matches these filters" in browser.get("/gallery?label=none").text
+
+    def test_a_photos_page_shows_it_large(self, browser, red):
+        assert f'<img class="large" src="/api/v1/images/{red}/view" alt=""' in browser.get(f"/images/{red}").text
 
     def test_the_newest_come_first(self, browser, red, blue):
         page = browser.get("/gallery").text

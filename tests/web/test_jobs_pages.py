@@ -56,3 +56,26 @@ def test_a_training_that_waits_says_for_what(browser, workers_side):
     page = browser.get(answer.headers["Location"]).text
     assert "this one starts when that has ended" in page
     assert "waiting for its turn: train-1 is under way" in page
+    assert '<span class="state running" data-field="state">waiting</span>' in page
+
+
+def test_a_phase_of_a_training_has_a_bar_of_its_own(browser, workers_side):
+    job = post(browser, "/models/train", how="fast").headers["Location"].rsplit("/", 1)[1]
+    detail = {"phase": "reading views", "counted": [64, 90]}
+    workers_side._jobs[job] = dataclasses.replace(
+        workers_side.job(job), state="running", done=0, total=0, detail=detail
+    )
+    for page in (f"/jobs/{job}", "/jobs"):
+        told = browser.get(page).text
+        assert "reading views, 64 of 90" in told and '<progress max="90" value="64"' in told
+
+
+def test_a_job_that_waits_for_a_look_says_so_in_its_state(browser, workers_side):
+    job = post(browser, "/models/publish", model="better", preview="1").headers["Location"].rsplit("/", 1)[1]
+    assert 'data-field="state">waiting</span>' in browser.get(f"/jobs/{job}").text
+
+
+def test_what_counts_nothing_is_not_said_to_have_done_nothing(browser, workers_side):
+    job = post(browser, "/models/train", how="fast").headers["Location"].rsplit("/", 1)[1]
+    workers_side._jobs[job] = dataclasses.replace(workers_side.job(job), state="done", done=0, total=0, ended_at=1.8e9)
+    assert '<td class="n" data-head="Done">–</td>' in browser.get("/jobs").text

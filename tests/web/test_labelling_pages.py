@@ -52,6 +52,11 @@ def test_when_everything_has_a_label_it_says_so(browser, red):
     assert "Every photo of the gallery has a label." in browser.get("/unlabelled").text
 
 
+def test_an_empty_gallery_is_not_said_to_be_labelled(browser):
+    page = browser.get("/unlabelled").text
+    assert "The gallery is empty." in page and "has a label" not in page
+
+
 def test_a_label_has_a_page_with_what_may_not_belong(browser, red, blue):
     page = browser.get("/label?name=red").text
     assert "more like lime" in page

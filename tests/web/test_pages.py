@@ -1,5 +1,6 @@
 """Pages without JavaScript that have no file of their own: adding photos, status, jobs and errors."""
 
+import dataclasses
 import io
 
 from tests.web.forms import post
@@ -36,8 +37,15 @@ class TestAdding:
 class TestOtherPages:
     def test_the_status_page_shows_workers_queues_and_settings(self, browser, red):
         page = browser.get("/status").text
-        for fact in ("healthy", "stand-in", "321 MB", "Waiting in index", "LOOKALIKE_DEVICE"):
+        for fact in ("healthy", "stand-in", "321 MB", "Indexing steps waiting", "LOOKALIKE_DEVICE"):
             assert fact in page
+
+    def test_what_would_make_searches_better_is_done_from_the_status_page(self, browser, workers_side, monkeypatch):
+        status = dataclasses.replace(
+            workers_side.status(), suggestions=("searches find more once tuned: lookalike tune",)
+        )
+        monkeypatch.setattr(workers_side, "status", lambda: status)
+        assert '<a href="/models#tune-title">tune it here</a>' in browser.get("/status").text
 
     def test_the_status_page_says_what_is_wrong(self, browser, workers_side):
         workers_side.is_down = True
@@ -55,9 +63,10 @@ class TestOtherPages:
         answer = browser.get("/nothing")
         assert (answer.status_code, answer.mimetype) == (404, "text/html")
         assert "there is nothing at this address" in answer.text
+        assert "<h1>Not found</h1>" in answer.text and "Try again" not in answer.text
 
     def test_an_unexpected_error_is_a_page_that_tells_nothing_of_the_inside(self, browser, workers_side, monkeypatch):
         monkeypatch.setattr(workers_side, "labels", lambda: 1 / 0)
         answer = browser.get("/gallery")
         assert (answer.status_code, answer.mimetype) == (500, "text/html")
-        assert "division" not in answer.text
+        assert "division" not in answer.text and "Try again" in answer.text

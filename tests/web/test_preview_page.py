@@ -19,7 +19,10 @@ def test_a_model_is_looked_at_and_published_from_there(browser, workers_side, re
         PreviewedQuery(red, "red.jpg", "saved", None, (hit(blue, "lost"),), (hit(blue, "gained"),), 0, 1)
     ]
     page = browser.get(f"/jobs/{job}/preview").text
-    for fact in ("1 gained, 1 lost, 0 moved", "gained, right", "Publish it", "Discard it"):
+    gained = page[page.index('<li class="gained">') :]
+    assert '<span class="visually-hidden">right</span>' in gained and "<small>gained</small>" in gained
+    told = "1 answer of the new model is right</strong> as far as labels and your answers tell, and 0 of untrained."
+    for fact in ("1 gained, 1 lost, 0 moved", told, "Publish it", "Discard it"):
         assert fact in page
     asked = browser.get(f"/api/v1/jobs/{job}/preview").json
     assert asked["queries"][0]["after"][0]["change"] == "gained"

@@ -91,6 +91,7 @@ class TestSearchPage:
         workers_side.is_down = True
         start = browser.get("/")
         assert start.status_code == 200
-        assert "the queue does not answer" in start.text
+        assert "your photos are safe. The queue does not answer: start the system" in start.text
+        assert "data-away" in start.text, "it goes on by itself"
         answer = browser.get(f"/?id={red}")
         assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")

@@ -2,7 +2,7 @@
 
 from workers.queue.jobs import Jobs
 from workers.queue.liveness import worker_key
-from workers.tasks import handlers
+from workers.tasks import chunks
 from workers.tasks.context import Context
 
 
@@ -26,7 +26,7 @@ def run(context: Context, job: str) -> None:
             chunk = context.jobs.claim(job, number, context.worker)
             assert chunk is not None
             try:
-                handlers._work(context, chunk)
+                chunks.work(context, chunk)
             except Killed:
                 context.redis.delete(worker_key("w"))
                 context.jobs.due(job, width=0)

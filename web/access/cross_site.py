@@ -2,8 +2,8 @@
 
 A page on the internet can make a browser post to http://127.0.0.1:8000, with the visitor's cookies or, where no token
 is needed, without any. Browsers say where a request comes from in Sec-Fetch-Site and Origin, which scripts cannot
-change; programs such as curl send neither. The rule is that of Go's http.CrossOriginProtection (Valsorda, 2025). Forms
-of our pages carry a token of Flask-WTF besides.
+change; programs such as curl send neither. The rule is that of Go's http.CrossOriginProtection (Valsorda, 2025), which
+does not know whether it is behind TLS; we do. Forms of our pages carry a token of Flask-WTF besides.
 """
 
 from urllib.parse import urlsplit
@@ -32,4 +32,6 @@ def _is_foreign(request: Request) -> bool:
     origin = request.headers.get("Origin")
     if origin is None:
         return False
-    return urlsplit(origin).netloc != request.host
+    page = urlsplit(origin)
+    # The same name without TLS is not us: whoever can change what plain HTTP carries writes such a page.
+    return page.netloc != request.host or (request.is_secure and page.scheme != "https")

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from apiflask import APIBlueprint
+from apiflask import APIBlueprint, Schema
 from werkzeug.exceptions import UnprocessableEntity
 
 from web.access import audit, requires
@@ -28,11 +28,12 @@ from workers.messages import Skipped
 
 blueprint = APIBlueprint("changes", __name__)
 
-_NONE_THERE = {404: "None of the images is in the trash"}
+_NONE_THERE: dict[int, Any] = {404: "None of the images is in the trash"}
 
 
 def change(action: str, ids: Sequence[str], label: str | None = None) -> Changed:
-    """Labels, unlabels or deletes images, and waits until searches see it. One that is gone costs only itself.
+    """Labels, unlabels or deletes images, and waits until searches see it, while a worker runs. One that is gone costs
+    only itself.
 
     Args:
         action: label, remove_label or delete.
@@ -51,9 +52,20 @@ def change(action: str, ids: Sequence[str], label: str | None = None) -> Changed
     return client().delete(ids) if action == "delete" else client().label(ids, label)
 
 
-def told_change(done: Changed) -> dict[str, Any]:
-    """A change as the API answers it."""
-    return {"job": done.job, "changed": list(done.ids), **told_skipped(done.skipped)}
+def told_change(done: Changed) -> tuple[dict[str, Any], int]:
+    """A change as the API answers it, and with which status."""
+    return {"job": done.job, "changed": list(done.ids), **told_skipped(done.skipped)}, made(done.is_followed)
+
+
+def made(is_followed: bool) -> int:
+    """The status of a change that is made: 200, or 202 while searches do not see it yet."""
+    return 200 if is_followed else 202
+
+
+def made_later(schema: type[Schema]) -> dict[int, Any]:
+    """What a route that changes images documents of that 202, whose body is that of 200."""
+    told = "Made; searches follow when the search engine is back, send nothing again"
+    return {202: {"description": told, "content": {"application/json": {"schema": schema}}}}
 
 
 def told_skipped(skipped: Sequence[Skipped]) -> dict[str, Any]:
@@ -66,22 +78,21 @@ def told_skipped(skipped: Sequence[Skipped]) -> dict[str, Any]:
 @body_limit(MANY_IDS)
 @blueprint.input(ChangeForm, arg_name="asked")
 @blueprint.output(Change, description="Searches see the change")
-@blueprint.doc(tags=["Gallery"])
+@blueprint.doc(tags=["Gallery"], responses=made_later(Change))
 def change_images(asked: dict[str, Any]) -> Any:
     """Label or delete many images
 
     Images that are no longer there stop nothing: `skipped` names them with the reason. The `job` undoes the change.
     """
     label = tidy_label(asked["label"]) if asked["action"] == "label" else None
-    done = change(asked["action"], asked["ids"], label)
-    return told_change(done)
+    return told_change(change(asked["action"], asked["ids"], label))
 
 
 @blueprint.post("/labels/replace")
 @requires(Role.EDITOR)
 @blueprint.input(LabelReplacement, arg_name="asked")
 @blueprint.output(ReplacedLabel, description="Searches see the change")
-@blueprint.doc(tags=["Gallery"], responses={404: "No image has the label"})
+@blueprint.doc(tags=["Gallery"], responses={404: "No image has the label"} | made_later(ReplacedLabel))
 def replace_label(asked: dict[str, Any]) -> Any:
     """Rename, merge or remove a label
 
@@ -90,20 +101,21 @@ def replace_label(asked: dict[str, Any]) -> Any:
     by = tidy_label(asked["by"])
     audit.changes("replace label", label=asked["label"], by=by)
     done = client().replace_label(asked["label"], by)
-    return {"job": done.job, "changed": len(done.ids)}
+    return {"job": done.job, "changed": len(done.ids)}, made(done.is_followed)
 
 
 @blueprint.post("/changes/<job_id>/undo")
 @requires(Role.EDITOR)
 @blueprint.output(Undone, description="Searches see it as it was")
-@blueprint.doc(tags=["Gallery"])
+@blueprint.doc(tags=["Gallery"], responses=made_later(Undone))
 def undo_change(job_id: str) -> Any:
     """Undo a change
 
     For a day. Labels go back to what each was, deleted images come back; what was changed again since stays.
     """
     audit.changes("undo", [job_id])
-    return {"restored": client().undo(job_id).total}
+    undone = client().undo(job_id)
+    return {"restored": undone.total}, made(undone.is_finished)
 
 
 @blueprint.get("/trash")
@@ -125,7 +137,7 @@ def list_trash(asked: dict[str, Any]) -> Any:
 @body_limit(MANY_IDS)
 @blueprint.input(RestoreForm, arg_name="asked")
 @blueprint.output(Restored, description="They are searchable again")
-@blueprint.doc(tags=["Gallery"], responses=_NONE_THERE)
+@blueprint.doc(tags=["Gallery"], responses=_NONE_THERE | made_later(Restored))
 def restore_images(asked: dict[str, Any]) -> Any:
     """Restore deleted images
 
@@ -133,7 +145,7 @@ def restore_images(asked: dict[str, Any]) -> Any:
     """
     audit.changes("restore", asked["ids"])
     done = some_of(client().restore(asked["ids"]))
-    return {"restored": len(done.ids), **told_skipped(done.skipped)}
+    return {"restored": len(done.ids), **told_skipped(done.skipped)}, made(done.is_followed)
 
 
 @blueprint.post("/trash/empty")

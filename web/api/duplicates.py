@@ -7,7 +7,7 @@ from apiflask import APIBlueprint
 from werkzeug.exceptions import UnprocessableEntity
 
 from web.access import audit, requires
-from web.api.changes import change, told_change
+from web.api.changes import change, made_later, told_change
 from web.api.schemas.changes import Change
 from web.api.schemas.duplicates import (
     MOST_APART,
@@ -81,7 +81,7 @@ def list_duplicate_groups() -> Any:
 @body_limit(MANY_IDS)
 @blueprint.input(KeepForm, arg_name="asked")
 @blueprint.output(Change, description="Searches see the change")
-@blueprint.doc(tags=["Gallery"])
+@blueprint.doc(tags=["Gallery"], responses=made_later(Change))
 def keep_one(asked: dict[str, Any]) -> Any:
     """Keep one image, and move copies of it to the trash
 

@@ -10,6 +10,7 @@ from flask import Response, current_app, request, send_file
 
 from web.access import audit, requires
 from web.api import uploads
+from web.api.changes import made, made_later
 from web.api.downloads import MEDIA_TYPES, download_name, media_type
 from web.api.schemas.changes import LabelChange
 from web.api.schemas.images import Image, ImagePage, ImageQuery
@@ -168,23 +169,20 @@ def get_original(id: str) -> Any:
 @blueprint.patch("/images/<id>")
 @requires(Role.EDITOR)
 @blueprint.input(LabelChange, arg_name="change", example={"label": "sunrise-mug"})
-@blueprint.output(Image)
-@blueprint.doc(tags=["Gallery"])
+@blueprint.output(Image, description="Searches see the change")
+@blueprint.doc(tags=["Gallery"], responses=made_later(Image))
 def update_image(id: str, change: dict[str, Any]) -> Any:
-    """Change an image's label
-
-    The answer comes when searches see the change.
-    """
+    """Change an image's label"""
     id = client().image(image_id(id)).id
     audit.changes("label", [id], label=change["label"])
-    client().label([id], uploads.tidy_label(change["label"]))
-    return client().image(id).to_json()
+    done = client().label([id], uploads.tidy_label(change["label"]))
+    return client().image(id).to_json(), made(done.is_followed)
 
 
 @blueprint.delete("/images/<id>")
 @requires(Role.EDITOR)
 @blueprint.output({}, status_code=204, description="It is in the trash, and no search finds it")
-@blueprint.doc(tags=["Gallery"])
+@blueprint.doc(tags=["Gallery"], responses={202: "It is in the trash; searches follow when the search engine is back"})
 def delete_image(id: str) -> Any:
     """Move an image to the trash
 
@@ -192,5 +190,5 @@ def delete_image(id: str) -> Any:
     """
     id = client().image(image_id(id)).id
     audit.changes("delete", [id])
-    client().delete([id])
-    return Response(status=204)
+    done = client().delete([id])
+    return Response(status=204 if done.is_followed else 202)

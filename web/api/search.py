@@ -20,6 +20,7 @@ from workers.messages import SearchResult as SearchAnswer
 blueprint = APIBlueprint("search", __name__)
 
 PHOTOS = 4  # of the largest accepted size; more of smaller ones
+_BY_ID, _BY_IMAGE = SearchById(), SearchByImage()  # each copies all of its fields when it is made
 
 
 @blueprint.post("/search")
@@ -43,11 +44,11 @@ def search(_documented: Any) -> Any:
     `curl -F image=@mug.jpg -F box=0.2,0.1,0.5,0.6 -F more=@other.jpg -F unlike=@jug.jpg http://127.0.0.1:8000/api/v1/search`
     """
     if request.is_json:
-        asked = parser.parse(SearchById(), request, location="json")
+        asked = parser.parse(_BY_ID, request, location="json")
         examples = {"more_id": asked.pop("more"), "unlike_id": asked.pop("unlike")}
         asked |= examples
     else:
-        asked = parser.parse(SearchByImage(), request, location="files")
+        asked = parser.parse(_BY_IMAGE, request, location="files")
     result = answer(**asked | {"label": tidy_label(asked["label"])})
     response: Response = jsonify(result.to_json())
     response.headers["Server-Timing"] = ", ".join(f"{stage};dur={ms:.1f}" for stage, ms in result.timings_ms.items())

@@ -51,7 +51,7 @@ def list_unlabelled(asked: dict[str, Any]) -> Any:
     The newest of them. First come groups whose label teaches most: large, sure to belong together, and unlike what has
     one. `POST /api/v1/changes` gives a group its label.
     """
-    return client().labelling.proposals(asked["limit"]).to_json()
+    return client().labelling.proposals(asked["limit"], skip=asked["skip"]).to_json()
 
 
 @blueprint.get("/folders")

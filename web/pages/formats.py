@@ -82,6 +82,11 @@ _KINDS = {
 }
 
 
+def job_state(job: JobStatus) -> str:
+    """A job's state in a word: also one that runs waits where another has to end first, or somebody has to look."""
+    return "waiting" if job.waits_for_its_turn or job.waits_for_a_look else job.state
+
+
 _BEFORE_SWITCHING = ("prepare", "load", "build", "check", "preview")
 
 
@@ -189,6 +194,7 @@ def init_app(app: Flask) -> None:
         details,
         bar,
         job_name,
+        job_state,
         pace,
         curves,
         attr_count,

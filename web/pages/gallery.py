@@ -10,7 +10,7 @@ from web.api.changes import change
 from web.api.uploads import typed_label
 from web.backend import client, image_id, page_start
 from web.pages.filters import Filters
-from web.pages.words import photos, told_of
+from web.pages.words import FOLLOWS, photos, told_of
 from workers.client import NotFound, Role
 
 blueprint = Blueprint("gallery", __name__)
@@ -89,10 +89,12 @@ def undo() -> ResponseReturnValue:
     job = request.form.get("job", "")
     audit.changes("undo", [job])
     try:
-        count = client().undo(job).total
+        undone = client().undo(job)
+        count = undone.total
         is_of_photos = not job.startswith(("apart-", "query-"))
         nothing = "Nothing was left to undo." if is_of_photos else "Undone."
-        flash(f"Undone: {photos(count)} as before." if count else nothing)
+        told = f"Undone: {photos(count)} as before." if count else nothing
+        flash(told if undone.is_finished or not count else f"{told} {FOLLOWS}")
     except NotFound as error:
         flash(f"{error.message[0].upper()}{error.message[1:]}: {error.hint}.")
     return redirect(came_from(request))

@@ -12,7 +12,7 @@ from workers.messages import JobStatus
 
 blueprint = Blueprint("jobs", __name__)
 
-_UNITS = {"train": "epochs", "sweep": "trials"}  # what a job counts; the others: photos
+_UNITS = {"train": "epochs", "sweep": "trials", "duplicates": "parts"}  # what a job counts; the others: photos
 _REPORT = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; sandbox"  # what ml/templates need
 
 

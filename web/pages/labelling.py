@@ -26,15 +26,16 @@ TYPICAL = 18  # images of a label's page
 def queue() -> ResponseReturnValue:
     """One group of photos without a label, with the label that is proposed; `skip` says how many were passed over."""
     skip = max(0, request.args.get("skip", 0, type=int))
-    found = client().labelling.proposals()
-    skip = skip if skip < len(found.groups) else 0
-    group = found.groups[skip] if found.groups else None
+    found = client().labelling.proposals(1, skip=skip)
+    if skip and not found.groups:  # somebody has answered the last ones meanwhile
+        skip, found = 0, client().labelling.proposals(1)
+    group = found.groups[0] if found.groups else None
     return render_template(
         "unlabelled.html",
         group=group,
         images_shown=group.images[:MOST_OF_A_GROUP] if group else (),
         total=found.total,
-        groups=len(found.groups),
+        groups=found.count,
         skip=skip,
         labels=client().labels(),
     )

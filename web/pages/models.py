@@ -12,7 +12,7 @@ from web.api.schemas.models import MAX_TRIALS
 from web.backend import client, image_id
 from web.bodies import accepts_images
 from web.pages.words import left_out
-from workers.client import WAITING, NotFound, Role, UnreadableImage
+from workers.client import NotFound, Role, UnreadableImage
 
 blueprint = Blueprint("models", __name__)
 
@@ -50,7 +50,7 @@ def train() -> ResponseReturnValue:
     audit.changes("train", how=how)
     publish = bool(request.form.get("publish"))
     job = start_training(how, trials=request.form.get("trials", 12, type=int), publish=publish)
-    if client().job(job).detail.get("phase", "").startswith(WAITING):
+    if client().job(job).waits_for_its_turn:
         flash("Another training is under way: this one starts when that has ended.")
     return redirect(url_for("jobs.job", job_id=job))
 

@@ -17,8 +17,8 @@ from web.api.uploads import tidy_label
 from web.backend import client, image_id
 from web.bodies import accepts_images
 from web.pages.words import left_out
-from web.problems import RETRY_AFTER_S, status_of
-from workers.client import MOST_EXAMPLES, BadBox, LookalikeError, NotFound, Role, Unavailable
+from web.problems import RETRY_AFTER_S, photos_are_safe, status_of
+from workers.client import MOST_EXAMPLES, BadBox, LookalikeError, NotFound, Role
 from workers.messages import AVERAGE, BEST, GalleryImage, Result, SearchResult, Skipped
 
 blueprint = Blueprint("search", __name__)
@@ -196,13 +196,25 @@ def _answered(options: Options, answer: Any) -> ResponseReturnValue:
     try:
         return _rendered(options, **answer())
     except LookalikeError as error:
-        status, title = status_of(error)
-        page = _rendered(options, error={"title": title, "detail": error.message, "hint": error.hint})
-        return page, status, {"Retry-After": str(RETRY_AFTER_S)} if status == 503 else {}
+        told = _told(error)
+        headers = {"Retry-After": str(RETRY_AFTER_S)} if told["status"] == 503 else {}
+        return _rendered(options, error=told), told["status"], headers
+
+
+def _told(error: LookalikeError) -> dict[str, Any]:
+    """What went wrong, as the page shows it. It goes on by itself where a part of the system is away."""
+    status, title = status_of(error)
+    detail, hint = error.message, error.hint
+    if safe := photos_are_safe(error):
+        detail = safe.rstrip(".")
+        if error.message.lower() != detail.lower():
+            hint = ": ".join(filter(None, (error.message, error.hint)))
+    return {"title": title, "detail": detail, "hint": hint, "status": status}
 
 
 def _rendered(options: Options, **shown: Any) -> str:
-    samples, gallery_problem = ([], None) if shown.get("result") else _samples()
+    is_asked = not shown.get("result") and shown.get("error", {}).get("status") != 503  # nobody waits for it twice
+    samples, gallery_problem = _samples() if is_asked else ([], None)
     return render_template(
         "search.html",
         options=options,
@@ -214,12 +226,9 @@ def _rendered(options: Options, **shown: Any) -> str:
     )
 
 
-def _samples() -> tuple[list[GalleryImage], LookalikeError | None]:
-    """Some images to start from. Ids are hashes, so the first ones are a fair draw from the whole gallery."""
-    status = client().status()
-    if not status.workers:  # Asking would wait for one that may be starting; a page should not.
-        return [], Unavailable(next(iter(status.problems), "no worker is running"), hint="then load this page again")
+def _samples() -> tuple[list[GalleryImage], dict[str, Any] | None]:
+    """Some images to start from: the newest."""
     try:
         return client().images(limit=SAMPLES)[0], None
     except LookalikeError as error:
-        return [], error
+        return [], _told(error)

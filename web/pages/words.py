@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from workers.client import Changed
 from workers.messages import Skipped
 
+FOLLOWS = "Searches follow when the search engine is back."
 _NAMED = 3  # photos that a message names
 
 
@@ -15,8 +16,9 @@ def photos(count: int) -> str:
 
 
 def told_of(done: Changed, told: str) -> str:
-    """What a change did, in words, and what it left out."""
-    return " ".join(filter(None, (told if done.ids else "Nothing was changed.", left_out(done.skipped))))
+    """What a change did, in words, what it left out, and whether searches know of it."""
+    later = "" if done.is_followed else FOLLOWS
+    return " ".join(filter(None, (told if done.ids else "Nothing was changed.", left_out(done.skipped), later)))
 
 
 def left_out(skipped: Sequence[Skipped]) -> str:

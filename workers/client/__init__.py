@@ -17,7 +17,7 @@ from workers.client.missed_photos import folders, retry_folder, whereabouts
 from workers.client.retrying import can_retry, retry
 from workers.client.searching import MOST_EXAMPLES
 from workers.client.training import WAITING
-from workers.errors import Busy, NotFound, Overloaded, Refused, Unavailable
+from workers.errors import Busy, EngineAway, NotFound, Overloaded, Refused, Unavailable
 from workers.logs import configure as configure_logging
 from workers.logs import request as logged_as
 from workers.tokens import ApiToken, Role
@@ -34,6 +34,7 @@ __all__ = [
     "Changed",
     "Client",
     "Damaged",
+    "EngineAway",
     "LookalikeError",
     "NotFound",
     "Overloaded",

@@ -24,6 +24,7 @@ from workers.client.connection import QueueConnection
 from workers.client.duplicates import Duplicates
 from workers.client.index_job import OpenJob
 from workers.client.labelling import Labelling
+from workers.client.outage import Lookout
 from workers.client.publishing import Publishing
 from workers.client.rpc import RpcClient
 from workers.client.searching import Searches
@@ -90,7 +91,8 @@ class Client(Publishing):
         self.duplicates = Duplicates(self.connection, Answers(storage, hold, APART))
         self._counted: int | None = None
         self.changes = Changes(self.connection, self.gallery, self.duplicates, self.queries)
-        self._rpc = RpcClient(self.connection)
+        self.lookout = Lookout(self.connection)
+        self._rpc = RpcClient(self.connection, self.lookout)
         self.labelling = Labelling(self._rpc)
         self._searches = Searches(self._rpc, settings.max_upload_mb)
         self.trainings = Trainings(settings, self.jobs)
@@ -281,14 +283,17 @@ class Client(Publishing):
 
     def undo(self, job: str) -> JobStatus:
         """Takes back what `label` or `delete` changed, and waits until searches follow. Raises NotFound."""
-        return self.wait(self.changes.undo(job))
+        return self.wait_while_somebody_works(self.changes.undo(job))
 
     def restore(self, ids: Sequence[str]) -> Changed:
         """Takes images out of the trash, and waits until searches find them. The answer names what is not there."""
         return self._awaited(self.changes.restore(ids))
 
     def _awaited(self, changed: Changed) -> Changed:
-        return changed if changed.job is None else replace(changed, status=self.wait(changed.job))
+        """With its job's status. A portal does not wait for workers that are away: the change is made."""
+        if changed.job is None:
+            return changed
+        return replace(changed, status=self.wait_while_somebody_works(changed.job))
 
     def verify(self, repair: bool = False, *, quick: bool = False) -> str:
         """Starts a job that compares the gallery with the active collection. Returns its id.

@@ -16,6 +16,7 @@ from msgspec import Meta
 
 from ml import records
 from ml.model.registry import Registry
+from ml.model.removed_models import is_of_removed
 from ml.records import Damaged
 from ml.storage import Storage, open_storage
 from workers.client import archive_check
@@ -167,8 +168,9 @@ def _check_writable(url: str) -> None:
 
 
 def _copy_models(source: Storage, target: Storage, but: tuple[str, ...] = ()) -> list[str]:
-    """Returns the keys of what was copied."""
-    keys = [key for key in source.keys("models") if not key.endswith(("building.json", *but))]
+    """Returns the keys of what was copied. Models that were removed stay behind."""
+    there = list(source.keys("models"))
+    keys = [key for key in there if not key.endswith(("building.json", *but)) and not is_of_removed(key, there)]
     for key in keys:
         target.put(key, source.get(key))
     return keys

@@ -28,7 +28,7 @@ class Changed:
         job: makes searches follow, and is what `undo` takes; None when nothing was changed.
         ids: images that were changed.
         skipped: those that were named and could not be.
-        status: the finished job, for whom it was waited for.
+        status: the job, for whom it was waited for: finished, or going on by itself when the workers are back.
     """
 
     job: str | None
@@ -36,10 +36,16 @@ class Changed:
     skipped: Sequence[Skipped]
     status: JobStatus | None = None
 
+    @property
+    def is_followed(self) -> bool:
+        """Whether searches see the change, for whom it was waited for."""
+        return self.status is None or self.status.is_finished
+
 
 class Changes:
     """The gallery's changes. Each is made in storage when it returns; its job makes searches follow.
 
+    None is begun while the queue is away, which must take its job: Unavailable says that nothing was changed.
     What concerns no search has no job; what it returns is of use to `undo` alone.
     """
 
@@ -61,22 +67,26 @@ class Changes:
             before = self._gallery.set_label(id, labels[id])
             labelled[id] = (labels[id], before.label, before.by_person)
 
+        self._await_queue()
         done, skipped = self._each(labels, give)
         return Changed(self._start("label", done, Change(labelled=labelled)), done, skipped)
 
     def delete(self, ids: Iterable[str]) -> Changed:
         """Moves images to the trash."""
+        self._await_queue()
         done, skipped = self._each(ids, self._gallery.discard)
         return Changed(self._start("delete", done, Change(deleted=done)), done, skipped)
 
     def keep_apart(self, ids: Sequence[str]) -> str:
         """Notes that images are no duplicates of each other. Raises ValueError when they are no ids."""
+        self._await_queue()
         self._duplicates.keep_apart(ids)
         with self._connection.errors_reported():
             return self._undoable.note_alone("apart", Change(apart=list(ids)))
 
     def forget_query(self, id: str) -> str:
         """Removes a saved query. Raises NotFound."""
+        self._await_queue()
         self._queries.forget(id)
         with self._connection.errors_reported():
             return self._undoable.note_alone("query", Change(query=id))
@@ -108,6 +118,7 @@ class Changes:
 
     def restore(self, ids: Iterable[str]) -> Changed:
         """Takes images out of the trash."""
+        self._await_queue()
         done, skipped = self._each(ids, self._take_out)
         return Changed(self._start("undelete", done), done, skipped)
 
@@ -124,6 +135,11 @@ class Changes:
             return Changed(None, [id for id in list(self._gallery.trash.ids()) if self._gallery.purge(id)], ())
         done, skipped = self._each(ids, self._purge)
         return Changed(None, done, skipped)
+
+    def _await_queue(self) -> None:
+        """Raises Unavailable when the queue does not answer, before anything is changed."""
+        with self._connection.errors_reported():
+            self._connection.redis.ping()
 
     def _each(self, ids: Iterable[str], do: Callable[[str], object]) -> tuple[list[str], list[Skipped]]:
         """Does something to each image. Returns which it was done to, and which are not as they were thought to be."""

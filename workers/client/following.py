@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from ml.errors import LookalikeError
 from workers.client.connection import QueueConnection, advice
+from workers.client.outage import Lookout
 from workers.client.training import Trainings
 from workers.errors import Unavailable
 from workers.messages import TRAINING_REQUESTS, JobStatus
@@ -16,6 +17,7 @@ class Following:
     """What a Client knows of jobs."""
 
     connection: QueueConnection
+    lookout: Lookout
     jobs: Jobs
     trainings: Trainings
 
@@ -45,7 +47,7 @@ class Following:
         """The status again and again, the last one finished. Enqueues what is due: no job depends on one worker.
 
         Raises:
-            Unavailable: no worker has been alive for a while, or the time is over.
+            Unavailable: no worker has been alive for a while, or the time is over. A portal hears of it in a second.
         """
         started = seen_alive = enqueued = time.monotonic()
         while True:
@@ -58,6 +60,8 @@ class Following:
             if now - enqueued > 1.0:
                 with self.connection.errors_reported():
                     seen_alive = now if self.connection.enqueue_due(job) else seen_alive
+                    if self.connection.is_interactive:
+                        self.lookout.raise_if_nobody_works()
                 enqueued = now
             if now - seen_alive > 60:
                 hint = f"{advice(self.connection.settings.home, 'worker')}; the job goes on then"
@@ -70,6 +74,15 @@ class Following:
         """The finished status."""
         *_, last = self.follow(job, timeout_s)
         return last
+
+    def wait_while_somebody_works(self, job: str) -> JobStatus:
+        """The finished status; that of now when a portal finds that nobody works: the job goes on by itself."""
+        try:
+            return self.wait(job)
+        except Unavailable:
+            if not self.connection.is_interactive:
+                raise
+        return self.job(job)
 
     @contextlib.contextmanager
     def stopping(self, job: str) -> Iterator[None]:

@@ -12,9 +12,9 @@ class Labelling:
     def __init__(self, rpc: RpcClient) -> None:
         self._rpc = rpc
 
-    def proposals(self, limit: int = 60) -> Proposals:
+    def proposals(self, limit: int = 60, *, skip: int = 0) -> Proposals:
         """Groups of the newest images without a label, each with a guess, what teaches most first."""
-        return Proposals.from_json(self._rpc.call("proposals", {"limit": limit}, _TIMEOUT_S))
+        return Proposals.from_json(self._rpc.call("proposals", {"limit": limit, "skip": skip}, _TIMEOUT_S))
 
     def outliers(self, label: str, limit: int = 12) -> Outliers:
         """Images whose label may be wrong, the most doubtful first."""

@@ -86,7 +86,7 @@ class Publishing(Following):
         job's id.
 
         Args:
-            force: switch even when mAP@R on the labelled gallery is worse.
+            force: also when the gallery taught the model, or mAP@R on the labelled gallery is worse.
 
         Raises:
             Busy: a model is being published.

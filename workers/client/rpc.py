@@ -13,15 +13,14 @@ from ml.images import BadBox, UnreadableImage
 from ml.records import Damaged
 from ml.storage import StorageFailed
 from workers import logs
-from workers.client.connection import QueueConnection, advice
-from workers.client.outage import NOTICED_S, is_worker_down, outage
+from workers.client.connection import QueueConnection
+from workers.client.outage import Lookout
 from workers.errors import NotFound, Overloaded, Unavailable
 from workers.queue import replies
 from workers.queue.app import LONGEST_SEARCH_QUEUE
-from workers.queue.liveness import living_workers, server_time, waiting_reasons
+from workers.queue.liveness import server_time
 from workers.queue.questions import Question, Questions
 
-_PATIENCE_S = 10.0  # a worker may be starting; then its absence is reported
 _LOST_S = 5.0  # a request that no queue holds any more by then was lost with its worker
 
 _ERRORS: dict[str, type[LookalikeError]] = {
@@ -32,10 +31,11 @@ _ERRORS: dict[str, type[LookalikeError]] = {
 class RpcClient:
     """Calls over one queue. Safe to use from many threads."""
 
-    def __init__(self, connection: QueueConnection) -> None:
+    def __init__(self, connection: QueueConnection, lookout: Lookout | None = None) -> None:
         self._connection = connection
         self._redis = connection.redis
         self._questions = Questions(connection.redis)
+        self._lookout = lookout or Lookout(connection)
 
     def call(self, task: str, request: dict[str, Any], timeout_s: float) -> Any:
         """What some worker returns.
@@ -63,8 +63,7 @@ class RpcClient:
         with self._connection.errors_reported():
             if self._redis.llen("search") > LONGEST_SEARCH_QUEUE:
                 raise _overloaded()
-            patience_s = NOTICED_S if self._connection.is_interactive else _PATIENCE_S
-            return _result(self._reply(send, is_waiting, timeout_s, patience_s))
+            return _result(self._reply(send, is_waiting, timeout_s))
 
     def search(self, request: dict[str, Any], timeout_s: float) -> Any:
         """What a search finds. See workers.queue.questions for how it travels; otherwise as `call`."""
@@ -92,12 +91,8 @@ class RpcClient:
         send: Callable[[str], None],
         is_waiting: Callable[[], bool],
         timeout_s: float,
-        patience_s: float = _PATIENCE_S,
     ) -> dict[str, Any]:
-        """Sends a request and waits for its reply; `is_waiting` tells whether it may still be taken.
-
-        `patience_s`: how long to wait for a worker where there is none.
-        """
+        """Sends a request and waits for its reply; `is_waiting` tells whether it may still be taken."""
         address = replies.new_address()
         send(address)
         started = time.monotonic()
@@ -106,8 +101,8 @@ class RpcClient:
             if reply := replies.wait(self._redis, address, min(left_s, self._connection.block_s)):
                 return reply
             waited_s = time.monotonic() - started
-            if waited_s > patience_s:
-                self._raise_if_nobody_works(is_page=patience_s < _PATIENCE_S)
+            if waited_s > self._lookout.patience_s:
+                self._lookout.raise_if_nobody_works()
             # Requests change nothing, so one that got lost with its worker is simply sent again.
             if not is_waiting() and waited_s > _LOST_S and not was_sent_again:
                 send(address)
@@ -115,19 +110,6 @@ class RpcClient:
         raise Unavailable(
             f"no answer within {timeout_s:.0f} s", hint="see `lookalike status`; add workers if queues are long"
         )
-
-    def _raise_if_nobody_works(self, *, is_page: bool) -> None:
-        """Raises Unavailable when there is no worker, or when every one of them waits for something."""
-        if is_page and is_worker_down(self._connection):
-            raise outage(self._connection)
-        workers = living_workers(self._redis)
-        reasons = [worker.problem for worker in workers] or waiting_reasons(self._redis)
-        if not workers and not reasons:
-            if is_page:
-                raise outage(self._connection)
-            raise Unavailable("no worker is running", hint=advice(self._connection.settings.home, "worker"))
-        if all(reasons):
-            raise Unavailable(reasons[-1], hint="workers go on by themselves when that is back")
 
 
 def _overloaded() -> Overloaded:

@@ -28,12 +28,12 @@ from ml.errors import LookalikeError
 from ml.names import BadName, JobName, RunName
 from workers.errors import NotFound, Refused, Unavailable
 from workers.messages import TRAINING_REQUESTS, JobStatus, SweepRequest, TrainRequest
+from workers.messages.jobs import WAITING as WAITING
 from workers.queue import training_queue
 from workers.queue.jobs import Jobs
 from workers.settings import Settings
 
 _PACKAGES = ("torch", "timm", "ray", "pytorch_metric_learning")
-WAITING = "waiting for its turn"
 SILENT_S = 60.0  # without a heartbeat, a run counts as dead; a start on a busy machine takes half of that
 
 

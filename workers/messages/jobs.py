@@ -24,6 +24,7 @@ class Finding(Message):
     reason: str
 
 
+WAITING = "waiting for its turn"  # the phase of a training begins with it while another one is under way
 # What a job is at, in words, by its `detail["phase"]`. Trainings tell theirs in words already.
 PHASES = {
     "vary": "counting the photos",
@@ -89,9 +90,23 @@ class JobStatus(Message):
         return not self.is_finished and self.detail.get("phase") == "preview" and "previewed" in self.detail
 
     @property
+    def waits_for_its_turn(self) -> bool:
+        """Whether it is a training, and another one is under way."""
+        return not self.is_finished and str(self.detail.get("phase", "")).startswith(WAITING)
+
+    @property
+    def counted(self) -> tuple[int, int] | None:
+        """How far the phase of a training is, of how much; None where it is not counted."""
+        done, total = self.detail.get("counted") or (0, 0)
+        return None if self.is_finished or total < 1 else (min(done, total), total)
+
+    @property
     def doing(self) -> str:
         """What it is at, in words; its state where it says nothing or has ended."""
         phase = self.detail.get("phase")
-        if phase == "preview" and not self.waits_for_a_look and not self.is_finished:
+        if self.is_finished or not phase:
+            return self.state
+        if phase == "preview" and not self.waits_for_a_look:
             return "asking both models"
-        return PHASES.get(phase, phase) if phase and not self.is_finished else self.state
+        told: str = PHASES.get(phase, phase)
+        return told if self.counted is None else f"{told}, {self.counted[0]:,} of {self.counted[1]:,}"

@@ -20,10 +20,14 @@ class Proposal(Message):
 
 @dataclass(frozen=True)
 class Proposals(Message):
-    """Groups of images without a label, what teaches most first. `total` counts all such images."""
+    """Groups of images without a label, what teaches most first.
+
+    `total` counts all such images, `count` all groups that were made, also those that were not asked for.
+    """
 
     groups: tuple[Proposal, ...]
     total: int
+    count: int = 0
 
 
 @dataclass(frozen=True)

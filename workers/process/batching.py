@@ -2,13 +2,14 @@
 
 One thread owns the processor that models run on. It takes what is waiting and never waits for more, so a lone search
 pays nothing; under load the batch grows by itself. Bulk work goes in slices of some 12 ms, whatever the model and the
-processor, which the pieces of several tasks fill together. A search interrupts the slice under way, which is done again
-later; a GPU does not let go of what it has begun, so a search waits there for one batch at most. From a search's first
-moment to its last no further slice begins, and decoders hold back, too. After a twentieth of a second bulk work has its
-turn all the same: searches without end slow indexing down and never stop it.
+processor, and of an image for each core at least, which the pieces of several tasks fill together. A search interrupts
+the slice under way, which is done again later; a GPU does not let go of what it has begun, so a search waits there for
+one batch at most. From a search's first moment to its last no further slice begins, and decoders hold back, too. After
+a twentieth of a second bulk work has its turn all the same: searches without end slow indexing down and never stop it.
 """
 
 import contextlib
+import math
 import threading
 import time
 from collections import deque
@@ -103,8 +104,12 @@ class Batcher:
         self._thread.join()
 
     def _bulk_slice(self, embedder: Embedder) -> int:
-        """Images that take about as long as a slice may; one, until a batch has been timed."""
-        return max(1, min(embedder.largest_batch, round(BULK_SLICE_S * self._speed.get(id(embedder), 0.0))))
+        """Images that take about as long as a slice may, so many that no core is idle meanwhile.
+
+        A single image would be spread over all cores, as a search's is, and take them a third longer than one each.
+        """
+        rounds = math.ceil(BULK_SLICE_S * self._speed.get(id(embedder), 0.0) / embedder.side_by_side)
+        return min(embedder.largest_batch, max(1, rounds) * embedder.side_by_side)
 
     def _run(self) -> None:
         while batch := self._take():

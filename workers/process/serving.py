@@ -23,6 +23,7 @@ from ml.storage import Storage, open_storage
 from ml.tuning.calibration import Calibration
 from workers.gallery import Gallery, limits
 from workers.gallery.metadata import Hold
+from workers.process.appearances import Appearances
 from workers.process.batching import Batcher
 from workers.process.honesty import calibration_of
 from workers.process.neighbourhoods import Neighbourhoods
@@ -63,6 +64,7 @@ class Serving:
         self.store: Store = store or open_store(settings, self.log)
         self.storage = open_storage(settings.storage_url)
         self.gallery = Gallery(self.storage, self.limits, self.log, hold)
+        self.appearances = Appearances(self.gallery)
         self.registry = Registry(settings.models_url, self.log)
         self.batcher = Batcher()
         self.neighbourhoods = Neighbourhoods(self.store, self.batcher.yield_to_searches)

@@ -5,6 +5,7 @@ Messages are JSON. The broker is not the record: see workers.queue.jobs.
 """
 
 from typing import Any
+from urllib.parse import parse_qs
 
 import redis
 from celery import Celery
@@ -40,7 +41,7 @@ def make_app(settings: Settings, *, is_interactive: bool = False) -> Celery:
     Args:
         is_interactive: for a sender that gives up after a second: a person waits for the page that says so.
     """
-    app = Celery("lookalike", broker=settings.redis_url, set_as_current=False)
+    app = Celery("lookalike", broker=_broker(settings.redis_url), set_as_current=False)
     if is_interactive:
         hurry = {"socket_timeout": INTERACTIVE_S, "socket_connect_timeout": INTERACTIVE_S}
         app.conf.update(
@@ -67,8 +68,19 @@ def make_app(settings: Settings, *, is_interactive: bool = False) -> Celery:
     return app
 
 
-def connect_redis(settings: Settings, *, is_interactive: bool = False) -> Any:
+def _broker(url: str) -> str:
+    """The same server as Celery names it: what is `unix` for redis-py is `redis+socket` for kombu."""
+    if not url.startswith("unix://"):
+        return url
+    address, _, query = url.removeprefix("unix://").partition("?")
+    (database,) = parse_qs(query).get("db", ["0"])[:1]
+    return f"redis+socket://{address}?virtual_host={database}"
+
+
+def connect_redis(settings: Settings, *, is_interactive: bool = False, name: str | None = None) -> Any:
     """A connection pool for job records and replies.
+
+    `name` is what Redis lists its connections under: that of a worker, see liveness.present_workers.
 
     It waits out a restart of the server; an interactive one only for half a second, and for an answer a second: a page
     that says what is wrong is better than one that does not come.
@@ -90,6 +102,7 @@ def connect_redis(settings: Settings, *, is_interactive: bool = False) -> Any:
     return redis.Redis.from_url(
         settings.redis_url,
         decode_responses=True,
+        client_name=name,
         **of_network,
         health_check_interval=15,
         retry=Retry(ExponentialBackoff(cap=1.0, base=0.05), retries=8),

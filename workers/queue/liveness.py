@@ -19,6 +19,8 @@ may live while Redis does not: see workers.life_sign.
 import json
 from typing import Any
 
+import redis
+
 from workers.messages import WorkerStatus
 
 _IMAGES = "lookalike:images"
@@ -26,6 +28,7 @@ HEARTBEAT_EXPIRES_S = 8  # without one a worker counts as dead, and its claims a
 _WORKERS = "lookalike:workers"
 _WAITING = "lookalike:waiting"
 _FORGOTTEN_S = 3600.0
+_NAMED = "is_named"  # whether the worker's connections carry its id; not so before version 0.2
 
 
 def server_time(server: Any) -> float:
@@ -42,8 +45,9 @@ def worker_key(worker: str) -> str:
 def record_heartbeat(server: Any, status: WorkerStatus) -> None:
     """Says that a worker lives, and what it serves."""
     now = server_time(server)
+    is_named = server.connection_pool.connection_kwargs.get("client_name") == status.id
     with server.pipeline() as pipe:
-        pipe.set(worker_key(status.id), json.dumps(status.to_json()), ex=HEARTBEAT_EXPIRES_S)
+        pipe.set(worker_key(status.id), json.dumps(status.to_json() | {_NAMED: is_named}), ex=HEARTBEAT_EXPIRES_S)
         pipe.set(_IMAGES, status.images)
         pipe.zadd(_WORKERS, {status.id: now})
         pipe.zremrangebyscore(_WORKERS, "-inf", now - _FORGOTTEN_S)
@@ -64,11 +68,28 @@ def forget_all_workers(server: Any) -> None:
 
 def living_workers(server: Any) -> list[WorkerStatus]:
     """Every worker whose heartbeat has not expired, as it described itself; the latest heartbeat last."""
+    return [WorkerStatus.from_json(record) for record in _records(server)]
+
+
+def present_workers(server: Any) -> list[WorkerStatus]:
+    """Those of the living whose connections Redis has: these end with a process, seconds before its heartbeat expires.
+
+    For whoever has waited already: it lists all of the server's connections. Where that is forbidden, all are present.
+    """
+    records = _records(server)
+    try:
+        names = {connection["name"] for connection in server.client_list()} if records else set()
+    except redis.ResponseError:
+        return [WorkerStatus.from_json(record) for record in records]
+    return [WorkerStatus.from_json(each) for each in records if not each.get(_NAMED) or each["id"] in names]
+
+
+def _records(server: Any) -> list[dict[str, Any]]:
     heartbeats = dict(server.zrange(_WORKERS, 0, -1, withscores=True))
     records = server.mget([worker_key(worker) for worker in heartbeats]) if heartbeats else []
     now = server_time(server)
     return [
-        WorkerStatus.from_json(json.loads(record) | {"age_s": round(max(0.0, now - heard_at), 1)})
+        json.loads(record) | {"age_s": round(max(0.0, now - heard_at), 1)}
         for record, heard_at in zip(records, heartbeats.values(), strict=True)
         if record is not None
     ]

@@ -6,7 +6,7 @@ what a search shows and filters by, copied from the gallery's metadata.
 """
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 from typing import Any, Protocol
@@ -152,6 +152,21 @@ def microseconds(at_s: float) -> int:
     return int(at_s * 1e6)
 
 
+@dataclass(frozen=True)
+class Written:
+    """What of a collection was written up to a moment.
+
+    Args:
+        until: the moment: the number of the last write.
+        points: ids that have come, gone or got another vector; None when that is not known any more, and all may have.
+        payloads: ids whose payload alone was replaced.
+    """
+
+    until: int
+    points: Set[str] | None
+    payloads: Set[str] = frozenset()
+
+
 class Store(Protocol):
     """Collections of points. What a method acknowledges survives `kill -9`. Safe to use from many threads."""
 
@@ -213,6 +228,10 @@ class Store(Protocol):
     def version(self, collection: str) -> int | None:
         """Another number whenever a point has come, gone or got another vector. None where other processes write, too:
         then nobody can tell."""
+        return None
+
+    def written(self, collection: str, since: int | None) -> Written | None:
+        """What was written since a moment that the answer before named. None where other processes write, too."""
         return None
 
     def problem(self) -> str:

@@ -5,17 +5,17 @@ graph, and that call holds the interpreter for minutes. So graphs are built in t
 copy (workers.store.optimize), and the copy then takes the shard's place: no search waits.
 """
 
+import contextlib
 import fcntl
 import logging
 import os
 import shutil
-import struct
 import subprocess
 import threading
 import time
 import uuid
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -24,7 +24,7 @@ import qdrant_edge as edge
 
 from ml.names import CollectionName
 from ml.records import Damaged, DamageLog, Unlogged
-from workers.messages import AVERAGE, Selection
+from workers.messages import Selection
 from workers.store import (
     COLLECTIONS,
     EVERYTHING,
@@ -37,19 +37,31 @@ from workers.store import (
     StoreBusy,
     Stored,
     StoreFailed,
+    Written,
     compared,
     page_behind,
     page_sizes,
 )
-from workers.store.codes import chosen, needs_graph, oversampling
-from workers.store.conditions import conditions
+from workers.store.codes import chosen, needs_graph
+from workers.store.edge_requests import (
+    facet,
+    hit_of,
+    label_filter,
+    search_params,
+    selection_filter,
+    target_of,
+    vector_of,
+)
 from workers.store.examples import Examples
 from workers.store.optimize import optimise
+from workers.store.remembered import Remembered
 from workers.store.shard import DamagedCollection, Shard, hex_id
+from workers.store.written import WriteLog
 
 logger = logging.getLogger(__name__)
 
 _QUIET_S = 10.0
+_COUNTS = 64  # selections whose counts are remembered
 
 
 class EdgeStore(Store):
@@ -67,14 +79,14 @@ class EdgeStore(Store):
         self._folder = folder
         self._log = log or Unlogged()
         self._codes = codes
-        self._params = _search_params(codes)
+        self._params = search_params(codes)
         folder.mkdir(parents=True, exist_ok=True)
         self._lock_file = _own(folder)
         self._guard = threading.Lock()
         self._shards: dict[str, Shard] = {}
-        self._versions: Counter[str] = Counter()  # of points and vectors, by collection
-        self._writes: Counter[str] = Counter()  # of payloads, too
-        self._facets: dict[tuple[str, str], tuple[int, dict[str, int]]] = {}
+        self._log_of_writes = WriteLog()
+        self._remembered = Remembered()
+        self._counts: OrderedDict[tuple[str, Hashable], tuple[int, Any]] = OrderedDict()
         self._closed = threading.Event()
         self._optimiser = threading.Thread(target=self._keep_optimised, name="optimiser", daemon=True)
         self._optimiser.start()
@@ -98,53 +110,86 @@ class EdgeStore(Store):
         return self._shard(collection).dim
 
     def drop(self, collection: str) -> None:
-        with self._guard:
+        with self._writing(collection, None), self._guard:
             shard = self._shards.pop(collection, None)
             if shard is not None:
                 shard.close()
             folder = self._folder / CollectionName(collection)
             for path in (folder, _aside(folder)):
                 shutil.rmtree(path, ignore_errors=True)
-        self._count_change(collection)
 
     def collections(self) -> list[str]:
         return sorted(path.name for path in self._folder.iterdir() if Shard.exists(path) and path != _aside(path))
 
     def upsert(self, collection: str, points: Sequence[Point]) -> None:
         made = [edge.Point(uuid.UUID(p.id), p.vector.tolist(), p.payload.to_json()) for p in points]
-        self._shard(collection).update([edge.UpdateOperation.upsert_points(made)], [p.id for p in points])
-        self._count_change(collection)
+        ids = [p.id for p in points]
+        with self._writing(collection, ids):
+            self._shard(collection).update([edge.UpdateOperation.upsert_points(made)], ids)
 
     def set_payloads(self, collection: str, payloads: Mapping[str, Payload]) -> None:
         shard = self._shard(collection)
         present = list(self.fetch(collection, list(payloads)))
         overwrite = edge.UpdateOperation.overwrite_payload
-        shard.update([overwrite([uuid.UUID(id)], payloads[id].to_json()) for id in present], present)
-        self._count_change(collection, of_points=False)
+        with self._writing(collection, present, of_points=False):
+            shard.update([overwrite([uuid.UUID(id)], payloads[id].to_json()) for id in present], present)
 
     def delete(self, collection: str, ids: Sequence[str]) -> None:
         operation = edge.UpdateOperation.delete_points([uuid.UUID(id) for id in ids])
-        self._shard(collection).update([operation], ids)
-        self._count_change(collection)
+        with self._writing(collection, ids):
+            self._shard(collection).update([operation], ids)
+
+    @contextlib.contextmanager
+    def _writing(self, collection: str, ids: Sequence[str] | None, *, of_points: bool = True) -> Iterator[None]:
+        """Whatever becomes of a write: what is remembered of these points (None: all) is of before."""
+        try:
+            yield
+        finally:
+            if of_points:
+                self._remembered.forget(collection, ids)
+            self._log_of_writes.note(collection, ids, of_points=of_points)
 
     def query_batch(self, collection: str, queries: Sequence[Query]) -> list[list[Hit]]:
         requests = [
             edge.QueryRequest(
                 limit=query.limit,
-                query=_target(query.target),
-                filter=_label_filter(query.label),
+                query=target_of(query.target),
+                filter=label_filter(query.label),
                 params=self._params,
                 with_payload=True,
-                with_vector=query.with_vectors or isinstance(query.target, Examples),
             )
             for query in queries
         ]
         found = self._shard(collection).engine.query_batch(edge.QueryBatchRequest(requests))
-        return [compared([_hit(point) for point in points], q) for q, points in zip(queries, found, strict=True)]
+        answers = [
+            ([(hex_id(point.id), point) for point in points], query.with_vectors or isinstance(query.target, Examples))
+            for query, points in zip(queries, found, strict=True)
+        ]
+        vectors = self._vectors(collection, {id for points, is_with in answers if is_with for id, _ in points})
+        return [
+            compared(
+                [hit_of(id, point, vectors.get(id)) for id, point in points if not is_with or id in vectors], query
+            )
+            for query, (points, is_with) in zip(queries, answers, strict=True)
+        ]
+
+    def _vectors(self, collection: str, ids: Collection[str]) -> dict[str, np.ndarray]:
+        """id -> vector, of the points that are there."""
+        changes, known = self._remembered.changes, self._remembered.of(collection, ids)
+        missing = [uuid.UUID(id) for id in ids if id not in known]
+        if not missing:
+            return known
+        records = self._shard(collection).engine.retrieve(missing, False, True)
+        read = {hex_id(record.id): vector_of(record.vector) for record in records}
+        self._remembered.keep(collection, read, changes)
+        return known | read
 
     def fetch(self, collection: str, ids: Sequence[str], *, with_vectors: bool = False) -> dict[str, Stored]:
         records = self._shard(collection).engine.retrieve([uuid.UUID(id) for id in ids], True, with_vectors)
-        found = [Stored(hex_id(r.id), Payload.from_json(r.payload), _vector(r.vector)) for r in records]
+        found = [
+            Stored(hex_id(r.id), Payload.from_json(r.payload), vector_of(r.vector) if with_vectors else None)
+            for r in records
+        ]
         return {point.id: point for point in found}
 
     def points(
@@ -152,7 +197,7 @@ class EdgeStore(Store):
     ) -> Iterator[Stored]:
         offset = uuid.UUID(int=min(uuid.UUID(after).int + 1, 2**128 - 1)) if after else None
         for size in page_sizes(limit):
-            request = edge.ScrollRequest(offset=offset, limit=size, filter=_label_filter(label), with_payload=True)
+            request = edge.ScrollRequest(offset=offset, limit=size, filter=label_filter(label), with_payload=True)
             records, offset = self._shard(collection).engine.scroll(request)
             for record in records:
                 yield Stored(hex_id(record.id), Payload.from_json(record.payload))
@@ -160,35 +205,39 @@ class EdgeStore(Store):
                 return
 
     def newest(self, collection: str, selection: Selection, *, after: Place | None, limit: int) -> list[Stored]:
+        wanted = selection_filter(selection)
+
         def fetch(start: int | None, size: int) -> list[Stored]:
             order = edge.OrderBy("newest", edge.Direction.Desc, start)
-            request = edge.ScrollRequest(limit=size, filter=_filter(selection), with_payload=True, order_by=order)
+            request = edge.ScrollRequest(limit=size, filter=wanted, with_payload=True, order_by=order)
             records, _ = self._shard(collection).engine.scroll(request)
             return [Stored(hex_id(record.id), Payload.from_json(record.payload)) for record in records]
 
         return page_behind(after, limit, fetch)
 
     def count(self, collection: str, selection: Selection = EVERYTHING) -> int:
-        return int(self._shard(collection).engine.count(edge.CountRequest(exact=True, filter=_filter(selection))))
+        request = edge.CountRequest(exact=True, filter=selection_filter(selection))
+        return int(self._counted(collection, selection, lambda engine: engine.count(request)))
 
     def folders(self, collection: str) -> dict[str, int]:
-        return self._facet(collection, "folder")
+        return dict(self._counted(collection, "folder", lambda engine: facet(engine, "folder")))
 
     def labels(self, collection: str) -> dict[str, int]:
-        return self._facet(collection, "label")
+        return dict(self._counted(collection, "label", lambda engine: facet(engine, "label")))
 
-    def _facet(self, collection: str, field: str) -> dict[str, int]:
-        """How many points have each value: every page asks, and to count 100,000 points takes tens of milliseconds."""
-        writes = self._writes[collection]
-        known = self._facets.get((collection, field))
+    def _counted(self, collection: str, what: Hashable, count: Callable[[Any], Any]) -> Any:
+        """What was counted since the last write: every page asks, and among 100,000 points it takes milliseconds."""
+        with self._guard:
+            writes = self._log_of_writes.count(collection)
+            known = self._counts.get((collection, what))
         if known is None or known[0] != writes:
-            known = self._facets[collection, field] = (writes, self._counted(collection, field))
-        return dict(known[1])
-
-    def _counted(self, collection: str, field: str) -> dict[str, int]:
-        hits = self._shard(collection).engine.facet(edge.FacetRequest(field, limit=100_000, exact=True)).hits
-        used = [hit for hit in hits if hit.count]  # labels of deleted points linger with a count of 0
-        return {str(hit.value): hit.count for hit in sorted(used, key=lambda hit: (-hit.count, str(hit.value)))}
+            known = (writes, count(self._shard(collection).engine))
+        with self._guard:
+            self._counts[collection, what] = known
+            self._counts.move_to_end((collection, what))
+            while len(self._counts) > _COUNTS:
+                self._counts.popitem(last=False)
+        return known[1]
 
     def announce(self, collection: str) -> None:
         """Nobody else can read an embedded store."""
@@ -197,13 +246,10 @@ class EdgeStore(Store):
         """A thread of its own does: see `_keep_optimised`."""
 
     def version(self, collection: str) -> int | None:
-        return self._versions[collection]
+        return self._log_of_writes.count_of_points(collection)
 
-    def _count_change(self, collection: str, *, of_points: bool = True) -> None:
-        """Called when the change has been made: what was read meanwhile is then known to be old."""
-        with self._guard:
-            self._writes[collection] += 1
-            self._versions[collection] += of_points
+    def written(self, collection: str, since: int | None) -> Written:
+        return self._log_of_writes.since(collection, since)
 
     def problem(self) -> str:
         return ""
@@ -286,50 +332,3 @@ def _own(folder: Path) -> IO[str]:
     file.write(str(os.getpid()))
     file.flush()
     return file
-
-
-def _search_params(codes: str) -> Any:
-    """How a search uses codes; where there are none it is ignored."""
-    factor = oversampling(codes)
-    how = edge.QuantizationSearchParams(ignore=factor is None, rescore=True, oversampling=factor)
-    return edge.SearchParams(quantization=how)
-
-
-def _label_filter(label: str | None) -> Any:
-    if label is None:
-        return None
-    return edge.Filter(must=[edge.FieldCondition("label", match=edge.MatchValue(label))])
-
-
-def _filter(selection: Selection) -> Any:
-    made: list[Any] = []
-    for each in conditions(selection):
-        if each.is_missing:
-            made.append(edge.IsEmptyCondition(each.key))
-        elif each.value is not None:
-            made.append(edge.FieldCondition(each.key, match=edge.MatchValue(each.value)))
-        elif each.words is not None:
-            made.append(edge.FieldCondition(each.key, match=edge.MatchText(each.words)))
-        else:
-            made.append(edge.FieldCondition(each.key, range=edge.RangeFloat(gte=each.at_least, lt=each.below)))
-    return edge.Filter(must=made) if made else None
-
-
-def _target(target: np.ndarray | Examples) -> Any:
-    if not isinstance(target, Examples):
-        return edge.Query.Nearest(target.tolist())
-    if target.strategy == AVERAGE:
-        return edge.Query.Nearest(target.average.tolist())
-    like, unlike = ([vector.tolist() for vector in each] for each in (target.like, target.unlike))
-    return edge.Query.RecommendBestScore(edge.RecommendQuery(like, unlike))
-
-
-def _hit(point: Any) -> Hit:
-    return Hit(hex_id(point.id), point.score, Payload.from_json(point.payload), _vector(point.vector))
-
-
-def _vector(vector: Any) -> np.ndarray | None:
-    if vector is None:
-        return None
-    # Half the time of np.asarray, and a search fetches fifty.
-    return np.frombuffer(struct.pack(f"{len(vector)}f", *vector), np.float32).copy()

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from ml.data.seen_photos import SeenPhotos, knows_class
-from ml.tuning.calibration import TooFewClasses, fit
+from ml.tuning.calibration_fit import TooFewClasses, fit
+from ml.tuning.left_out import AsNew
 from workers.process.honesty import was_trained
 from workers.process.serving import Serving, ServingModel
 
@@ -22,7 +23,7 @@ def calibrate(serving: Serving, new: ServingModel) -> dict[str, Any]:
     held_out = set(lineage.get("held_out_classes") or ())
     trained_on = SeenPhotos(lineage)
     labels: list[str] = []
-    rows: list[np.ndarray] = []
+    stored: dict[str, np.ndarray] = {}
     for label, count in serving.store.labels(new.collection).items():
         if count < 2 or (is_trained and label not in held_out and knows_class(lineage, label)):
             continue
@@ -30,15 +31,17 @@ def calibrate(serving: Serving, new: ServingModel) -> dict[str, Any]:
         if is_trained and label not in held_out and any(id in trained_on for id in ids):
             continue  # the same photos under another name
         found = stored_vectors(serving, new.collection, ids)
-        rows += found.values()
+        stored |= found
         labels += [label] * len(found)
         if len(labels) >= _SAMPLE:
             break
     codes = np.unique(labels, return_inverse=True)[1].astype(np.int64)
-    vectors = np.stack(rows) if rows else np.empty((0, 1), np.float32)
+    vectors = np.stack(list(stored.values())) if stored else np.empty((0, 1), np.float32)
     try:
         source = "your labels that training did not see" if is_trained else "your labels"
-        facts = fit(vectors, codes, source=source).to_json()
+        kept = AsNew.load(new.embedder.bundle)
+        as_new = None if kept is None else kept.among(list(stored), vectors)
+        facts = fit(vectors, codes, source=source, as_new=as_new).to_json()
     except TooFewClasses as error:
         facts = {"reason": error.message}
     serving.registry.set_calibration(new.collection, facts)

@@ -1,13 +1,8 @@
 """Finds copies of photos among the gallery's images, a 256th of it at a time: vectors propose, pixels decide."""
 
-import functools
-import io
 from collections.abc import Callable, Iterator
 
-from PIL import Image
-
-from ml.images.copies import Appearance, compare
-from workers.errors import NotFound
+from ml.images.copies import compare
 from workers.messages import Pair
 from workers.process.serving import Serving
 from workers.queue.jobs import Chunk
@@ -18,7 +13,6 @@ _NEIGHBOURS = 20  # of each image that are looked at
 _NEAREST = 4  # of them are looked at from both sides
 _LEAST_SIMILARITY = 0.6
 _RENEWED = 32  # images between two signs of life
-_HELD = 256  # small images of about 60 kB
 
 
 def find(serving: Serving, chunk: Chunk, renew: Callable[[], None]) -> list[Pair]:
@@ -30,15 +24,6 @@ def find(serving: Serving, chunk: Chunk, renew: Callable[[], None]) -> list[Pair
         renew: called now and then, to say that work goes on.
     """
     live, threshold = serving.active(), float(chunk.params["threshold"])
-
-    @functools.lru_cache(_HELD)
-    def appearance(id: str) -> Appearance | None:
-        """That of the thumbnail; None where there is none."""
-        try:
-            return Appearance(Image.open(io.BytesIO(serving.gallery.thumbnail(id)), formats=["JPEG"]).convert("RGB"))
-        except (NotFound, OSError):  # `verify` names what is missing or damaged
-            return None
-
     pairs = []
     for item in chunk.items:
         for number, id in enumerate(points_with_prefix(serving.store, live.collection, item.removeprefix("prefix:"))):
@@ -46,11 +31,11 @@ def find(serving: Serving, chunk: Chunk, renew: Callable[[], None]) -> list[Pair
                 renew()
             serving.batcher.yield_to_searches()
             stored = serving.store.fetch(live.collection, [id], with_vectors=True).get(id)
-            first = appearance(id)
+            first = serving.appearances.of(id)
             if stored is None or stored.vector is None or first is None:
                 continue
             for hit in _candidates(id, serving.store.query(live.collection, stored.vector, _NEIGHBOURS + 1)):
-                second = appearance(hit.id)
+                second = serving.appearances.of(hit.id)
                 if second is None:
                     continue
                 # In order of ids, so that whoever finds a pair finds the same.

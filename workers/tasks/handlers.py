@@ -1,8 +1,6 @@
 """The workers' side of the queue. Tasks are thin: they unpack, call the module that knows, and answer."""
 
 import contextlib
-import errno
-import functools
 import logging
 import time
 from collections.abc import Callable
@@ -13,25 +11,17 @@ from redis.client import NEVER_DECODE
 from redis.exceptions import LockNotOwnedError
 
 from ml.errors import LookalikeError
-from ml.storage import StorageFailed
-from workers.errors import JobEnded, NotFound
-from workers.messages import Failure
-from workers.metrics import FAILURES, IMAGES, TASK_SECONDS
+from workers.metrics import FAILURES, TASK_SECONDS
 from workers.queue import replies
 from workers.queue.app import CHUNKS_PER_WORKER, enqueue_due_chunks
-from workers.queue.jobs import COUNTERS, MAX_ATTEMPTS, Chunk
 from workers.queue.liveness import count_living_workers, living_workers, record_canary, server_time
 from workers.queue.questions import Question
-from workers.tasks import duplicates, labelling, tuning
+from workers.tasks import labelling
 from workers.tasks.answer import Answering
 from workers.tasks.browse import make_view, page_of
+from workers.tasks.chunks import work
 from workers.tasks.context import Context
-from workers.tasks.housekeeping import reconcile_again
 from workers.tasks.publish import advance
-from workers.tasks.reconcile import Outcome, reconcile
-from workers.tasks.transfer import transfer
-from workers.tasks.verify import compare
-from workers.tasks.waiting import told, wait_or_fail
 
 logger = logging.getLogger(__name__)
 
@@ -120,7 +110,7 @@ def register(context: Context) -> None:
             began = time.monotonic()
             at_work.add((job, chunk.number))
             try:
-                _work(context, chunk)
+                work(context, chunk)
             finally:
                 at_work.discard((job, chunk.number))
             now = time.monotonic()
@@ -158,87 +148,3 @@ def _reply(context: Context, reply_to: str, compute: Callable[[], Any]) -> None:
         sorry = LookalikeError("the worker failed to answer", hint="its log has the details; try again")
         replies.send(context.redis, reply_to, error=sorry)
         raise
-
-
-def _work(context: Context, chunk: Chunk) -> None:
-    started = time.perf_counter()
-    if chunk.attempt > MAX_ATTEMPTS:
-        _put_aside(context, chunk, f"processing it ended the worker {MAX_ATTEMPTS} times; it was put aside")
-        return
-    try:
-        if "threshold" in chunk.params:
-            context.jobs.collect(chunk.job, duplicates.find(context.serving, chunk, lambda: context.jobs.renew(chunk)))
-            outcome = Outcome({"done": len(chunk.items)})
-        elif "source" in chunk.params:
-            context.jobs.collect(chunk.job, tuning.find(context.serving, context.jobs, chunk))
-            outcome = Outcome({})
-        elif chunk.job.startswith(("backup-", "restore-", "migrate-")):
-            outcome = Outcome(_transferred(context, chunk))
-        elif chunk.items[0].startswith("prefix:"):
-            comparison = compare(context.serving, chunk, lambda: context.jobs.renew(chunk))
-            if chunk.params.get("repair") or "collection" in chunk.params:
-                ids = comparison.ids
-                if chunk.job.startswith("reconcile-") and any(
-                    job.startswith("index-") for job in context.jobs.running()
-                ):
-                    ids = []  # what an index job stores is its own to count
-                    reconcile_again(context.redis)
-                context.jobs.append(chunk.job, ids)
-            context.jobs.collect(chunk.job, comparison.findings)
-            outcome = Outcome(comparison.counts)
-        else:
-            target = None
-            if "collection" in chunk.params:
-                target = context.serving.live(chunk.params["model"], chunk.params["collection"])
-            outcome = reconcile(
-                context.serving,
-                chunk.items,
-                target,
-                renew=lambda: context.jobs.renew(chunk),
-                intended=lambda: context.jobs.intended(chunk),
-                note_intent=lambda results: context.jobs.note_intent(chunk, results),
-            )
-            outcome.counts |= {"done": len(chunk.items), "failed": len(outcome.failures)}
-        context.heartbeat.beat()
-    except JobEnded:
-        return
-    except LookalikeError as error:
-        FAILURES.labels(type(error).__name__).inc()
-        wait_or_fail(context.jobs, chunk.job, error, functools.partial(context.jobs.postpone, chunk))
-        return
-    except Exception as error:
-        logger.exception("chunk %d of %s failed", chunk.number, chunk.job)
-        if told(error).passes:
-            wait_or_fail(context.jobs, chunk.job, told(error), functools.partial(context.jobs.postpone, chunk))
-        elif chunk.attempt == MAX_ATTEMPTS:
-            _put_aside(context, chunk, f"processing it failed {MAX_ATTEMPTS} times: {error}; it was put aside")
-        else:
-            context.jobs.release(chunk, pause_s=1.0)
-        return
-    if context.jobs.finish(chunk, outcome.counts, outcome.failures):
-        outcome.clean_up(context.serving)
-        for result in COUNTERS:
-            IMAGES.labels(result).inc(outcome.counts.get(result, 0))
-    TASK_SECONDS.labels(chunk.job.split("-")[0], "all").observe(time.perf_counter() - started)
-
-
-def _transferred(context: Context, chunk: Chunk) -> dict[str, int]:
-    """A full disk under an archive does not pass: nobody but the one who waits for the archive will free it."""
-    try:
-        return transfer(context.serving, chunk, lambda: context.jobs.renew(chunk))
-    except StorageFailed as error:
-        is_full = isinstance(error.__cause__, OSError) and error.__cause__.errno in (errno.ENOSPC, errno.EDQUOT)
-        raise StorageFailed(error.message, hint=error.hint, passes=error.passes and not is_full) from error
-
-
-def _put_aside(context: Context, chunk: Chunk, reason: str) -> None:
-    """Tries the items one by one, or gives up on the one that is left."""
-    if len(chunk.items) > 1:
-        context.jobs.split(chunk)
-        return
-    (item,) = chunk.items
-    try:
-        path = context.serving.gallery.image(item).path
-    except NotFound:
-        path = item
-    context.jobs.finish(chunk, {"done": 1, "failed": 1}, [Failure(path, reason)])

@@ -115,9 +115,10 @@ class Housekeeping:
             look_ahead(serving)
 
     def _sweep_trash(self) -> bool:
-        """Removes for good what was deleted long ago. Returns whether there may be more of it."""
+        """Removes for good what was deleted long ago, models too. Returns whether there may be more images of it."""
         serving = self._context.serving
         until = time.time() - serving.settings.trash_days * DAY_S
+        serving.registry.forget_removed(until)
         expired = (each.known.image.id for each in serving.gallery.discarded() if each.deleted_at < until)
         ids = list(itertools.islice(expired, _PURGED))
         removed = sum(serving.gallery.purge(id) for id in ids)

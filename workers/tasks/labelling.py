@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from workers.messages import Outlier, Outliers, Proposal, Proposals, Selection
+from workers.process.neighbourhoods import Neighbourhood, Vote
 from workers.process.serving import Serving
-from workers.store import Hit
 
 _LOOKED_AT = 240  # unlabelled images that are grouped at a time: benchmarks/labelling.py
 _VOTERS = 5
@@ -61,7 +61,7 @@ class Order:
 ORDER = Order()
 
 
-def proposals(serving: Serving, *, limit: int, order: Order = ORDER) -> Proposals:
+def proposals(serving: Serving, *, limit: int, skip: int = 0, order: Order = ORDER) -> Proposals:
     """Groups of the newest images without a label, each with the label that its neighbours suggest.
 
     A group holds images that are all close to each other, so that none leads to another by a chain, and whose
@@ -70,6 +70,7 @@ def proposals(serving: Serving, *, limit: int, order: Order = ORDER) -> Proposal
     Args:
         serving: this worker's store and gallery.
         limit: groups.
+        skip: groups to pass over before.
         order: how they are made and sorted.
     """
     collection, selection = serving.active().collection, Selection(unlabelled=True)
@@ -78,28 +79,30 @@ def proposals(serving: Serving, *, limit: int, order: Order = ORDER) -> Proposal
     if not found:
         return Proposals((), total)
     ids, vectors = list(found), np.stack([each.vector for each in found.values()])
-    hits = [each.hits for each in found.values()]
-    reach = _reach(hits)
-    guesses = [guess(each, within=order.voters_within * reach) for each in hits]
+    reach = _reach(found.values())
+    within = order.voters_within * reach
+    votes = serving.neighbourhoods.votes(collection, found, _VOTERS, within=within)
+    guesses = [guess(votes[id]) for id in ids]
     members: dict[tuple[int, str | None], list[int]] = defaultdict(list)
     for position, cluster in enumerate(complete_linkage(1 - vectors @ vectors.T, order.group_within * reach)):
         label = guesses[position].label
         members[cluster, label].append(position)
     groups = sorted(members.items(), key=lambda group: -order.worth([guesses[i] for i in group[1]]))
-    images = serving.gallery.find_many(ids)
-    made = []
-    for (_, label), positions in groups[:limit]:
-        there = tuple(images[ids[i]] for i in positions if ids[i] in images)
+    made: list[Proposal] = []
+    for (_, label), positions in groups[skip:]:
+        if len(made) == limit:
+            break
+        images = serving.gallery.find_many([ids[i] for i in positions])
         share = float(np.mean([guesses[i].share for i in positions]))
-        if there:
-            made.append(Proposal(label, round(share, 4), there))
-    return Proposals(tuple(made), total)
+        if images:
+            made.append(Proposal(label, round(share, 4), tuple(images.values())))
+    return Proposals(tuple(made), total, len(groups))
 
 
 def look_ahead(serving: Serving) -> None:
     """Finds what the next `proposals` will look at, so that whoever asks for them does not wait for it."""
     collection = serving.active().collection
-    serving.neighbourhoods.find(collection, _looked_at(serving, collection))
+    serving.neighbourhoods.of(collection, _looked_at(serving, collection))
 
 
 def _looked_at(serving: Serving, collection: str) -> list[str]:
@@ -107,24 +110,20 @@ def _looked_at(serving: Serving, collection: str) -> list[str]:
     return [point.id for point in unlabelled]
 
 
-def guess(hits: Iterable[Hit], *, within: float = 2.0) -> Guess:
-    """The vote of the nearest labelled neighbours, the nearer the weightier; no label when there is none of those.
+def guess(votes: Sequence[Vote]) -> Guess:
+    """What the nearest labelled neighbours say, the nearer the weightier; no label where there is none.
 
     Args:
-        hits: neighbours, the nearest first.
-        within: cosine distance beyond which nobody votes.
+        votes: their labels and similarities, the nearest first.
     """
-    near = [hit for hit in hits if hit.payload.label is not None and 1 - hit.similarity <= within]
-    voters = [(hit.payload.label, hit.similarity) for hit in near[:_VOTERS]]
-    if not voters:
+    if not votes:
         return Guess(None, 0.0, 1.0)
-    nearest = max(similarity for _, similarity in voters)
-    votes: dict[str, float] = defaultdict(float)
-    for label, similarity in voters:
-        votes[str(label)] += float(np.exp((similarity - nearest) / _TEMPERATURE))
-    total = sum(votes.values())
-    label, most = min(votes.items(), key=lambda vote: (-vote[1], vote[0]))
-    return Guess(label, most / total, 1 - nearest)
+    nearest = votes[0][1]
+    weights: dict[str, float] = defaultdict(float)
+    for label, similarity in votes:
+        weights[label] += float(np.exp((similarity - nearest) / _TEMPERATURE))
+    label, most = min(weights.items(), key=lambda vote: (-vote[1], vote[0]))
+    return Guess(label, most / sum(weights.values()), 1 - nearest)
 
 
 def outliers(serving: Serving, *, label: str, limit: int) -> Outliers:
@@ -149,8 +148,9 @@ def outliers(serving: Serving, *, label: str, limit: int) -> Outliers:
     bound = closeness.mean() - _FAR * closeness.std()
     found = []
     around = serving.neighbourhoods.of(collection, [ids[i] for i in doubtful])
+    votes = serving.neighbourhoods.votes(collection, around, _VOTERS)
     for i in doubtful:
-        other = guess(around[ids[i]].hits).label if ids[i] in around else None
+        other = guess(votes.get(ids[i], ())).label
         is_nearer = other not in (None, label)
         if is_nearer or closeness[i] < bound:
             found.append((ids[i], float(closeness[i]), other if is_nearer else None))
@@ -169,9 +169,9 @@ def _vectors(serving: Serving, collection: str, ids: Sequence[str]) -> tuple[lis
     return list(found), np.stack(list(found.values())) if found else np.empty((0, 0), np.float32)
 
 
-def _reach(hits: Sequence[Sequence[Hit]]) -> float:
+def _reach(found: Iterable[Neighbourhood]) -> float:
     """Cosine distance at which images of this gallery usually belong together: that of second neighbours."""
-    usual = [1 - each[min(1, len(each) - 1)].similarity for each in hits if each]
+    usual = [1 - each.nearest[min(1, len(each.nearest) - 1)][1] for each in found if each.nearest]
     return float(np.clip(np.median(usual) if usual else 0.0, *_REACHES))
 
 

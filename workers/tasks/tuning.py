@@ -14,7 +14,7 @@ import base64
 import functools
 import itertools
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import wait
 from dataclasses import replace
 from pathlib import Path
@@ -41,8 +41,10 @@ from ml.tuning.gallery_head import (
     through,
     views_for,
 )
+from ml.tuning.left_out import AsNew, paired, similarities_as_new
+from ml.tuning.taught import why_not
 from ml.tuning.views import views
-from workers.errors import NotFound
+from workers.errors import NotFound, Refused
 from workers.messages import AlikePair, VariedImage, WorkerStatus
 from workers.process.serving import Serving, ServingModel
 from workers.queue.jobs import PREFIXES, Chunk, Jobs
@@ -56,10 +58,15 @@ Step = dict[str, Any] | None
 
 
 def begin(serving: Serving, jobs: Jobs, workers: list[WorkerStatus], job: str, state: dict[str, Any]) -> Step:
-    """Sends the gallery to `vary`. Raises GalleryTooSmall."""
+    """Sends the gallery to `vary`. Raises GalleryTooSmall, and Refused when most of it taught the model."""
     live = serving.active()
     photos = serving.store.count(live.collection)
     check_size(photos)
+    ids = itertools.islice(serving.gallery.ids(), SAMPLE)  # hashes, so that the first are a fair draw
+    if not state.get("force") and (reason := why_not(live.embedder.bundle.lineage, ids)):
+        raise Refused(
+            f"the head stays as labels taught it: {reason}", hint="lookalike tune --force fits it all the same"
+        )
     common = {"photos": photos, "source": live.collection, "is_sampled": photos > SAMPLE}
     jobs.forget_findings(job)  # of a model that is not active any more
     jobs.set_params(job, common | {"views": views_for(photos), "force": state.get("force", False)})
@@ -173,7 +180,14 @@ def fit_and_register(
         return {"phase": "vary"}  # another model was switched to meanwhile
     bundle = live.embedder.bundle
     scheme = Scheme.of(bundle.lineage)
-    fitted = _fit(jobs, job, int(state["neighbours"]), scheme, is_sampled=bool(state["is_sampled"]))
+    fitted, as_new = _fit(
+        jobs,
+        job,
+        int(state["neighbours"]),
+        scheme,
+        is_sampled=bool(state["is_sampled"]),
+        on_row=serving.batcher.yield_to_searches,
+    )
     facts = {
         "from": live.model,
         "photos": state["photos"],
@@ -181,14 +195,13 @@ def fit_and_register(
         "pairs": fitted.pairs,
         "neighbours": fitted.neighbours,
     }
-    seen = packed(each["id"] for each in jobs.collected(job) if "differences" in each)
     lineage = {key: value for key, value in bundle.lineage.items() if key != "registered_at"}
-    lineage |= {"tuning": facts | {"seen": seen}}
+    lineage |= {"tuning": facts | {"seen": packed(as_new.photos)}}
     base = bundle.name.split(f"-{_NAME}")[0]
     with tempfile.TemporaryDirectory(dir=serving.settings.home) as folder:
         head = replace(live.embedder.head, tuning=(fitted.linear_map,))
         made = Path(folder) / f"{base}-{_NAME}"
-        replace_head(bundle, head, made, name=made.name, lineage=lineage)
+        replace_head(bundle, head, made, name=made.name, lineage=lineage, as_new=as_new.tensors())
         model = serving.registry.register(made, cache_dir=serving.settings.compiled)
     jobs.forget_findings(job)
     return {"phase": "prepare", "model": model, "collection": f"gallery-{model}-{job[-6:]}", "tuning": facts}
@@ -219,39 +232,71 @@ def _with_prefix(serving: Serving, collection: str, item: str, params: dict[str,
 @functools.lru_cache(maxsize=2)  # every chunk needs it
 def _first_fit(jobs: Jobs, job: str, source: str, scheme: Scheme) -> GalleryHead:
     """The map of the views alone, of the collection that the job began with."""
-    vectors, of_views = _views(jobs, job)
-    return fit(vectors.mean(axis=0), of_views, scheme=scheme)
+    varied = _varied(jobs, job)
+    vectors = _unpacked([each["vector"] for each in varied.values()], _dim_of(varied))
+    return fit(vectors.mean(axis=0), _differences(varied), scheme=scheme)
 
 
-def _fit(jobs: Jobs, job: str, neighbours: int, scheme: Scheme, *, is_sampled: bool) -> GalleryHead:
-    """The map of all that was found."""
-    vectors, of_views = _views(jobs, job)
+def _fit(
+    jobs: Jobs,
+    job: str,
+    neighbours: int,
+    scheme: Scheme,
+    *,
+    is_sampled: bool,
+    on_row: Callable[[], None] = lambda: None,
+) -> tuple[GalleryHead, AsNew]:
+    """The map of all that was found, and what its photos would find if they were new."""
+    varied = _varied(jobs, job)
+    ids, vectors = list(varied), _unpacked([each["vector"] for each in varied.values()], _dim_of(varied))
+    of_views = _differences(varied)
     mean = vectors.mean(axis=0)
     of_pairs = Differences(len(mean))
+    own: dict[int, list[np.ndarray]]
     if is_sampled:
         # Each photo of a pair may have found it.
         pairs = {(each["one"], each["other"]): each for each in jobs.collected(job) if "difference" in each}
-        of_pairs.add(_unpacked([each["difference"] for each in pairs.values()], len(mean)))
+        rows = _unpacked([each["difference"] for each in pairs.values()], len(mean))
+        of_pairs.add(rows)
+        place, own = {id: row for row, id in enumerate(ids)}, {}
+        for both, row in zip(pairs, rows, strict=True):
+            for id in place.keys() & set(both):
+                own.setdefault(place[id], []).append(row)
     else:
         places = mutual_pairs(through(fit(mean, of_views, scheme=scheme).linear_map)(vectors), neighbours)
         of_pairs.add(vectors[places[:, 0]] - vectors[places[:, 1]])
-    return fit(mean, of_views, of_pairs, neighbours, scheme)
+        own = paired(vectors, places)
+    fitted = fit(mean, of_views, of_pairs, neighbours, scheme)
+
+    def views_of(row: int) -> np.ndarray:
+        return _unpacked([varied[ids[row]]["differences"]], len(mean))
+
+    return fitted, AsNew.of(ids, similarities_as_new(fitted, scheme, vectors, views_of, own, on_row))
 
 
-def _views(jobs: Jobs, job: str) -> tuple[np.ndarray, Differences]:
-    """The vectors of the photos that were varied, and what their views differ by. Raises GalleryTooSmall."""
+def _varied(jobs: Jobs, job: str) -> dict[str, dict[str, Any]]:
+    """id -> what was found of the photos that were varied. Raises GalleryTooSmall where that is none."""
     varied = {each["id"]: each for each in jobs.collected(job) if "differences" in each}
     if not varied:
         check_size(0)
-    found = list(varied.values())
-    dim = len(base64.b64decode(found[0]["vector"])) - _SCALE_BYTES
-    differences = Differences(dim)
-    differences.add(_unpacked([each["differences"] for each in found], dim))
-    return _unpacked([each["vector"] for each in found], dim), differences
+    return varied
 
 
-@functools.lru_cache(maxsize=2)  # to undo a tuning, a matrix is inverted
+def _dim_of(varied: Mapping[str, Mapping[str, Any]]) -> int:
+    return len(base64.b64decode(next(iter(varied.values()))["vector"])) - _SCALE_BYTES
+
+
+def _differences(varied: Mapping[str, Mapping[str, Any]]) -> Differences:
+    """What views differ from their photos by."""
+    dim = _dim_of(varied)
+    found = Differences(dim)
+    found.add(_unpacked([each["differences"] for each in varied.values()], dim))
+    return found
+
+
+@functools.lru_cache(maxsize=2)  # a matrix is inverted
 def _without_tuning(head: Head) -> Conversion:
+    """From what a collection holds to vectors without tuning."""
     return Conversion(head, replace(head, tuning=()))
 
 

@@ -19,7 +19,9 @@ from ml.evaluation.evaluate import embed
 from ml.model import embedder
 from ml.model.bundle import Bundle
 from ml.model.writer import replace_head
+from ml.tuning import taught
 from ml.tuning.gallery_head import CONFIRMED, FEWEST_PHOTOS, GalleryTooSmall, Scheme, fit_gallery, views_for
+from ml.tuning.left_out import AsNew, of_gallery
 from ml.tuning.views import views
 
 _AT_ONCE = 32  # photos whose views are held in memory
@@ -35,7 +37,8 @@ def tuned_to(
     on_progress: Progress | None,
     say: Callable[[str], None],
 ) -> Bundle | None:
-    """The model with its head fitted to photos; None where that was not confirmed, or they are too few, which is said.
+    """The model with its head fitted to photos; None where that was not confirmed, or they are too few, or most of
+    them taught the model, which is said.
 
     Args:
         bundle: a trained model.
@@ -54,6 +57,9 @@ def tuned_to(
     if photos is None or len(photos) < FEWEST_PHOTOS:
         say(f"once {FEWEST_PHOTOS} photos are indexed, lookalike tune fits the head to them: {confirmed['why']}")
         return None
+    if reason := taught.why_not(bundle.lineage, photos.sha256):
+        say(f"the head stays as labels taught it: {reason}")
+        return None
     model = embedder.load(bundle.directory, device=device, cache_dir=cache_dir)
     decoded = decoding.decode(photos, model.preprocessing, on_progress=on_progress)
     pixels, scheme = decoded.array, Scheme.of(bundle.lineage)
@@ -67,7 +73,8 @@ def tuned_to(
         if on_progress:
             on_progress("reading views of the gallery", start + len(some), len(pixels))
     try:
-        fitted = fit_gallery(vectors, list(np.concatenate(parts).transpose(1, 0, 2)), scheme)
+        of_each_view = list(np.concatenate(parts).transpose(1, 0, 2))
+        fitted = fit_gallery(vectors, of_each_view, scheme)
     except GalleryTooSmall as error:
         say(error.message)
         return None
@@ -81,4 +88,13 @@ def tuned_to(
     head = replace(bundle.load_head(), tuning=(fitted.linear_map,))
     lineage = dict(bundle.lineage) | {"tuning": facts}
     # The threshold was one of other similarities.
-    return replace_head(bundle, head, directory, name=bundle.name, metrics=bundle.metrics, lineage=lineage)
+    as_new = AsNew.of(decoded.dataset.sha256, of_gallery(fitted, scheme, vectors, of_each_view))
+    return replace_head(
+        bundle,
+        head,
+        directory,
+        name=bundle.name,
+        metrics=bundle.metrics,
+        lineage=lineage,
+        as_new=as_new.tensors(),
+    )

@@ -32,6 +32,7 @@ logger = logging.getLogger(__name__)
 _BEAT_S = 2.0
 _POINTS = 100  # of a curve in a record
 _LISTED = 10  # best settings in a record
+_COUNTED_S = 1.0  # between two counts of a phase
 
 
 class JobReport(Report):
@@ -41,15 +42,17 @@ class JobReport(Report):
         self._jobs, self._job = jobs, job
         self.detail: dict[str, Any] = {"phase": "reading", "host": socket.gethostname(), "pid": os.getpid()}
         self._curve: list[dict[str, float | None]] = []
+        self._counted_at = time.monotonic()
         self.update()
 
     def progress(self, phase: str, done: int, total: int) -> None:
-        if phase != self.detail["phase"]:
-            self.update(phase=phase)
+        if phase != self.detail["phase"] or time.monotonic() - self._counted_at >= _COUNTED_S:
+            self._counted_at = time.monotonic()
+            self.update(phase=phase, counted=[done, total])
 
     def step(self, line: str) -> None:
         logger.info(line)
-        self.update(phase=line)
+        self.update(phase=line, counted=None)
 
     def say(self, line: str) -> None:
         logger.info(line)
@@ -58,16 +61,18 @@ class JobReport(Report):
         held_out, loss = (None if math.isnan(each) else each for each in (epoch.map_at_r, epoch.loss))
         self._curve.append({"epoch": epoch.epoch, "loss": loss, "held_out_map@r": held_out})
         rest = {"held_out_map@r": held_out, "seconds_left": round(epoch.seconds_left)}
-        self.update(epoch.epoch, epoch.epochs, phase="training", curve=_thinned(self._curve), **rest)
+        self.update(epoch.epoch, epoch.epochs, phase="training", counted=None, curve=_thinned(self._curve), **rest)
+
+    def registered(self, model: str) -> None:
+        self.update(model=model)
 
     def trials(self, record: "Record", plan: "SweepPlan") -> None:
         done = sum(t.state != "running" and not record.is_measurement(t) for t in record.trials.values())
         ranked = [configuration for configuration in record.configurations() if configuration.is_complete]
         best = {"settings": ranked[0].settings, "map@r": ranked[0].map_at_r} if ranked else None
         table = [{"settings": each.settings, "map@r": each.map_at_r} for each in ranked[:_LISTED]]
-        self.update(
-            done, plan.trials * plan.repeats, phase="trials", sweep=record.directory.name, best=best, ranking=table
-        )
+        facts = {"phase": "trials", "counted": None, "sweep": record.directory.name, "best": best, "ranking": table}
+        self.update(done, plan.trials * plan.repeats, **facts)
 
     def update(self, done: int | None = None, total: int | None = None, **facts: Any) -> None:
         """Adds facts to the record's detail, and sets how far it is. A queue that is away is no reason to stop."""

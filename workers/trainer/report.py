@@ -23,5 +23,8 @@ class Report:
     def epoch(self, epoch: "EpochReport") -> None:
         """An epoch of training has ended."""
 
+    def registered(self, model: str) -> None:
+        """The model of the run is registered under this name."""
+
     def trials(self, record: "Record", plan: "SweepPlan") -> None:
         """The trials of a sweep have changed; called before the first one, too."""

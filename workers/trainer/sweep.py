@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from ml.data.datasets import Dataset
+from ml.data.holdout import HeldOut, hold_out
 from ml.errors import LookalikeError
 from ml.evaluation.evaluate import evaluate
-from ml.model.registry import Registry
+from ml.model.bundle import Bundle
+from ml.model.registry import Registry, is_no_better
 from ml.names import RunName
 from ml.sweeps import report as report_page
 from ml.sweeps import run as sweeps
@@ -32,8 +34,10 @@ def sweep(request: SweepRequest, settings: Settings, report: Report) -> dict[str
     """Tries many configurations, and registers the best model.
 
     Returns:
-        What `lookalike sweep --json` prints: `best` with `map@r` measured anew and the mean that it was chosen by,
-        `trials`, `test` where test images were given, `model`, `report`, `name` and `seconds`.
+        What `lookalike sweep --json` prints: `best` with `map@r` measured anew, the mean that it was chosen by and
+        what was `held_out` for both (classes, images, or the table's val rows),
+        `trials`, `test` where test images were given, `model`, whether it `is_worse` than none, `report`, `name` and
+        `seconds`.
 
     Raises:
         LookalikeError: the request, the data or every trial is at fault; the message says how.
@@ -50,6 +54,10 @@ def sweep(request: SweepRequest, settings: Settings, report: Report) -> dict[str
     )
     _check_same_data(record, datasets)
     report.say(f"sweep {directory.name}: {plan.search} search, in {directory}")
+    for held in (_held_out(plan, images) for images in datasets):
+        if held.split == "images":
+            report.say(f"settings are judged by held-out photos, not classes: {held.why}")
+            break
     report.trials(record, plan)
     try:
         result = sweeps.sweep(plan, datasets, record, on_change=lambda changed: report.trials(changed, plan))
@@ -123,6 +131,11 @@ def _apart(datasets: list[Dataset]) -> list[Dataset]:
     ]
 
 
+def _held_out(plan: SweepPlan, images: Dataset) -> HeldOut:
+    """What settings are judged by."""
+    return hold_out(images, plan.base.holdout, split=plan.base.split, seed=plan.base.seed)
+
+
 def _check_same_data(record: Record, datasets: list[Dataset]) -> None:
     """Remembers which data a sweep is on, and refuses to go on with other data."""
     facts = [{"name": each.name, "fingerprint": each.fingerprint, "images": len(each)} for each in datasets]
@@ -171,6 +184,7 @@ def _registered(
             "map@r": result.measured.map_at_r,
             "selected_by_map@r": result.best.map_at_r,
             "repeats": plan.repeats,
+            "held_out": _held_out(plan, images).split,
             "seconds": result.best.seconds,
         },
         "ranking": [_ranked(configuration) for configuration in result.record.configurations()],
@@ -181,6 +195,8 @@ def _registered(
         facts["test"] = figures.metrics
     report.step("registering the model")
     facts["model"] = Registry(settings.models_url).register(folder, cache_dir=settings.compiled)
+    facts["is_worse"] = is_no_better(Bundle.load(folder).metrics)
+    report.registered(facts["model"])
     return facts
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ml.data.datasets import Dataset
+from ml.data.notes import notes_on
 from ml.errors import LookalikeError
 from ml.evaluation.evaluate import evaluate
 from ml.model.bundle import Bundle
@@ -73,7 +74,7 @@ def train(request: TrainRequest, settings: Settings, report: Report) -> Trained:
         config = requested_config(request.preset, request.config)
         images = data.read(request.data, settings, on_progress=report.progress)
         test = data.read_test(request.test, request.data, settings, on_progress=report.progress)
-    notes = training.notes_on(images, test)
+    notes = notes_on(images, test)
     for note in notes:
         report.say(f"note: {note}")
     if request.strict and notes:
@@ -114,7 +115,9 @@ def train(request: TrainRequest, settings: Settings, report: Report) -> Trained:
             metrics |= _measured_again(bundle, test, metrics, request, settings, report)
         report.step("registering the model")
         name = Registry(settings.models_url).register(bundle.directory, cache_dir=settings.compiled)
-    fitted = {key: value for key, value in (bundle.lineage.get("tuning") or {}).items() if key != "seen"}
+        report.registered(name)
+    told = ("photos", "views", "pairs", "neighbours")
+    fitted = {key: value for key, value in (bundle.lineage.get("tuning") or {}).items() if key in told}
     return Trained(
         model=name,
         metrics=metrics,

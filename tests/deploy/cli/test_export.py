@@ -35,7 +35,17 @@ def test_the_file_gives_the_model_s_vectors_for_any_number_of_images(
     np.testing.assert_allclose(vectors[[0, 2]] @ golden, 1, atol=1e-5)
 
 
-def test_a_model_that_is_not_there_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["export", "absent", "--onnx", str(tmp_path / "model.onnx")], Console()) == 1
-    assert capsys.readouterr().err.startswith("error: ")
+@pytest.mark.parametrize(
+    ("name", "message", "way_out"),
+    [
+        ("absent", "error: there is no model absent\n", "lookalike train DATA makes one"),
+        ("active", "error: no model is active yet\n", "name untrained"),
+    ],
+)
+def test_a_model_that_is_not_there_is_one_line_with_a_way_out(
+    name: str, message: str, way_out: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["export", name, "--onnx", str(tmp_path / "model.onnx")], Console()) == 1
+    told = capsys.readouterr().err
+    assert told.startswith(message) and way_out in told
     assert not (tmp_path / "model.onnx").exists()

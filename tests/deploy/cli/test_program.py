@@ -41,6 +41,18 @@ def test_every_command_has_help_with_an_example(name: str, capsys: pytest.Captur
     assert "--debug" in text
 
 
+def test_every_command_that_ends_by_itself_has_json() -> None:
+    def without(name: str) -> bool:
+        command = made(name)
+        kinds = list(command.commands.values()) if isinstance(command, click.Group) else [command]
+        return any("--json" not in parameter_names(kind) for kind in kinds)
+
+    def parameter_names(command: click.Command) -> set[str]:
+        return {name for parameter in command.params for name in parameter.opts}
+
+    assert {name for name in COMMANDS if without(name)} == {"up", "watch", "worker", "trainer", "web"}
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_program_s_help_says_of_a_command_what_its_own_help_says(name: str) -> None:
     assert COMMANDS[name][1].casefold() == (made(name).help or "").partition("\n")[0].casefold()
@@ -50,6 +62,18 @@ def test_the_program_s_help_lists_every_setting(capsys: pytest.CaptureFixture[st
     assert run(["--help"], Console()) == 0
     text = capsys.readouterr().out
     assert [f.name for f in fields(Settings) if f"  {f.metadata['env']} " not in text] == []
+
+
+def test_where_no_bar_can_be_drawn_what_stands_still_is_seldom_said_again(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seconds = iter(range(0, 3 * 45, 3))  # a look every three seconds
+    monkeypatch.setattr("deploy.cli.console.time.monotonic", lambda: float(next(seconds)))
+    monkeypatch.setenv("TERM", "dumb")
+    with Console().progress("indexing", 48) as show:
+        for done in [0] * 9 + [5, 48]:
+            show(done)
+    assert capsys.readouterr().err.splitlines() == [f"indexing: {done} of 48" for done in (0, 5, 48)]
 
 
 def test_the_program_starts_at_once(tmp_path: Path) -> None:

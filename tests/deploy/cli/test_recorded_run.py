@@ -33,6 +33,8 @@ def test_it_is_a_job_that_tells_the_same(current: Settings, queue: redis.Redis) 
         report.step("registering the model")
         (job,) = jobs.running()
         assert jobs.status(job).doing == "registering the model"
+        report.registered("lemons-1")
+        assert jobs.status(job).detail["model"] == "lemons-1"
         assert TrainRequest.from_json(jobs.params(job)) == TrainRequest("photos")
     assert shown.lines == ["epoch 1"]
     assert jobs.status(job).state == "done"

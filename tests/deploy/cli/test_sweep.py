@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,21 +13,41 @@ from click.testing import CliRunner
 
 from deploy.cli.__main__ import run
 from deploy.cli.console import Console
+from deploy.cli.models import publish_and_show
 from deploy.cli.sweep import _show
+from deploy.cli.sweep_table import Table
+from ml.sweeps.record import Record, Trial
+from ml.sweeps.run import SweepPlan
+from ml.sweeps.search_space import Choice
+from ml.training.config import preset_config
+from workers import settings
 
 QUICK = ["--epochs", "2", "--train-px", "64", "--test-px", "64", "--dim", "32"]
-GRID = ["--grid", "lr=1e-4,2e-4,3e-4,4e-4", "--grid", "head=none", "--scheduler", "none"]
+GRID = ["--grid", "lr=1e-4,2e-4,3e-4", "--grid", "head=none", "--scheduler", "none"]
 
 
-def _command(home: Path, *arguments: str) -> subprocess.Popen[str]:
-    environment = os.environ | {"LOOKALIKE_HOME": str(home), "TERM": "dumb", "OMP_NUM_THREADS": "2"}
-    return subprocess.Popen(
-        [sys.executable, "-m", "deploy.cli", "sweep", *arguments],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+@pytest.fixture
+def command(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Starts `lookalike sweep`. What still runs when the test ends is killed, and its Ray ends with it."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(*arguments: str) -> subprocess.Popen[str]:
+        environment = os.environ | {"LOOKALIKE_HOME": str(tmp_path), "TERM": "dumb", "OMP_NUM_THREADS": "2"}
+        started.append(
+            subprocess.Popen(
+                [sys.executable, "-m", "deploy.cli", "sweep", *arguments],
+                env=environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        )
+        return started[-1]
+
+    yield start
+    for process in started:
+        with process:
+            process.kill()
 
 
 def _trials(home: Path) -> dict[str, dict]:
@@ -59,11 +80,11 @@ def _living(pids: set[int]) -> set[int]:
     return {pid for pid in pids if is_living(pid)}
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for processes in /proc")
-def test_a_killed_sweep_goes_on_and_repeats_no_finished_trial(demo_photos, tmp_path):
-    first = _command(tmp_path, str(demo_photos), *QUICK, *GRID, "--json")
-    deadline = time.monotonic() + 250
+def test_a_killed_sweep_goes_on_and_repeats_no_finished_trial(command, demo_photos, tmp_path):
+    first = command(str(demo_photos), *QUICK, *GRID, "--json")
+    deadline = time.monotonic() + 400
     while not (done := {id: t for id, t in _trials(tmp_path).items() if t["state"] == "done"}):
         assert first.poll() is None, first.communicate()[1]
         assert time.monotonic() < deadline
@@ -76,11 +97,11 @@ def test_a_killed_sweep_goes_on_and_repeats_no_finished_trial(demo_photos, tmp_p
         time.sleep(0.1)
 
     (name,) = [path.name for path in (tmp_path / "sweeps").iterdir()]
-    again = _command(tmp_path, "--resume", name, "--json")
-    out, err = again.communicate(timeout=250)
+    again = command("--resume", name, "--json")
+    out, err = again.communicate(timeout=400)
     assert again.returncode == 0, err
     found = json.loads(out)
-    assert {trial["state"] for trial in found["trials"]} == {"done"} and len(found["trials"]) == 4
+    assert {trial["state"] for trial in found["trials"]} == {"done"} and len(found["trials"]) == 3
     after = {trial["id"]: trial for trial in found["trials"]}
     assert all(after[id] == trial for id, trial in done.items()), "a finished trial ran again"
     assert set(found["best"]["settings"]) == {"lr", "head"}
@@ -119,9 +140,34 @@ def test_the_table_of_settings_shows_means_and_which_went_to_the_end(capsys):
         {"settings": {"lr": 0.0001}, "map@r": 0.95, "epoch": 3, "done": 1, "planned": 3},
         {"settings": {"lr": 1.0}, "map@r": None, "epoch": 0, "done": 0, "planned": 3},
     ]
-    best = {"settings": {"lr": 0.001}, "map@r": 0.9, "selected_by_map@r": 0.928, "repeats": 3}
-    _show(Console(), {"best": best, "ranking": ranking, "report": "r.html", "model": "m"})
-    lines = capsys.readouterr().out.splitlines()
+    best = {"settings": {"lr": 0.001}, "map@r": 0.9, "selected_by_map@r": 0.928, "repeats": 3, "held_out": "images"}
+    facts = {"best": best, "ranking": ranking, "report": "r.html", "model": "m", "is_worse": True}
+    publish_and_show(Console(), settings.load({}), facts, _show, publish=False)
+    first, *lines = capsys.readouterr().out.splitlines()
+    assert "NO BETTER THAN AN UNTRAINED ONE" in first
+    assert lines[-1] == "make it answer all the same: lookalike publish m --force"
     assert lines[1].split() == ["lr=0.001", "92.8", "3", "of", "3"]
     assert "95.0 (epoch 3)" in lines[2] and "1 of 3" in lines[2]
     assert "best: lr=0.001" in lines
+    assert "measured anew on other held-out photos of the same classes: mAP@R 90.0" in lines
+
+
+def test_a_trial_that_goes_on_is_told_again_under_its_number(tmp_path, capsys):
+    plan = SweepPlan({"lr": Choice((1e-4, 2e-4))}, preset_config("accurate"), trials=2)
+    first, second = (Trial(character * 10, {"lr": lr}, 0, "photos") for character, lr in (("a", 1e-4), ("b", 2e-4)))
+    record = Record(tmp_path, plan.to_json(), {first.id: first, second.id: second})
+    with Table(Console(), plan) as table:
+        first.history, first.state = [{"epoch": 1, "map_at_r": 0.4}], "pruned"
+        table.show(record)
+        second.state, second.reason = "failed", "no"
+        table.show(record)
+        first.state = "running"
+        table.show(record)
+        first.state, first.map_at_r = "done", 0.9
+        first.history += [{"epoch": 2, "map_at_r": 0.5}]
+        table.show(record)
+        table.show(record)
+    _, cut, failed, done = capsys.readouterr().err.splitlines()
+    assert cut.startswith("trial 1 of 2  lr=0.0001  pruned after epoch 1  mAP@R 40.0")
+    assert failed.startswith("trial 2 of 2  lr=0.0002  failed: no")
+    assert done.startswith("trial 1 of 2  lr=0.0001  done  mAP@R 90.0")

@@ -13,9 +13,12 @@ from click.testing import CliRunner
 
 from deploy.cli.__main__ import run
 from deploy.cli.console import Console
+from deploy.cli.models import publish_and_show
 from deploy.cli.train import _show_trained
 from tests.ml.conftest import write_image
 from tests.ml.training.test_recipes import write_cub
+from workers import settings
+from workers.errors import Refused
 
 QUICK = ["--epochs", "2", "--train-px", "64", "--test-px", "64", "--dim", "32", "--holdout", "0.25"]
 
@@ -114,6 +117,31 @@ def test_evaluate_says_what_each_figure_means(trained, home, demo_photos):
     assert all(re.match(figure, row) for row in rows), out
 
 
+def test_photos_that_the_model_was_trained_on_are_told(trained, home, demo_photos, monkeypatch, capsys):
+    monkeypatch.setenv("LOOKALIKE_HOME", str(home))
+    assert run(["evaluate", trained[0]["model"], str(demo_photos), "--json"], Console()) == 0
+    said = capsys.readouterr()
+    measured = json.loads(said.out)
+    told = f"{trained[0]['model']} was trained on {measured['images']} of these {measured['images']} photos"
+    assert told in said.err and told in measured["notes"][0]
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".parquet"])
+def test_vectors_go_into_a_file_and_measure_as_the_model_does(
+    suffix, trained, home, demo_photos, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setenv("LOOKALIKE_HOME", str(home))
+    file = tmp_path / f"vectors{suffix}"
+    name = trained[0]["model"]
+    assert run(["embed", str(demo_photos), "-o", str(file), "--model", name, "--json"], Console()) == 0
+    written = json.loads(capsys.readouterr().out)
+    assert (written["model"], written["dim"], written["file"]) == (name, 32, str(file))
+    assert run(["evaluate", "--embeddings", str(file), "--json"], Console()) == 0
+    measured = json.loads(capsys.readouterr().out)
+    assert measured["images"] == written["images"] and measured["model"] == name
+    assert measured["map@r"] == pytest.approx(trained[0]["map@r"], abs=1e-6)
+
+
 def test_strict_ends_a_run_with_notes_on_its_data_before_it_begins(tmp_path, monkeypatch):
     monkeypatch.setenv("LOOKALIKE_HOME", str(tmp_path / "home"))
     for label in ("a", "b"):
@@ -131,10 +159,34 @@ def test_strict_ends_a_run_with_notes_on_its_data_before_it_begins(tmp_path, mon
 def test_a_run_that_is_no_better_than_untrained_says_so_first(capsys):
     figures = {"held_out_map@r": 0.33, "held_out_map@r_before": 0.6, "held_out_recall@1": 0.5}
     facts = {"seconds": 1.0, "held_out_classes": 4, "holdout": {"split": "classes"}, "is_worse": True}
-    _show_trained(Console(), "bad", facts | figures)
+    publish_and_show(Console(), settings.load({}), {"model": "bad"} | facts | figures, _show_trained, publish=False)
     first, *rest = capsys.readouterr().out.splitlines()
     assert "NO BETTER THAN AN UNTRAINED ONE" in first and "--force" in first
     assert any("33.0 (before training 60.0)" in line for line in rest)
+    assert rest[-1] == "make it answer all the same: lookalike publish bad --force"
+
+
+def test_what_was_published_is_not_told_to_be(capsys, monkeypatch):
+    monkeypatch.setattr("deploy.cli.models._connect_and_publish", lambda console, settings, model: {"job": "1"})
+    facts = {"model": "good", "seconds": 1.0, "is_worse": False}
+    publish_and_show(Console(), settings.load({}), dict(facts), _show_trained, publish=False)
+    assert capsys.readouterr().out.endswith("make it answer: lookalike publish good\n")
+    publish_and_show(Console(), settings.load({}), dict(facts), _show_trained, publish=True)
+    assert capsys.readouterr().out.endswith("good answers searches now; back to the one before: lookalike rollback\n")
+
+
+def test_what_was_trained_is_told_also_when_it_cannot_be_published(capsys, monkeypatch):
+    def refuse(console, settings, model):
+        raise Refused("it is worse")
+
+    monkeypatch.setattr("deploy.cli.models._connect_and_publish", refuse)
+    for is_json, told in ((False, "make it answer: lookalike publish good"), (True, '"model": "good"')):
+        facts = {"model": "good", "seconds": 1.0, "is_worse": False}
+        console = Console()
+        console.is_json = is_json
+        with pytest.raises(Refused):
+            publish_and_show(console, settings.load({}), facts, _show_trained, publish=True)
+        assert told in capsys.readouterr().out
 
 
 def test_an_unknown_model_names_the_known_ones(trained, home, demo_photos):
@@ -195,7 +247,7 @@ def test_what_the_gallerys_photos_brought_is_told_and_marked_where_they_are_the_
     tuning = {"scheme": {"shrinkage": 1.0}, "map@r_before": 0.711, "map@r": 0.793, "photos": 300}
     facts = {"seconds": 1.0, "held_out_classes": 4, "holdout": {}, "is_worse": False, "tuning": tuning}
     test = {"map@r": 0.8, "map@r_before_tuning": 0.66, "recall@1": 0.9, "transductive": 150}
-    _show_trained(Console(), "good", facts | test)
+    _show_trained(Console(), {"model": "good"} | facts | test)
     told = capsys.readouterr().out
     assert "held-out classes 71.1 → 79.3, new queries" in told
     assert "fitted to 300 photos of the gallery" in told

@@ -15,7 +15,7 @@ import pytest
 
 from deploy.local import reaper as reaper_program
 from deploy.local import supervisor
-from deploy.local.supervisor import Reaper, Service, ServiceFailed, ServiceRunner, rotate
+from deploy.local.supervisor import Reaper, Service, ServiceFailed, ServiceRunner
 from tests.processes import wait_for
 
 ROOT = Path(__file__).parents[3]
@@ -258,17 +258,3 @@ def test_a_supervisor_that_is_killed_leaves_no_orphan(tmp_path: Path, stubborn: 
         group, reaper = map(int, killed.stdout.readline().split())
         killed.kill()
     wait_for(lambda: not reaper_program.is_alive(group) and not reaper_program.is_alive(reaper))
-
-
-def test_an_overgrown_log_is_moved_aside_in_place(tmp_path: Path) -> None:
-    path = tmp_path / "service.log"
-    with path.open("ab", buffering=0) as writer:
-        writer.write(b"old" * 10)
-        rotate(path, limit=20)
-        writer.write(b"new")
-    assert path.read_bytes() == b"new"
-    assert (tmp_path / "service.log.1").read_bytes() == b"old" * 10
-
-
-def test_a_log_that_somebody_deleted_harms_nothing(tmp_path: Path) -> None:
-    rotate(tmp_path / "service.log")

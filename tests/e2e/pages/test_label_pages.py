@@ -107,4 +107,5 @@ def test_a_worker_that_is_killed_costs_no_label(portal, browser, nameless):
     os.kill(portal.client.status().workers[0].pid, signal.SIGKILL)  # its supervisor starts another one
     browser.find_element(By.ID, "label").send_keys(Keys.ENTER)
     until(browser, f"{READY} && document.querySelector('.toast')", timeout_s=60)
+    browser.get_log("browser")  # the browser itself notes each 503
     assert labels_of(portal, shown) == [label] * len(shown)

@@ -1,5 +1,7 @@
 """What a query is made of, in a real browser: a part of a photo, further photos, and photos that are not meant."""
 
+from pathlib import Path
+
 import pytest
 from PIL import Image
 from selenium.webdriver.common.by import By
@@ -50,6 +52,20 @@ def test_what_is_inside_a_box_is_searched_with_and_survives_back_and_reloading(b
     until(browser, f"{BOX}.width > 0")
     browser.find_element(By.CSS_SELECTOR, "[data-whole]").click()
     until(browser, f"{HAS_RESULTS} && document.querySelector('.crop').hidden")
+
+
+@pytest.mark.parametrize("change", [Path.unlink, lambda path: path.write_bytes(b"something else")])
+def test_a_file_that_is_gone_or_changed_meanwhile_is_still_searched_with(browser, two_products, change):  # noqa: F811
+    photo, left, right = two_products
+    choose(browser, photo)
+    until(browser, HAS_RESULTS)
+    change(photo)
+    drag(browser, (0.52, 0.05), (0.97, 0.95))
+    until(browser, f"{HAS_RESULTS} && document.querySelector('#results [data-field=name]').textContent === '{right}'")
+    browser.refresh()
+    until(browser, f"{HAS_RESULTS} && document.querySelector('#results [data-field=name]').textContent === '{right}'")
+    drag(browser, (0.03, 0.05), (0.48, 0.95))
+    until(browser, f"{HAS_RESULTS} && document.querySelector('#results [data-field=name]').textContent === '{left}'")
 
 
 def test_a_box_is_suggested_and_moved_with_the_keyboard_also_on_a_photo_of_the_gallery(portal, browser):  # noqa: F811

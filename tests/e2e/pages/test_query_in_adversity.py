@@ -1,8 +1,10 @@
 """Queries from other sites, on a slow line, in two tabs, while a worker dies, and without scripts."""
 
+import contextlib
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -12,11 +14,14 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support import expected_conditions
 from selenium.webdriver.support.wait import WebDriverWait
 
-from tests.e2e.pages.conftest import until
+from tests.e2e.conftest import RunningStack
+from tests.e2e.pages.conftest import keep_screenshot, until
 from tests.e2e.pages.test_search_page import HAS_RESULTS, choose, results
+from tests.processes import wait_for
 
 pytestmark = pytest.mark.browser
 
+PROBLEM = "!document.getElementById('problem').hidden"
 DROP = """
 const transfer = new DataTransfer();
 transfer.setData("text/uri-list", arguments[0]);
@@ -102,18 +107,75 @@ def test_on_a_slow_line_the_latest_question_is_answered(portal, browser, tmp_pat
     assert results(browser)[0]["name"] == label
 
 
-def test_a_worker_that_is_killed_in_between_costs_seconds(portal, browser):
+@contextlib.contextmanager
+def no_worker(stack: RunningStack) -> Iterator[None]:
+    """Kills the worker; the one that its supervisor starts comes no further until the block ends."""
+    runner = stack.parts.runner("worker")
+    killed = runner.pid
+    assert killed is not None
+    os.kill(killed, signal.SIGKILL)
+    wait_for(lambda: runner.pid not in (None, killed), 60)
+    os.kill(runner.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(runner.pid, signal.SIGCONT)
+
+
+def test_while_no_worker_runs_the_page_says_so_keeps_what_was_typed_and_goes_on_by_itself(portal, stack, browser):
+    label = portal.photo(0).parent.name
+    browser.find_element(By.NAME, "label").send_keys(label)
     choose(browser, portal.photo(0))
     until(browser, HAS_RESULTS)
-    os.kill(portal.client.status().workers[0].pid, signal.SIGKILL)  # its supervisor starts another one
-    browser.find_element(By.CSS_SELECTOR, "[data-crop]").click()
-    browser.find_element(By.CSS_SELECTOR, "[data-search-part]").click()
-    done = f"({HAS_RESULTS}) || !document.getElementById('problem').hidden"
-    until(browser, done, timeout_s=60)
-    while browser.execute_script("return !document.getElementById('problem').hidden"):  # it took longer than we wait
-        browser.find_element(By.CSS_SELECTOR, "[data-retry]").click()
-        until(browser, done, timeout_s=60)
-    assert results(browser)
+    first = browser.current_window_handle
+    addresses = (f"{portal.address}/?id={portal.client.images(limit=1)[0][0].id}", portal.address)
+    with no_worker(stack):
+        browser.find_element(By.CSS_SELECTOR, "[data-crop]").click()
+        browser.find_element(By.CSS_SELECTOR, "[data-search-part]").click()
+        began = time.monotonic()
+        until(browser, PROBLEM)
+        assert time.monotonic() - began < 6  # 1.1 s where nothing else runs
+        told = browser.find_element(By.ID, "problem").text
+        assert "The search engine is restarting; your" in told
+        assert "photos are safe" in told
+        keep_screenshot(browser, "outage")
+        for address in addresses:  # what was opened meanwhile
+            browser.switch_to.new_window("tab")
+            browser.get(address)
+            assert "photos are safe" in browser.find_element(By.ID, "main").text
+            keep_screenshot(browser, "outage-opened")
+        browser.switch_to.window(first)
+    until(browser, f"{HAS_RESULTS} && !({PROBLEM})", timeout_s=120)
+    assert {each["name"] for each in results(browser)} == {label}
+    assert browser.find_element(By.NAME, "label").get_attribute("value") == label
+    assert browser.execute_script("return !document.querySelector('.crop').hidden")
+    for window, shown in zip(
+        browser.window_handles[1:], (HAS_RESULTS, "document.querySelector('.samples')"), strict=True
+    ):
+        browser.switch_to.window(window)
+        until(browser, shown, timeout_s=60)
+
+
+def test_a_photo_deleted_while_no_worker_runs_is_gone_and_the_message_says_that_searches_follow(portal, stack, browser):
+    choose(browser, portal.photo(0))
+    until(browser, HAS_RESULTS)
+    id = results(browser)[0]["id"]
+    with no_worker(stack):
+        browser.find_element(By.CSS_SELECTOR, f"[data-id='{id}'] [data-details]").click()
+        until(browser, "document.getElementById('details').open && !document.querySelector('[data-delete]').hidden")
+        browser.find_element(By.CSS_SELECTOR, "#details [data-delete]").click()
+        until(browser, "document.querySelector('.toast')", timeout_s=30)
+        told = browser.find_element(By.CSS_SELECTOR, ".toast [data-field=text]").text
+        assert told == "Moved to the trash. Searches follow when the search engine is back."
+        assert id not in {each["id"] for each in results(browser)}
+        keep_screenshot(browser, "deleted-while-away")
+        browser.find_element(By.CSS_SELECTOR, ".toast [data-undo]").click()
+        until(
+            browser,
+            "[...document.querySelectorAll('.toast')].some(each => each.textContent.includes('Undone.'))",
+            timeout_s=30,
+        )
+    assert portal.client.image(id).id == id
 
 
 def test_two_tabs_have_queries_of_their_own(portal, browser):

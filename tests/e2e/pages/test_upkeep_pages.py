@@ -46,6 +46,9 @@ def toasts(words: str) -> str:
     return f"document.getElementById('toasts').textContent.includes({words!r})"
 
 
+ANSWERED_OR_AWAY = "document.readyState === 'complete' && document.querySelector('#answer, form [name=came_from]')"
+
+
 def told(browser: WebDriver) -> str:
     return browser.find_element(By.ID, "main").text
 
@@ -273,13 +276,14 @@ class TestCoverage:
         ask(broken, "It cannot be read")
         kill_worker(portal)
         browser.find_element(By.ID, "missed").send_keys(str(stranger))
-        until(browser, "document.readyState === 'complete' && document.querySelector('#answer, .told')", 60)
+        until(browser, ANSWERED_OR_AWAY, 60)
         while "stranger.png" not in told(browser):  # the search engine was away for longer than the page waited
             assert "safe" in told(browser)
             browser.get(f"{portal.address}/coverage")
             until(browser, READY, 60)
             browser.find_element(By.ID, "missed").send_keys(str(stranger))
-            until(browser, "document.readyState === 'complete' && document.querySelector('#answer, .told')", 60)
+            until(browser, ANSWERED_OR_AWAY, 60)
+        browser.get_log("browser")  # the browser itself notes each 503
         assert "It was never added" in told(browser)
         press(browser.find_element(By.LINK_TEXT, "Add it"))
         until(browser, "location.pathname === '/add'")

@@ -5,7 +5,7 @@ import os
 import numpy as np
 import pytest
 
-from ml.data import datasets, tables
+from ml.data import datasets, notes, tables
 from ml.data.tables import BadTable
 from tests.ml.conftest import write_image
 
@@ -54,15 +54,25 @@ def test_every_row_is_used_or_counted_by_its_reason(tmp_path):
     data = datasets.load(_table(tmp_path, "path,label,split\n" + "\n".join(rows)), split="train")
     assert [path.name for path in data.paths] == ["a.jpg", "b.jpg", "c.jpg", "d.jpg"]
     assert data.held is not None and data.held.tolist() == [False, False, False, True]
-    assert {(left.path.name, left.reason) for left in data.left_out} == {
-        ("f.jpg", "(line 7) has the split 'extra', which is none of train, val and test"),
-        ("g.jpg", "has no split"),
-        ("h.jpg", "(line 9) has no label"),
-        ("line 10", "(line 10) has no path"),
-        ("line 11", "(line 11) has a path that no file can have"),
+    assert {(left.place, left.reason) for left in data.left_out} == {
+        ("f.jpg (line 7)", "has the split 'extra', which is none of train, val and test"),
+        ("g.jpg (line 8)", "has no split"),
+        ("h.jpg (line 9)", "has no label"),
+        ("data.csv (line 10)", "has no path"),
+        ("data.csv (line 11)", "has a path that no file can have"),
     }
-    remarks = "\n".join(datasets.remarks(data))
-    assert "1 left out, for example g.jpg: has no split" in remarks
+    remarks = "\n".join(notes.remarks(data))
+    assert "1 left out, for example g.jpg (line 8): has no split" in remarks
+
+
+def test_rows_with_one_reason_are_one_note(tmp_path):
+    for name in "abcdef":
+        write_image(tmp_path / f"{name}.jpg", seed=ord(name))
+    rows = ["a.jpg,x,train", "b.jpg,x,train", "c.jpg,y,train", "d.jpg,y,extra", "e.jpg,x,extra", "f.jpg,x,extra"]
+    data = datasets.load(_table(tmp_path, "path,label,split\n" + "\n".join(rows)), split="train")
+    told = [remark for remark in notes.remarks(data) if "left out" in remark]
+    reason = "has the split 'extra', which is none of train, val and test"
+    assert told == [f"3 left out, for example d.jpg (line 5): {reason}"]
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
@@ -70,14 +80,14 @@ def test_a_row_that_names_a_pipe_keeps_nobody_waiting(tmp_path):
     write_image(tmp_path / "a.jpg")
     os.mkfifo(tmp_path / "pipe")
     data = datasets.load(_table(tmp_path, "path,label\na.jpg,x\npipe,x\n"))
-    assert [left.reason for left in data.left_out] == ["(line 3) is no regular file"]
+    assert [(left.reason, left.line) for left in data.left_out] == [("is no regular file", 3)]
 
 
 def test_labels_that_differ_by_space_or_case_are_pointed_out(tmp_path):
     for name in "abc":
         write_image(tmp_path / f"{name}.jpg", seed=ord(name))
     data = datasets.load(_table(tmp_path, "path,label\na.jpg,Red  apple\nb.jpg,red apple\nc.jpg,pear\n"))
-    assert "'Red  apple' and 'red apple' are taken for two classes" in datasets.remarks(data)
+    assert "'Red  apple' and 'red apple' are taken for two classes" in notes.remarks(data)
 
 
 def test_rows_of_val_count_in_the_fingerprint_and_follow_a_subset(tmp_path):

@@ -17,7 +17,7 @@ import psutil
 import pytest
 from PIL import Image
 
-from ml.decoders import Decoders, Prepared, Unfinished, decoder
+from ml.decoders import Decoders, Prepared, Unfinished, decoder, pool
 from ml.decoders.work import carry_out
 from ml.images import UnreadableImage
 from tests.ml.decoders.images import encoded, photo, slow, slow_jpeg, work
@@ -163,6 +163,30 @@ def test_a_photo_that_takes_long_is_finished_later(decoders):
     found = decoders.decode_quickly(data, work(60))
     assert isinstance(found, Unfinished)
     np.testing.assert_array_equal(found.finish().pixels, carry_out(data, work(60)).pixels)
+
+
+@pytest.mark.parametrize(("longest_s", "is_quick"), [(60.0, True), (0.2, False)])
+def test_a_decoder_that_has_to_wait_for_the_processor_is_waited_for_and_not_for_ever(
+    decoders, monkeypatch, longest_s, is_quick
+):
+    decoders.decode_quickly(photo(), work())
+    ask, held = decoder.Decoder.ask, []
+
+    def held_up(self, *args, **kwargs):
+        if not held:
+            held.append(self.pid)
+            os.kill(self.pid, signal.SIGSTOP)
+            if is_quick:
+                threading.Timer(0.3, os.kill, (self.pid, signal.SIGCONT)).start()
+        ask(self, *args, **kwargs)
+
+    monkeypatch.setattr(decoder.Decoder, "ask", held_up)
+    monkeypatch.setattr(pool, "_LONGEST_QUICK_S", longest_s)
+    data = photo(1)
+    found = decoders.decode_quickly(data, work())
+    assert isinstance(found, Prepared if is_quick else Unfinished)
+    finished = found if isinstance(found, Prepared) else found.finish()
+    np.testing.assert_array_equal(finished.pixels, carry_out(data, work()).pixels)
 
 
 def test_whoever_waits_long_behind_photos_that_take_long_is_told_so():

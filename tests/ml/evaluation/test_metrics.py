@@ -144,6 +144,11 @@ def test_nmi_of_well_separated_clusters_is_one_and_equals_scikit_learn():
     assert normalized_mutual_info_score(labels, labels) == pytest.approx(1.0)
 
 
+@pytest.mark.filterwarnings("error")
+def test_nmi_of_equal_vectors_is_zero_without_a_warning():
+    assert normalized_mutual_information(torch.ones(8, 4) / 2, torch.arange(8) // 2) == 0.0
+
+
 def test_nothing_to_answer_is_an_error():
     with pytest.raises(ValueError, match="no label occurs twice"):
         recall_at_k(torch.eye(3), torch.arange(3), [1])

@@ -11,7 +11,10 @@ from ml.evaluation import selection
 
 
 def similarities(rows: int, columns: int, levels: int, seed: int) -> torch.Tensor:
-    drawn = np.random.default_rng(seed).integers(0, levels, (rows, columns)).astype(np.float32) / levels
+    """Of both signs, 0 included."""
+    random = np.random.default_rng(seed)
+    drawn = random.integers(0, levels, (rows, columns)).astype(np.float32) / levels
+    drawn *= random.choice(np.float32([-1, 1]), (rows, columns))
     drawn[np.arange(rows), np.arange(rows) % columns] = -np.inf  # a row never finds itself
     return torch.from_numpy(drawn)
 
@@ -20,7 +23,7 @@ def similarities(rows: int, columns: int, levels: int, seed: int) -> torch.Tenso
 @settings(max_examples=30, deadline=None)
 @given(
     rows=st.integers(1, 300),
-    columns=st.integers(2, 200),
+    columns=st.integers(2, 400),
     share=st.floats(0, 1),
     levels=st.sampled_from([1, 2, 5, 100, 10**6]),
     seed=st.integers(0, 1000),
@@ -30,6 +33,14 @@ def test_the_largest_come_first_and_equal_ones_in_their_order(select, rows, colu
     width = 1 + int(share * (columns - 2))
     expected = np.argsort(-given.numpy(), axis=1, kind="stable")[:, :width]
     assert np.array_equal(select(given, width).numpy(), expected)
+
+
+@pytest.mark.parametrize("every", range(selection._STRIDE))
+def test_rows_whose_large_values_lie_where_none_is_looked_for(every):
+    given = similarities(20, 1000, 10**6, every)
+    given[:, every :: selection._STRIDE] += 5
+    expected = np.argsort(-given.numpy(), axis=1, kind="stable")[:, :40]
+    assert np.array_equal(selection.largest(given, 40).numpy(), expected)
 
 
 @pytest.mark.parametrize("levels", [3, 10**6])

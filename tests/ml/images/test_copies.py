@@ -9,7 +9,8 @@ from PIL import Image, ImageDraw, ImageOps
 
 from deploy.demo_photos import make
 from ml.images.copies import NEAR_COPY, SAME_IMAGE, Appearance, compare
-from ml.images.overlay import Shape, overlays
+from ml.images.overlay import overlays
+from ml.images.shape import Shape
 
 
 @pytest.fixture(scope="module")

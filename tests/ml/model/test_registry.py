@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,6 +23,7 @@ from ml.model.registry import DEFAULT_MODEL, Active, Building, ModelInUse, Regis
 from ml.model.save import save_bundle
 from ml.preprocessing import Preprocessing
 from ml.records import Damaged
+from ml.storage import open_storage
 
 TINY = Preprocessing(32, 32, "squash", "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), False)
 
@@ -134,6 +136,33 @@ class TestModels:
         registry.set_building([])
         registry.remove("tiny-v3")
         assert [record.name for record in registry.models()] == ["tiny", "tiny-v2"]
+
+    def test_what_was_removed_is_brought_back_by_name_or_by_registering_it_again(
+        self, registry, bundles, tiny_compiled, tmp_path
+    ):
+        registry.activate("other", "one")
+        registry.register(bundles[0], cache_dir=tiny_compiled)
+        before = registry.record("tiny")
+        registry.remove("tiny")
+        assert registry.models() == []
+        assert registry.register(bundles[1], cache_dir=tiny_compiled) == "tiny-v2", "its name is not given away"
+        registry.restore("tiny")
+        assert registry.record("tiny") == before
+        Bundle.load(registry.fetch("tiny", tmp_path / "cache"))
+        registry.remove("tiny")
+        assert registry.register(bundles[0], cache_dir=tiny_compiled) == "tiny"
+        with pytest.raises(UnknownModel, match="there is no removed model tiny"):
+            registry.restore("tiny")
+
+    def test_what_was_removed_long_ago_goes_for_good(self, registry, root, bundles, tiny_compiled):
+        registry.activate("other", "one")
+        for folder in bundles[:2]:
+            registry.register(folder, cache_dir=tiny_compiled)
+        registry.remove("tiny")
+        until = time.time()
+        registry.remove("tiny-v2")
+        registry.forget_removed(until)
+        assert {key.split("/")[0] for key in open_storage(root).keys("") if "tiny" in key} == {"tiny-v2"}
 
 
 class TestActive:

@@ -1,5 +1,6 @@
 """A cluster of two machines, played by Ray's cluster utilities on this one."""
 
+import psutil
 import pytest
 from ray.cluster_utils import Cluster
 
@@ -9,11 +10,18 @@ from tests.ml.conftest import quick
 
 @pytest.fixture
 def cluster(monkeypatch):
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    made.add_node(num_cpus=1)
-    monkeypatch.setenv("RAY_ADDRESS", made.address)
-    yield made
-    made.shutdown()
+    made = Cluster()
+    try:
+        made.add_node(num_cpus=1, include_dashboard=False)
+        made.add_node(num_cpus=1)
+        monkeypatch.setenv("RAY_ADDRESS", made.address)
+        yield made
+    finally:
+        made.shutdown()
+        # A node that did not start in time is none of the cluster's, and would keep the next Ray from starting.
+        for process in psutil.Process().children(recursive=True):
+            if process.name() in ("gcs_server", "raylet"):
+                process.kill()
 
 
 def test_training_joins_the_cluster_that_ray_address_names(cluster, products, tmp_path):

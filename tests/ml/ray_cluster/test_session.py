@@ -1,8 +1,11 @@
 """A Ray of our own: nobody else reaches it or reads what it writes, nothing is left, and failures are one line."""
 
+import os
 import stat
+import tempfile
 from pathlib import Path
 
+import grpc
 import psutil
 import pytest
 import ray
@@ -16,33 +19,45 @@ def no_cluster(monkeypatch):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
 
 
-@pytest.fixture
-def started(no_cluster):
-    """Starting it takes seconds: one for the tests that only look."""
-    with session(cpus=1):
-        ray.get(ray.remote(lambda: None).remote())  # a process for work, too
-        yield Path(ray._private.worker._global_node.get_session_dir_path()).parents[1]
+class TestOtherUsers:
+    @pytest.fixture(scope="class")
+    def started(self):
+        """Starting it takes seconds: one for the tests that only look."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.delenv("RAY_ADDRESS", raising=False)
+            with session(cpus=1):
+                ray.get(ray.remote(lambda: None).remote())  # a process for work, too
+                yield Path(ray._private.worker._global_node.get_session_dir_path()).parents[1]
+
+    def test_it_listens_on_loopback_and_its_folder_is_private(self, started):
+        ours = [psutil.Process(), *psutil.Process().children(recursive=True)]
+        listening = {
+            (process.name(), socket.laddr.ip)
+            for process in ours
+            for socket in process.net_connections("inet")
+            if socket.status == psutil.CONN_LISTEN
+        }
+        assert {name for name, _ in listening} >= {"gcs_server", "raylet"}
+        assert {address for _, address in listening} <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
+        assert stat.S_IMODE(started.stat().st_mode) == 0o700
+
+    @pytest.mark.usefixtures("started")
+    def test_whoever_reaches_it_needs_its_token(self):
+        with grpc.insecure_channel(ray.get_runtime_context().gcs_address) as line:
+            ask = line.unary_unary("/ray.rpc.InternalKVGcsService/InternalKVKeys")
+            for token in ("", "a" * 64):
+                with pytest.raises(grpc.RpcError) as refused:
+                    ask(b"", metadata=[("authorization", f"Bearer {token}")] if token else [], timeout=60)
+                assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
+            assert ask(b"", metadata=[("authorization", f"Bearer {os.environ['RAY_AUTH_TOKEN']}")], timeout=60)
 
 
-def test_it_listens_on_loopback_and_its_folder_is_private(started):
-    ours = [psutil.Process(), *psutil.Process().children(recursive=True)]
-    listening = {
-        (process.name(), socket.laddr.ip)
-        for process in ours
-        for socket in process.net_connections("inet")
-        if socket.status == psutil.CONN_LISTEN
-    }
-    assert {name for name, _ in listening} >= {"gcs_server", "raylet"}
-    assert {address for _, address in listening} <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
-    assert stat.S_IMODE(started.stat().st_mode) == 0o700
-
-
-def test_nothing_of_it_is_left(no_cluster, tmp_path, monkeypatch):
-    monkeypatch.setenv("RAY_TMPDIR", "/tmp")
-    before = set(Path("/tmp").glob("ray-*"))
-    with session(cpus=1):
-        (folder,) = set(Path("/tmp").glob("ray-*")) - before
-    assert not folder.exists()
+def test_nothing_of_it_is_left(no_cluster, monkeypatch):
+    with tempfile.TemporaryDirectory(prefix="t-", dir="/tmp") as place:  # the paths of Ray's sockets must be short
+        monkeypatch.setenv("RAY_TMPDIR", place)
+        with session(cpus=1):
+            (folder,) = Path(place).glob("ray-*")
+        assert not folder.exists()
 
 
 @pytest.mark.parametrize(

@@ -70,6 +70,13 @@ def test_every_trial_has_a_log(swept):
     assert all("epoch 2" in record.log_file(id).read_text() for id in record.trials)
 
 
+def test_every_trial_has_curves_and_hyper_parameters_for_tensorboard(swept):
+    folder = swept[1].record.directory / "runs"
+    runs = [run for run in folder.iterdir() if run.is_dir()]
+    assert len(runs) == len(swept[1].record.trials)
+    assert all(list((run / "tensorboard").glob("events.out.tfevents.*")) for run in runs)
+
+
 def test_a_finished_sweep_has_nothing_left_to_do(swept, products):
     _, found = swept
     before = {id: trial.seconds for id, trial in found.record.trials.items()}

@@ -15,7 +15,8 @@ from ml.model.backbone import default_preprocessing
 from ml.model.network import EmbeddingModel
 from ml.training import checkpoints, finetune, frozen_backbone, losses
 from ml.training.checkpoints import TrainingFailed
-from ml.training.finetune import FeatureNetwork, Schedule
+from ml.training.finetune import FeatureNetwork
+from ml.training.schedule import Schedule
 
 SCHEDULE = Schedule(
     epochs=3,
@@ -234,16 +235,3 @@ def test_too_little_memory_is_said_with_a_way_out():
     with pytest.raises(TrainingFailed, match="does not fit in memory") as caught:
         _run(_network()[0], Hungry())
     assert "--images-per-class" in caught.value.hint
-
-
-def test_rates_rise_and_fall_along_one_cycle():
-    network, loss = _network()
-    optimizer = finetune._optimizer(network, loss, SCHEDULE)
-    rates = []
-    for step in range(100):
-        finetune._set_rates(optimizer, SCHEDULE, step, 100)
-        rates.append(optimizer.param_groups[0]["lr"])
-    assert max(rates) == pytest.approx(1e-3)
-    assert rates.index(max(rates)) == 25
-    assert rates[0] == pytest.approx(4e-5)
-    assert rates[-1] < 1e-5

@@ -1,10 +1,14 @@
 """What a run leaves in its folder, and what Weights & Biases and MLflow are told."""
 
+import fcntl
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
+import mlflow
 import pytest
+import wandb
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from ml.data import datasets
@@ -81,37 +85,86 @@ def test_a_service_that_fails_does_not_end_the_run(tmp_path, caplog, monkeypatch
     [
         ("mind", "track must be one of wandb, mlflow, got 'mind'"),
         ("wandb", "--track wandb needs the package wandb, which is not installed"),
+        ("mlflow", "--track mlflow needs the package mlflow, which is not installed"),
     ],
 )
 def test_a_service_that_is_not_there_is_told_before_the_run(service, message, monkeypatch):
-    monkeypatch.setitem(sys.modules, "wandb", None)
+    monkeypatch.setitem(sys.modules, service, None)
     with pytest.raises(LookalikeError, match=message):
         tracking.check(service)
 
 
-def _short_run(folder: Path, service: str) -> None:
-    with tracked(folder, "mine", {"lr": 0.1, "loss": "supcon"}, service) as log:
+def _short_run(folder: Path, service: str, epoch: int = 1, *, resume: bool = False) -> None:
+    with tracked(folder, "mine", {"lr": 0.1, "loss": "supcon"}, service, resume=resume) as log:
         for tracker in log._trackers:
-            tracker.epoch(1, {"loss": 2.0})
+            tracker.epoch(epoch, {"loss": 2.0})
         log.finish({"held_out_map@r": 0.5, "name": "no figure"})
 
 
-def test_weights_and_biases_offline(tmp_path, monkeypatch):
-    pytest.importorskip("wandb")
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    monkeypatch.setenv("WANDB_SILENT", "true")
+@pytest.fixture
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"WANDB_MODE": "offline", "WANDB_SILENT": "true"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+
+@pytest.mark.usefixtures("offline")
+def test_weights_and_biases_offline_keeps_one_run_over_a_resumption(tmp_path):
     _short_run(tmp_path, "wandb")
-    (file,) = tmp_path.glob("wandb/offline-run-*/run-*.wandb")
-    content = file.read_bytes()
-    assert b"held_out_map@r" in content and b"supcon" in content
+    _short_run(tmp_path, "wandb", epoch=2, resume=True)
+    wandb.teardown()  # its own process writes what a run has told, and may be behind
+    first, second = sorted(tmp_path.glob("wandb/offline-run-*/run-*.wandb"))
+    for file in (first, second):
+        assert b"held_out_map@r" in file.read_bytes() and b"supcon" in file.read_bytes()
+    assert first.name == second.name  # by its id, which `wandb sync` joins them by
 
 
-def test_mlflow_in_a_folder(tmp_path, monkeypatch):
-    mlflow = pytest.importorskip("mlflow")
-    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", (tmp_path / "mlruns").as_uri())
-    _short_run(tmp_path, "mlflow")
-    client = mlflow.MlflowClient()
-    (run,) = client.search_runs([client.get_experiment_by_name("lookalike").experiment_id])
+@pytest.fixture(scope="module")
+def mlflow_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of runs with one database, which takes seconds to make."""
+    return tmp_path_factory.mktemp("runs")
+
+
+def _told(runs: Path, name: str) -> tuple[Any, Any]:
+    client = mlflow.MlflowClient(f"sqlite:///{runs / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("lookalike").experiment_id
+    (run,) = client.search_runs([experiment], f"run_name = '{name}'")
+    return client, run
+
+
+@pytest.mark.usefixtures("offline")
+def test_mlflow_writes_beside_the_runs_and_keeps_one_run_over_a_resumption(mlflow_runs, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # trials of sweeps are in a folder that is deleted
+    (mlflow_runs / "mine").mkdir()
+    _short_run(mlflow_runs / "mine", "mlflow")
+    _short_run(mlflow_runs / "mine", "mlflow", epoch=2, resume=True)
+    assert not list(tmp_path.iterdir())
+    client, run = _told(mlflow_runs, "mine")
     assert run.info.status == "FINISHED" and run.data.params == {"lr": "0.1", "loss": "supcon"}
     assert run.data.metrics == {"loss": 2.0, "held_out_map_at_r": 0.5}
+    assert [item.step for item in client.get_metric_history(run.info.run_id, "loss")] == [1, 2]
+
+
+@pytest.mark.usefixtures("offline")
+@pytest.mark.parametrize(("error", "status"), [(SystemExit(0), "KILLED"), (ValueError("no"), "FAILED")])
+def test_mlflow_is_told_whether_a_run_was_stopped_or_failed(error, status, mlflow_runs):
+    folder = mlflow_runs / status
+    folder.mkdir()
+    with pytest.raises(type(error)), tracked(folder, status, {}, "mlflow"):
+        raise error
+    assert _told(mlflow_runs, status)[1].info.status == status
+
+
+@pytest.mark.usefixtures("offline")
+def test_one_trial_at_a_time_opens_the_database_of_mlflow(mlflow_runs, monkeypatch):
+    opened = mlflow.MlflowClient
+
+    def watched(uri: str) -> Any:
+        with (mlflow_runs / "mlflow.lock").open() as file, pytest.raises(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return opened(uri)
+
+    (mlflow_runs / "trial").mkdir()
+    monkeypatch.setattr(mlflow, "MlflowClient", watched)
+    with tracked(mlflow_runs / "trial", "trial", {}, "mlflow"):
+        pass

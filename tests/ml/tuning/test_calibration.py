@@ -1,11 +1,14 @@
 """Probabilities of hits: true on classes that they were not fitted on, refused where nothing can be known."""
 
+import json
+
 import numpy as np
 import pytest
 
 from ml.model.head import unit_length
 from ml.statistics.reliability import Judged
-from ml.tuning.calibration import Calibration, TooFewClasses, cross_fitted, fit, fit_for_any, reliability, verdict
+from ml.tuning.calibration import Calibration, verdict
+from ml.tuning.calibration_fit import TooFewClasses, cross_fitted, fit, fit_for_any, reliability
 from workers.process.honesty import _PLAIN
 
 
@@ -135,3 +138,16 @@ def test_a_stranger_stays_unlikely_beside_the_query_itself_and_its_like():
     assert said is not None
     assert [verdict(each) for each in said[:2]] == ["same", "same"]
     assert all(verdict(each) == "unlikely" for each in said[6:])
+
+
+def test_a_query_that_is_in_the_gallery_is_judged_by_weights_of_its_own():
+    one = Calibration((4.0, 0.0, 0.0, 0.0, -2.0), (4.0, -3.0), 41, "", {}, ((9.0, 0.0, 0.0, 0.0, -8.0), (9.0, -8.0)))
+    similarities = np.linspace(0.8, 0.1, 20).tolist()
+    query, hits = around(similarities)
+    new = one.probabilities(similarities, hits)
+    own = one.probabilities([1.0, *similarities], np.stack([query, *hits]))
+    assert new is not None and own is not None
+    assert new[0] > 0.7 and own[0] == 1.0 and own[1] < 0.4
+    assert Calibration.from_json(json.loads(json.dumps(one.to_json()))) == one
+    with pytest.raises(ValueError, match="4 or 5 finite weights"):
+        Calibration.from_json(one.to_json() | {"of_gallery": [[1, 2], [3, 4]]})

@@ -68,6 +68,17 @@ def test_a_gallery_with_one_photo_of_each_thing_learns_from_views() -> None:
     assert right_share(tuned, labels, 3) > right_share(vectors, labels, 3) + 0.02
 
 
+def test_pairs_are_taken_of_all_photos_where_views_are_of_the_first_ones_alone() -> None:
+    vectors, _ = groups(30, 12)
+    few, all_of_them = ([view[:count] for view in varied(vectors)] for count in (90, len(vectors)))
+    one, other = fit_gallery(vectors, few), fit_gallery(vectors, all_of_them)
+    assert (one.views, other.views) == (3 * 90, 3 * len(vectors))
+    assert one.pairs == pytest.approx(other.pairs, rel=0.1)
+    assert one.alike.max() > 300
+    difference = np.abs(one.linear_map.weight - other.linear_map.weight).max()
+    assert difference < 0.1 * np.abs(other.linear_map.weight).max()
+
+
 def test_pairs_tell_what_views_do_not_show() -> None:
     vectors, labels = groups(30, 12)
     views = varied(vectors, dimensions=2)  # of the four that vary

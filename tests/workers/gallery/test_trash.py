@@ -197,7 +197,11 @@ class TestBackup:
 def test_the_housekeeper_removes_what_has_expired_and_nothing_else(
     queue: redis.Redis, gallery: Gallery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    serving: Any = SimpleNamespace(gallery=gallery, settings=settings_of.load({"LOOKALIKE_TRASH_DAYS": "2"}))
+    serving: Any = SimpleNamespace(
+        gallery=gallery,
+        registry=SimpleNamespace(forget_removed=lambda until: None),
+        settings=settings_of.load({"LOOKALIKE_TRASH_DAYS": "2"}),
+    )
     keeper = Housekeeping(SimpleNamespace(serving=serving, redis=queue))  # type: ignore[arg-type]
     old, fresh, alive = (gallery.add(photo(n), path=f"{n}.png", label=None).id for n in (1, 50, 100))
     now = time.time()

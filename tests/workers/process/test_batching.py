@@ -16,6 +16,7 @@ class Counting:
 
     dim = 1
     largest_batch = 32
+    side_by_side = 1
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []
@@ -183,3 +184,21 @@ def test_pieces_of_several_tasks_fill_a_slice_together(batcher: Batcher, model: 
     assert model.batches[0] == [0]
     assert model.batches[1][:4] == [1, 2, 11, 12]
     assert [value for batch in model.batches[1:] for value in batch] == [1, 2, 11, 12, 21, 22]
+
+
+@pytest.mark.parametrize(("speed", "size"), [(0.0, 2), (1.0, 2), (250.0, 4), (1e6, 32)])
+def test_a_slice_of_bulk_work_has_an_image_for_each_core(batcher: Batcher, model: Any, speed: float, size: int) -> None:
+    """However slow the processor is, or busy: a lone image would keep all cores waiting for each other."""
+    model.side_by_side = 2
+    model.may_go_on.clear()
+    first = start(lambda: batcher.embed(model, images(0), urgent=True))
+    assert model.has_begun.wait(10)
+    batcher._speed[id(model)] = speed
+    bulk = start(lambda: batcher.embed(model, images(*range(1, 37)), urgent=False))
+    while sum(len(item.pixels) for item in list(batcher._bulk)) < 36:
+        assert bulk.is_alive()
+    sizes = [len(item.pixels) for item in batcher._bulk]
+    model.may_go_on.set()
+    for thread in (first, bulk):
+        thread.join(10)
+    assert sizes[:-1] == (36 // size - (36 % size == 0)) * [size]

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 from tests.workers.store.samples import DIM, ids, points, unit_vectors
-from workers.store import Payload, StoreBusy, StoreFailed
+from workers.store import Payload, StoreBusy, StoreFailed, shard
 from workers.store.edge import EdgeStore
 from workers.store.shard import Shard
 
@@ -27,6 +28,30 @@ class TestEdge:
         assert again.count("photos") == 20
         assert again.labels("photos") == {"Lime": 7, "Red/Apple": 7}
         again.close()
+
+    def test_a_write_that_failed_half_way_leaves_no_old_vector(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        store = EdgeStore(tmp_path)
+        store.ensure("photos", DIM)
+        (point,) = points(1)
+        store.upsert("photos", [point])
+        store.query("photos", point.vector, 1, with_vectors=True)
+        before = store.written("photos", None).until
+
+        def full(_folder: Path) -> None:
+            raise OSError("no space left on device")
+
+        monkeypatch.setattr(shard, "_sync_tree", full)
+        (_, other) = unit_vectors(2)
+        with pytest.raises(StoreFailed, match="no space left"):
+            store.upsert("photos", [replace(point, vector=other)])
+        (hit,) = store.query("photos", other, 1, with_vectors=True)
+        assert hit.vector is not None
+        assert hit.vector @ other == pytest.approx(hit.similarity, abs=1e-6)
+        assert store.written("photos", before).points == {point.id}
+        monkeypatch.undo()
+        store.close()
 
     @pytest.mark.parametrize("longest_log", [20_000, 25], ids=["from the log", "flushed in between"])
     def test_acknowledged_points_survive_kill_9(self, tmp_path: Path, longest_log: int) -> None:

@@ -120,9 +120,9 @@ class TestServerAway:
             for _ in range(20):
                 with pytest.raises(StoreFailed, match="does not answer"):
                     store.count("photos")
-            assert time.monotonic() - started < 5, "each of them waited"
+            assert time.monotonic() - started < 15, "each of them waited"
             server.send_signal(signal.SIGCONT)
-            wait_for(lambda: not store.problem(), timeout_s=20)
+            wait_for(lambda: not store.problem(), timeout_s=60)
             assert store.count("photos") == 0
             store.close()
 

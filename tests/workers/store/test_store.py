@@ -80,11 +80,15 @@ class TestStore:
         written = points(31)
         store.upsert(collection, written)
         store.labels(collection).clear()  # whoever asked may do with it what he likes
+        limes = Selection(label="Lime")
+        assert store.count(collection, limes) == 11
         store.set_payloads(collection, {written[0].id: Payload("photos/0.jpg", "Lemon")})
         assert store.labels(collection) == {"Lime": 10, "Red/Apple": 10, "Lemon": 1}
+        assert (store.count(collection, limes), store.count(collection)) == (10, 31)
         store.delete(collection, [written[0].id])
         assert store.labels(collection) == {"Lime": 10, "Red/Apple": 10}
         assert store.folders(collection) == {"photos": 30}
+        assert store.count(collection) == 30
         store.upsert(collection, [replace(written[0], payload=Payload("elsewhere/0.jpg", "Fig"))])
         assert store.labels(collection)["Fig"] == store.folders(collection)["elsewhere"] == 1
         store.drop(collection)
@@ -102,6 +106,34 @@ class TestStore:
         store.upsert(collection, points(20))
         store.upsert(collection, points(20))
         assert store.count(collection) == 20
+
+    def test_searches_give_the_vector_that_was_written_last(self, store: Store, collection: str) -> None:
+        def found() -> dict[str, np.ndarray | None]:
+            hits = store.query(collection, unit_vectors(1)[0], 20, with_vectors=True)
+            return {hit.id: hit.vector for hit in hits}
+
+        written, others = points(9), unit_vectors(9, seed=1)
+        store.upsert(collection, written)
+        found()
+        store.upsert(collection, [replace(written[2], vector=others[2])])
+        store.delete(collection, [written[3].id])
+        expected = {point.id: point.vector for point in written if point.id != written[3].id}
+        expected[written[2].id] = others[2]
+        now = found()
+        assert now.keys() == expected.keys()
+        for id, vector in expected.items():
+            np.testing.assert_allclose(now[id], vector, atol=1e-6)
+
+    def test_a_collection_that_is_made_anew_has_none_of_its_old_vectors(self, store: Store, collection: str) -> None:
+        store.upsert(collection, points(3))
+        store.query(collection, unit_vectors(1)[0], 3, with_vectors=True)
+        store.drop(collection)
+        store.ensure(collection, DIM)
+        others = unit_vectors(3, seed=1)
+        store.upsert(collection, [replace(point, vector=other) for point, other in zip(points(3), others, strict=True)])
+        hits = store.query(collection, others[1], 3, with_vectors=True)
+        assert hits[0].id == ids(3)[1]
+        np.testing.assert_allclose(hits[0].vector, others[1], atol=1e-6)
 
     def test_it_replaces_payloads_of_points_that_exist_only(self, store: Store, collection: str) -> None:
         store.upsert(collection, points(3))

@@ -193,3 +193,15 @@ def test_a_photo_that_is_not_its_queries_does_not_get_here(tmp_path: Path) -> No
     archive.put(f"queries/{ONE}.json", json.dumps({"id": ONE, "name": "x", "at": 1, "is_photo": True}).encode())
     assert copy_files(archive, here, "queries", lambda: None)[1] == [f"queries/{ONE}.photo"]
     assert SavedQueries(here).all()[0].id == ONE, "a preview passes over it"
+
+
+def test_an_original_that_is_not_what_its_id_says_does_not_get_here(here: LocalStorage, tmp_path: Path) -> None:
+    archive, elsewhere = LocalStorage(tmp_path / "archive"), LocalStorage(tmp_path / "elsewhere")
+    copy(here, archive)
+    (key, *others) = archive.keys("originals")
+    whole = archive.get(key)
+    archive.put(key, bytes(len(whole)))
+    assert copy_files(archive, elsewhere, "originals", lambda: None)[1] == [key]
+    assert list(elsewhere.keys("originals")) == others
+    copy(archive, here)
+    assert here.get(key) == whole

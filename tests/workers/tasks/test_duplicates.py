@@ -14,6 +14,7 @@ from ml.images import thumbnail
 from ml.model.head import unit_length
 from workers.errors import NotFound
 from workers.messages import Pair
+from workers.process.appearances import Appearances
 from workers.queue.jobs import PREFIXES, Chunk
 from workers.store import Payload, Point
 from workers.store.edge import EdgeStore
@@ -23,7 +24,11 @@ from workers.tasks import duplicates
 class Thumbnails(dict[str, bytes]):
     """The part of a gallery that is looked at."""
 
+    def __init__(self) -> None:
+        self.read: list[str] = []
+
     def thumbnail(self, id: str) -> bytes:
+        self.read.append(id)
         if id not in self:
             raise NotFound(f"there is no image {id}")
         return self[id]
@@ -35,7 +40,9 @@ def serving(tmp_path: Path) -> Any:
     store.ensure("photos", 16)
     live = SimpleNamespace(model="model", collection="photos")
     batcher = SimpleNamespace(yield_to_searches=lambda: None)
-    yield SimpleNamespace(store=store, active=lambda: live, batcher=batcher, gallery=Thumbnails())
+    gallery: Any = Thumbnails()
+    appearances = Appearances(gallery)
+    yield SimpleNamespace(store=store, active=lambda: live, batcher=batcher, gallery=gallery, appearances=appearances)
     store.close()
 
 
@@ -52,9 +59,10 @@ def found(serving: Any, score_from: float = 0.955) -> list[Pair]:
     return duplicates.find(serving, Chunk("duplicates-1", 0, PREFIXES, 1, {"threshold": score_from}), lambda: None)
 
 
-@pytest.fixture
-def photos(tmp_path: Path) -> list[Image.Image]:
-    return [Image.open(path).convert("RGB") for path in make(tmp_path / "made", products=2, views=2)]
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> list[Image.Image]:
+    paths = make(tmp_path_factory.mktemp("made"), products=2, views=2)
+    return [Image.open(path).convert("RGB") for path in paths]
 
 
 def vector(seed: int, noise: int = 0) -> np.ndarray:
@@ -80,6 +88,21 @@ def test_a_copy_whose_vector_is_far_is_not_looked_at(serving: Any, photos: list[
     add(serving, 3, photos[0], vector(1))
     add(serving, 4, resaved(photos[0]), -vector(1))
     assert found(serving) == []
+
+
+def test_each_photo_is_read_once_however_often_it_is_compared(serving: Any, photos: list[Image.Image]) -> None:
+    ids = [add(serving, 80 * number, photo, vector(1, number)) for number, photo in enumerate(photos[:3])]
+    for prefix in PREFIXES:  # each is a chunk of its own
+        duplicates.find(serving, Chunk("duplicates-1", 0, (prefix,), 1, {"threshold": 0.955}), lambda: None)
+    assert sorted(serving.gallery.read) == sorted(ids)
+
+
+def test_a_thumbnail_that_comes_back_is_read_again(serving: Any, photos: list[Image.Image]) -> None:
+    one, copy = add(serving, 3, photos[0], vector(1)), add(serving, 4, resaved(photos[0]), vector(1, 2))
+    thumbnail_of_one = serving.gallery.pop(one)
+    assert found(serving) == []
+    serving.gallery[one] = thumbnail_of_one
+    assert {(pair.id, pair.other_id) for pair in found(serving)} == {(one, copy)}
 
 
 def test_a_missing_thumbnail_costs_only_itself(serving: Any, photos: list[Image.Image]) -> None:

@@ -14,7 +14,7 @@ from tests.workers.dying import Killed, run, start
 from workers.errors import NotFound
 from workers.queue.jobs import CHUNK, MAX_ATTEMPTS, Jobs
 from workers.queue.liveness import worker_key
-from workers.tasks import handlers
+from workers.tasks import chunks, handlers
 from workers.tasks.context import Context
 from workers.tasks.reconcile import Outcome
 
@@ -43,7 +43,7 @@ def test_an_image_that_kills_its_worker_is_put_aside(context: Context, monkeypat
             raise Killed
         return Outcome({"added": len(ids)})
 
-    monkeypatch.setattr(handlers, "reconcile", reconcile)
+    monkeypatch.setattr(chunks, "reconcile", reconcile)
     job = start(context.jobs, [f"{n:032x}" for n in range(40)])
     run(context, job)
     status = context.jobs.status(job)
@@ -61,7 +61,7 @@ def test_an_image_on_which_our_code_fails_is_reported_with_the_error(
             raise ZeroDivisionError("division by zero")
         return Outcome({"added": len(ids)})
 
-    monkeypatch.setattr(handlers, "reconcile", reconcile)
+    monkeypatch.setattr(chunks, "reconcile", reconcile)
     job = start(context.jobs, [f"{n:032x}" for n in range(40)])
     run(context, job)
     status = context.jobs.status(job)
@@ -78,7 +78,7 @@ def test_a_store_that_is_away_costs_no_attempt(context: Context, monkeypatch: py
             raise LookalikeError("the Qdrant server does not answer", passes=True)
         return Outcome({"added": len(ids)})
 
-    monkeypatch.setattr(handlers, "reconcile", reconcile)
+    monkeypatch.setattr(chunks, "reconcile", reconcile)
     job = start(context.jobs, [f"{n:032x}" for n in range(10)])
     run(context, job)
     status = context.jobs.status(job)
@@ -94,7 +94,7 @@ def test_what_does_not_pass_ends_the_job_at_once_with_its_reason(
         calls.append(len(ids))
         raise LookalikeError("the storage refused the keys", hint="check them")
 
-    monkeypatch.setattr(handlers, "reconcile", reconcile)
+    monkeypatch.setattr(chunks, "reconcile", reconcile)
     job = start(context.jobs, [f"{n:032x}" for n in range(10)])
     run(context, job)
     status = context.jobs.status(job)
@@ -106,7 +106,7 @@ def test_what_passes_is_not_waited_for_longer_than_the_limit(context: Context, m
     def reconcile(serving: Any, ids: tuple[str, ...], target: Any = None, **_: Any) -> Outcome:
         raise LookalikeError("the Qdrant server does not answer", passes=True)
 
-    monkeypatch.setattr(handlers, "reconcile", reconcile)
+    monkeypatch.setattr(chunks, "reconcile", reconcile)
     monkeypatch.setattr("workers.tasks.waiting.LONGEST_WAIT_S", 0.0)
     job = start(context.jobs, ["a"])
     run(context, job)
@@ -134,7 +134,7 @@ class TestTurns:
             done.append(len(ids))
             return Outcome({"added": len(ids)})
 
-        monkeypatch.setattr(handlers, "reconcile", reconcile)
+        monkeypatch.setattr(chunks, "reconcile", reconcile)
         return done
 
     def test_one_message_is_enough_for_a_whole_job(self, context: Context, sent: list[int], done: list[int]) -> None:
@@ -168,14 +168,14 @@ class TestTurns:
                 assert holding.wait(10)
             return Outcome({"added": len(ids)})
 
-        monkeypatch.setattr(handlers, "reconcile", reconcile)
+        monkeypatch.setattr(chunks, "reconcile", reconcile)
         work = context.app.tasks["work_on_chunk"]
         threads = [threading.Thread(target=work, args=(job, number)) for number in numbers[:2]]
         for thread in threads:
             thread.start()
         work(job, numbers[2])
         assert len(sent) == 1
-        monkeypatch.setattr(handlers, "reconcile", lambda *_, **__: Outcome({"added": CHUNK}))
+        monkeypatch.setattr(chunks, "reconcile", lambda *_, **__: Outcome({"added": CHUNK}))
         holding.set()
         for thread in threads:
             thread.join()

@@ -42,7 +42,7 @@ def sent() -> Sent:
 @pytest.fixture
 def context(queue: redis.Redis, sent: Sent, tmp_path: Path) -> Context:
     serving: Any = SimpleNamespace(
-        registry=SimpleNamespace(building=list),
+        registry=SimpleNamespace(building=list, forget_removed=lambda until: None),
         storages=lambda: (open_storage(str(tmp_path)),),
         log=Unlogged(),
         gallery=Gallery(open_storage(str(tmp_path))),
@@ -64,6 +64,16 @@ def keep_house(context: Context) -> Any:
         keeper.run_once()
 
     return keep_house
+
+
+def test_models_that_were_removed_before_the_trash_is_emptied_go_for_good(context: Context, keep_house: Any) -> None:
+    asked: list[float] = []
+    context.serving.registry.forget_removed = asked.append  # type: ignore[method-assign]
+    keep_house()
+    keep_house()
+    (until,) = asked  # once an hour is enough
+    days_ago = (time.time() - until) / 86_400
+    assert days_ago == pytest.approx(context.serving.settings.trash_days, abs=0.01)
 
 
 def test_chunks_that_nobody_was_told_of_are_enqueued(context: Context, sent: Sent, keep_house: Any) -> None:

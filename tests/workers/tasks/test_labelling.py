@@ -12,7 +12,7 @@ from scipy.spatial.distance import squareform
 
 from workers.messages import GalleryImage
 from workers.process.neighbourhoods import Neighbourhoods
-from workers.store import Hit, Payload, Point
+from workers.store import Payload, Point
 from workers.store.edge import EdgeStore
 from workers.tasks.labelling import complete_linkage, guess, outliers, proposals
 
@@ -70,6 +70,18 @@ def test_what_has_no_label_is_grouped_with_the_guess_of_its_neighbours_what_teac
     assert (None, set(strangers)) in groups[:2]
     assert {unclear} in [ids for _, ids in groups[:2]]
     assert [each.label for each in proposals(serving, limit=1).groups] == [groups[0][0]]
+    (second,) = proposals(serving, limit=1, skip=1).groups
+    assert second == found.groups[1]
+    assert proposals(serving, limit=1, skip=1).count == found.count == 3
+
+
+def test_a_group_whose_images_are_all_gone_is_passed_over(serving):
+    gone = add(serving, None, *(near(0, n) for n in range(3)))
+    add(serving, None, near(1, 0))
+    find_many = serving.gallery.find_many
+    serving.gallery.find_many = lambda ids: find_many([id for id in ids if id not in gone])
+    (found,) = proposals(serving, limit=1).groups
+    assert len(found.images) == 1
 
 
 def test_without_any_label_there_are_groups_and_no_guess(serving):
@@ -88,13 +100,9 @@ def test_with_nothing_to_label_there_is_nothing(serving):
 
 
 def test_the_nearer_neighbours_weigh_more():
-    hits = [
-        Hit(str(n), similarity, Payload("", label))
-        for n, (label, similarity) in enumerate([("mug", 0.9), (None, 0.89), ("jug", 0.6), ("jug", 0.6)])
-    ]
-    said = guess(hits)
+    said = guess([("mug", 0.9), ("jug", 0.6), ("jug", 0.6)])
     assert (said.label, round(said.share, 2)) == ("mug", 0.91)
-    assert guess([hits[1]]).label is None
+    assert guess([]).label is None
 
 
 def test_what_is_far_from_its_label_or_nearer_to_another_is_an_outlier(serving):

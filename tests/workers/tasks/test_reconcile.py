@@ -29,7 +29,7 @@ from workers.queue.jobs import MAX_ATTEMPTS, Jobs
 from workers.queue.liveness import worker_key
 from workers.store import Payload, Point
 from workers.store.edge import EdgeStore
-from workers.tasks import handlers
+from workers.tasks import chunks
 from workers.tasks import reconcile as reconcile_module
 from workers.tasks.context import Context
 from workers.tasks.reconcile import reconcile
@@ -59,6 +59,7 @@ class Brightness:
 
     dim = 2
     largest_batch = 32
+    side_by_side = 1
     device = "cpu"
     bundle: Any = SimpleNamespace(name="brightness", lineage={})
     preprocessing = Preprocessing(8, 8, "squash", "bilinear", (0.5, 0.5, 0.5), (1.0, 1.0, 1.0), mirror=False)
@@ -175,10 +176,10 @@ def test_a_run_that_counts_as_dead_and_is_not_takes_no_count_from_the_next(
     def upsert_and_be_overtaken(*args: Any) -> None:
         upsert(*args)
         monkeypatch.undo()
-        handlers._work(context, second)
+        chunks.work(context, second)
 
     monkeypatch.setattr(context.serving.store.store, "upsert", upsert_and_be_overtaken)
-    handlers._work(context, first)
+    chunks.work(context, first)
     check(context, ids, context.jobs.status(job))
 
 

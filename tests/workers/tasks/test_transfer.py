@@ -14,7 +14,7 @@ from workers.client import archive_check
 from workers.queue.jobs import PREFIXES
 from workers.store import Payload, Point
 from workers.store.archive import Archive
-from workers.tasks.handlers import Context
+from workers.tasks.context import Context
 
 
 @pytest.fixture

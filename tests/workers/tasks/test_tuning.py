@@ -10,9 +10,12 @@ import numpy as np
 import pytest
 import redis
 
+from ml.data.seen_photos import packed
 from ml.images import UnreadableImage
 from ml.model.head import Head, LinearMap, unit_length
-from ml.tuning.gallery_head import UNLABELLED, Conversion, fit_gallery
+from ml.tuning.gallery_head import CONFIRMED, UNLABELLED, Conversion, fit_gallery
+from ml.tuning.left_out import of_gallery
+from ml.tuning.taught import TAUGHT, TAUGHT_BEFORE
 from ml.tuning.views import views
 from workers.messages import AlikePair, JobStatus, VariedImage
 from workers.queue.jobs import PREFIXES, Chunk, Jobs
@@ -63,7 +66,7 @@ def serving_of(store: Any, head: Head, images: dict[str, np.ndarray]) -> Any:
         preparers=ThreadPoolExecutor(2),
         decode_step=4,
         decoders=SimpleNamespace(decode=decode),
-        gallery=SimpleNamespace(original=images.get),
+        gallery=SimpleNamespace(original=images.get, ids=lambda: iter(images)),
         limits=None,
     )
 
@@ -137,11 +140,14 @@ def test_the_map_is_the_one_that_is_fitted_in_memory(store: EdgeStore, jobs: Job
     common = {"source": "photos", "photos": 60, "is_sampled": False}
     for params in ({"views": VIEWS}, {"neighbours": 1})[: 1 + is_sampled]:
         jobs.collect(job, tuning.find(serving, jobs, Chunk(job, 0, PREFIXES, 1, common | params)))
-    fitted = tuning._fit(jobs, job, 1, UNLABELLED, is_sampled=is_sampled)
+    fitted, as_new = tuning._fit(jobs, job, 1, UNLABELLED, is_sampled=is_sampled)
     vectors = np.stack([plain[id] for id in images])
     drawn = [embed(np.stack([views(p, VIEWS, int(id, 16))[n] for id, p in images.items()])) for n in range(3)]
     expected = fit_gallery(vectors, drawn)
     assert (fitted.views, fitted.neighbours) == (180, 1)
+    similarities, asks = as_new.among(list(images), vectors)
+    wanted = of_gallery(expected, UNLABELLED, vectors, drawn)
+    assert asks.all() and np.abs(similarities - wanted)[~np.eye(60, dtype=bool)].mean() < 0.02
     assert fitted.pairs == pytest.approx(expected.pairs, abs=2)  # bytes round: of two neighbours alike another may win
     tuned, wanted = (unit_length(each.linear_map(vectors)) for each in (fitted, expected))
     assert (tuned * wanted).sum(axis=1).min() > 0.99
@@ -187,15 +193,37 @@ def test_a_model_that_is_switched_to_meanwhile_begins_again(store: EdgeStore, jo
         assert step(serving, jobs, [], job, {"source": "another"}) == {"phase": "vary"}
 
 
-def test_a_gallery_that_is_too_small_ends_the_job_with_the_reason(store: EdgeStore, jobs: Jobs) -> None:
-    images = photos(10, 2)
+def begun(
+    store: EdgeStore, jobs: Jobs, images: dict[str, np.ndarray], *, force: bool, lineage: dict[str, Any]
+) -> JobStatus:
+    """What becomes of a job in its first step."""
     fill(store, Head(False), images)
     serving = serving_of(store, Head(False), images)
+    serving.active().embedder.bundle.lineage = lineage
     serving.registry = SimpleNamespace(building=list, set_building=lambda entries: None, active=lambda: None)
     serving.refresh = lambda: None
-    job = jobs.create("tune", {"force": False}, externally_driven=True)
+    job = jobs.create("tune", {"force": force}, externally_driven=True)
     jobs.describe(job, {"phase": "vary"})
     advance(serving, jobs, [], job)
-    status: JobStatus = jobs.status(job)
+    return jobs.status(job)
+
+
+def test_a_gallery_that_is_too_small_ends_the_job_with_the_reason(store: EdgeStore, jobs: Jobs) -> None:
+    status = begun(store, jobs, photos(10, 2), force=False, lineage={})
     assert status.state == "failed"
     assert "at least 30 photos" in status.detail["reason"] and "has 20" in status.detail["reason"]
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_gallery_that_taught_the_model_is_left_alone_unless_that_is_forced(
+    store: EdgeStore, jobs: Jobs, force: bool
+) -> None:
+    images = photos(10, 4)
+    lineage = {"data": {"photos": packed(images)}, CONFIRMED: {TAUGHT_BEFORE: 0.96, TAUGHT: 0.9}}
+    status = begun(store, jobs, images, force=force, lineage=lineage)
+    if force:
+        assert status.detail["phase"] == "look"
+    else:
+        assert status.state == "failed"
+        assert "100 % of the gallery's photos taught the model" in status.detail["reason"]
+        assert "lookalike tune --force" in str(status.detail)

@@ -15,8 +15,8 @@ from workers.messages import Finding, JobStatus
 from workers.queue.damage import DamageNotes
 from workers.queue.jobs import PREFIXES
 from workers.store import Point
-from workers.tasks import handlers
-from workers.tasks.handlers import Context
+from workers.tasks import chunks
+from workers.tasks.context import Context
 from workers.tasks.verify import COUNTS
 
 
@@ -45,7 +45,7 @@ def run(context: Context, job: str, items: Any) -> JobStatus:  # noqa: F811
         for number in context.jobs.due(job, width=100):
             chunk = context.jobs.claim(job, number, "w")
             assert chunk is not None
-            handlers._work(context, chunk)
+            chunks.work(context, chunk)
     return context.jobs.status(job)
 
 

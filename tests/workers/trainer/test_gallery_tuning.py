@@ -9,11 +9,14 @@ import pytest
 
 from ml.data import datasets
 from ml.data.datasets import Dataset
+from ml.data.seen_photos import packed
 from ml.evaluation.evaluate import evaluate
 from ml.model.bundle import Bundle
 from ml.model.default import provide
 from ml.model.writer import replace_head
 from ml.tuning.gallery_head import CONFIRMED, Scheme
+from ml.tuning.left_out import AsNew
+from ml.tuning.taught import TAUGHT, TAUGHT_BEFORE
 from tests.ml.conftest import write_image
 from workers import settings as settings_module
 from workers.gallery import Gallery
@@ -64,11 +67,15 @@ def test_the_head_follows_the_gallery_and_figures_of_its_photos_are_marked(
 ) -> None:
     monkeypatch.setattr(gallery_tuning, "views_for", lambda _: 3)  # of so few photos it would be sixteen each
     photos = data.unlabelled(settings, 1000)
+    assert photos is not None
     made = tuned(bundle, photos, home, [])
     assert made is not None and made.name == "trained"
     facts = made.lineage["tuning"]
     assert facts["photos"] == PHOTOS and facts["neighbours"] == 3 and facts["views"] == 3 * PHOTOS
     assert made.threshold is None
+    as_new = AsNew.load(made)
+    assert as_new is not None and len(as_new.photos) == PHOTOS and as_new.similarities.shape == (PHOTOS, PHOTOS)
+    assert set(as_new.photos) == {content[:16] for content in photos.sha256}
     (map_,) = made.load_head().tuning
     assert np.isfinite(map_.weight).all()
     same = evaluate(made.directory, datasets.load(home / "photos"), device="cpu", cache_dir=home / "compiled")
@@ -87,6 +94,13 @@ def test_it_is_left_as_it_is_where_nothing_was_confirmed_or_there_are_too_few_ph
     )
     assert tuned(lost, data.unlabelled(settings, 1000), home, said) is None
     assert said[-1] == "the head stays as labels taught it: it loses"
+    everything = data.unlabelled(settings, 1000)
+    assert everything is not None
+    taught = {"data": {"photos": packed(everything.sha256)}}
+    taught |= {CONFIRMED: bundle.lineage[CONFIRMED] | {TAUGHT_BEFORE: 0.96, TAUGHT: 0.9}}
+    own = replace_head(bundle, bundle.load_head(), home / "own", name="own", lineage=taught)
+    assert tuned(own, everything, home, said) is None
+    assert said.pop().startswith("the head stays as labels taught it: 100 % of the gallery's photos taught the model")
     unasked = replace_head(bundle, bundle.load_head(), home / "unasked", name="unasked")
     assert tuned(unasked, data.unlabelled(settings, 1000), home, said) is None and len(said) == 3
 

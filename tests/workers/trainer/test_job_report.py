@@ -13,6 +13,7 @@ from ml.errors import LookalikeError
 from workers import settings
 from workers.queue.jobs import Jobs
 from workers.settings import Settings
+from workers.trainer import job_report
 from workers.trainer.job_report import JobReport, reporting_to
 
 
@@ -61,6 +62,25 @@ def test_epochs_and_phases_are_in_the_record(jobs: Jobs, job: str) -> None:
     assert status.detail["held_out_map@r"] is None
     assert [point["loss"] for point in status.detail["curve"]] == [1.5, 1.5]
     assert status.left_s == 12
+
+
+def test_how_far_a_phase_is_stands_in_the_record_and_goes_with_it(
+    jobs: Jobs, job: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report, now = JobReport(jobs, job), [100.0]
+    monkeypatch.setattr(job_report.time, "monotonic", lambda: now[0])
+    for done in (1, 2):
+        report.progress("reading views", done, 90)
+    assert jobs.status(job).doing == "reading views, 1 of 90", "not every photo is worth a message"
+    now[0] += 2
+    report.progress("reading views", 64, 90)
+    assert jobs.status(job).counted == (64, 90)
+    report.progress("decoding", 0, 1_200)
+    assert jobs.status(job).doing == "decoding, 0 of 1,200"
+    report.step("registering the model")
+    report.registered("lemons-1")
+    status = jobs.status(job)
+    assert (status.doing, status.detail["model"]) == ("registering the model", "lemons-1")
 
 
 def test_a_long_curve_is_thinned_and_keeps_its_end(jobs: Jobs, job: str) -> None:

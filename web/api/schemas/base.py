@@ -15,6 +15,9 @@ class Answer(Schema):
         field_obj.required = True
 
 
+SAFE = "The search engine is restarting; your 1,830 photos are safe."
+
+
 class Problem(Schema):
     """An error, as RFC 9457 has it."""
 
@@ -23,4 +26,5 @@ class Problem(Schema):
     status = Integer(required=True, metadata=note("the HTTP status again", 422))
     detail = String(required=True, metadata=note("what is the case", "notes.txt is no image that we read"))
     hint = String(required=True, metadata=note("what to do next", "choose another photo"))
+    safe = String(metadata=note("while a part of the system is away: words for people who fear for their photos", SAFE))
     errors = List(Dict(keys=String(), values=String()), metadata=note("which fields or files, each with its reason"))

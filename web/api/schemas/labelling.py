@@ -10,6 +10,7 @@ from web.api.schemas.images import ListedImage
 
 class ProposalsQuery(Asked):
     limit = Integer(load_default=60, validate=Range(1, 120), metadata=note("groups", 60))
+    skip = Integer(load_default=0, validate=Range(0, 240), metadata=note("groups to pass over before", 0))
 
 
 class Proposal(Answer):
@@ -21,6 +22,7 @@ class Proposal(Answer):
 class Proposals(Answer):
     groups = List(Nested(Proposal), metadata=note("what teaches most first"))
     total = Integer(metadata=note("images without a label, also those in no group yet", 37))
+    count = Integer(metadata=note("groups in all, also those that were not asked for", 9))
 
 
 class OutliersQuery(Asked):

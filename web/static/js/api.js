@@ -5,9 +5,12 @@ export const root = document.documentElement.dataset.root;
 const api = `${root}/api/v1`;
 
 export class Problem extends Error {
-  constructor({ detail, hint = "", status = 0, errors = [], retryAfterS = 0 }) {
-    super(detail);
-    Object.assign(this, { hint, status, errors, retryAfterS });
+  /** isAway: a part of the system does not answer, and what was asked can be asked again when it is back. */
+  constructor({ detail, hint = "", status = 0, errors = [], retryAfterS = 0, safe = "", isAway = status === 503 }) {
+    const told = safe.replace(/\.$/, "") || detail;
+    super(told);
+    if (told.toLowerCase() !== detail.toLowerCase()) hint = [detail, hint].filter(Boolean).join(": ");
+    Object.assign(this, { hint, status, errors, retryAfterS, isAway });
   }
 
   /** What is the case and what to do, as one line. */
@@ -48,7 +51,8 @@ async function call(path, options = {}) {
       : await fetch(api + path, { credentials: "same-origin", ...options });
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Problem({ detail: "The portal does not answer", hint: "Check that Lookalike is running and that you are online" });
+    const hint = "Check that Lookalike is running and that you are online";
+    throw new Problem({ detail: "The portal does not answer", hint, isAway: true });
   }
   // Nobody is led away: what is typed, chosen and under way on this page stays while another tab signs in.
   document.getElementById("signed-out")?.toggleAttribute("hidden", response.status !== 401);
@@ -59,6 +63,7 @@ async function call(path, options = {}) {
   } catch {
     body = null; // an answer of something between us and the portal, a proxy say
   }
+  if (response.status === 202) return { ...body, isLater: true };
   if (response.ok) return body;
   if (response.status === 401) {
     throw new Problem({ detail: "You are signed out", hint: "Sign in in another tab, then try again", status: 401 });
@@ -107,7 +112,10 @@ export function keep(files, label, { signal, waitS = 10, labelFrom = "person" } 
   return call("/images", { method: "POST", body: form, signal });
 }
 
-/** Does one of label, remove_label and delete to images: {job, changed, missing, skipped}; the job undoes it. */
+/**
+ * Does one of label, remove_label and delete to images: {job, changed, missing, skipped, isLater}; the job undoes it.
+ * isLater: it is done, and searches see it when the search engine is back.
+ */
 export const changeImages = (action, ids, label) => call("/changes", json("POST", { action, ids, label }));
 export const undo = (job) => call(`/changes/${encodeURIComponent(job)}/undo`, { method: "POST" });
 

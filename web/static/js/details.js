@@ -76,7 +76,8 @@ async function change(button, action, label, said, callback, undone) {
   const done = await attempt(button, () => changeImages(action, [id], label));
   if (!done) return;
   const isThere = done.changed.length > 0;
-  toast(isThere ? said : "This photo was no longer there.", { undo: done.job, undone: () => undone(id) });
+  const told = { undo: done.job, undone: () => undone(id), isLater: done.isLater };
+  toast(isThere ? said : "This photo was no longer there.", told);
   await callback(id);
 }
 

@@ -2,7 +2,7 @@
 // `box` is the part of it that is meant, `more` and `unlike` hold further ones: what is looked for, too, and what is not.
 // The address holds queries by id; photos are remembered in this browser, and history states hold their keys.
 
-import { root, thumbnailUrl } from "./api.js";
+import { Problem, root, thumbnailUrl } from "./api.js";
 import { keepQuery, keptQuery } from "./remembered.js";
 import { shrunk } from "./shrink.js";
 
@@ -28,10 +28,23 @@ export function enter(query) {
 
 /** Makes what is to be sent: photos small, and of one with a box that part alone, cut from all its pixels. */
 export async function prepare(query) {
-  for (const each of others(query).filter(isPhoto)) each.small ??= await shrunk(each.blob);
-  if (!isPhoto(query)) return;
-  query.small ??= await shrunk(query.blob);
-  query.part = query.box ? await shrunk(query.blob, query.box) : null;
+  for (const each of [query, ...others(query)].filter(isPhoto)) {
+    await hold(each);
+    each.small ??= await shrunk(each.blob);
+  }
+  if (isPhoto(query)) query.part = query.box ? await shrunk(query.blob, query.box) : null;
+}
+
+/** Reads a photo once and for all: its file may be moved, deleted or changed while it is searched with. */
+async function hold(each) {
+  if (each.isHeld) return;
+  try {
+    each.blob = new Blob([await each.blob.arrayBuffer()], { type: each.blob.type });
+  } catch {
+    const hint = "It may have been moved, deleted or changed: choose it again";
+    throw new Problem({ detail: `${each.name} cannot be read`, hint });
+  }
+  each.isHeld = true;
 }
 
 /** Keeps the photos of a query in this browser. */

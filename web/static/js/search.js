@@ -11,9 +11,8 @@ import { onFiles } from "./dropzone.js";
 import { fetched, idOf } from "./elsewhere.js";
 import { useExamples } from "./examples.js";
 import { addressOf, enter, fromState, isSeveral, keepPhotos, photos, prepare, shownAt, stateOf } from "./query.js";
-import { keepQuery } from "./remembered.js";
-import { shrunk } from "./shrink.js";
 import { askWhetherMeant, suggestLabels } from "./labels.js";
+import { back } from "./outage.js";
 
 const page = document.getElementById("main");
 const form = page.querySelector("form.query");
@@ -32,6 +31,7 @@ const MOST_RESULTS = 200; // that the API gives
 const KEPT = { unchanged: "It is in the gallery already", restored: "Restored from the trash" };
 const STAGES = ["wait", "decode", "embed", "search"];
 
+const GOES_ON = "The search goes on by itself";
 const SAID_AFTER_MS = 400; // a photo that travels for longer is told about
 let current = null;
 let running = null;
@@ -46,7 +46,7 @@ const options = () => ({
 const address = (id) => addressOf({ id }, options());
 
 /** Searches and shows the answer. history: "push" for a new query, "replace" for new options, "none" when going back. */
-async function run(query, { history: step = "push", live = false } = {}) {
+async function run(query, { history: step = "push", live = false, tries = 0 } = {}) {
   running?.abort();
   const controller = new AbortController();
   running = controller;
@@ -80,13 +80,18 @@ async function run(query, { history: step = "push", live = false } = {}) {
   } catch (error) {
     if (error.name === "AbortError") return true;
     fail(error);
+    if (error.isAway && !live) goOn(query, controller.signal, tries);
     return false;
   } finally {
     if (running === controller) {
-      running = null;
       section.removeAttribute("aria-busy");
     }
   }
+}
+
+/** Asks once more when what is away has come back, unless something else was asked meanwhile. */
+async function goOn(query, signal, tries) {
+  if (await back(signal, tries)) run(query, { history: "replace", tries: tries + 1 });
 }
 
 function remember(query, step) {
@@ -164,16 +169,20 @@ function tellLeftOut(query, skipped) {
   examples.show(query);
 }
 
-function fail({ message, hint }) {
-  problemBox.querySelector("[data-field=detail]").textContent = message;
-  problemBox.querySelector("[data-field=hint]").textContent = hint ?? "";
+function fail({ message, hint, isAway }) {
+  const detail = problemBox.querySelector("[data-field=detail]");
+  detail.textContent = message;
+  detail.classList.toggle("as-is", Boolean(current?.name && message.startsWith(current.name))); // a file's name stays as it is
+  const advice = isAway && hint?.includes("by itself") ? "" : hint;
+  problemBox.querySelector("[data-field=hint]").textContent = [advice, isAway && GOES_ON].filter(Boolean).join(". ");
+  problemBox.classList.toggle("passing", Boolean(isAway));
   problemBox.querySelector("[data-retry]").hidden = !current;
   problemBox.hidden = false;
   list.replaceChildren();
   ownBox.hidden = true;
   strangers.querySelector("summary").hidden = true;
   document.getElementById("results-title").textContent = "";
-  document.getElementById("no-results").hidden = true;
+  for (const id of ["no-results", "answer-note", "left-out"]) document.getElementById(id).hidden = true;
   facts.hidden = true;
 }
 
@@ -202,8 +211,7 @@ onFiles(
     // Each is a query of its own; the first is shown, the others are one press or one step back away.
     for (const query of queries.slice(1).reverse()) {
       remember(query, "push");
-      query.small = await shrunk(query.blob);
-      await keepQuery(query.key, query);
+      await prepare(query).then(() => keepPhotos(query), () => photos.delete(query.key)); // one that cannot be read
     }
     run(queries[0]);
   },
@@ -261,6 +269,11 @@ async function again(state) {
   }
   await run(query, { history: "none" });
   tellQueries(query);
+}
+
+/** Loads a page again that came without its answer or its samples, unless something was asked meanwhile. */
+async function loadWhenBack() {
+  if ((await back()) && !current) location.reload();
 }
 
 /** The photos of this tab, to go from one to another when there are several. */
@@ -354,4 +367,5 @@ if (given && page.dataset.state === "answer") {
   answers.show(current);
 }
 if (!given && (history.state?.photo || history.state?.id)) await again(history.state); // the page was loaded again
+else if (page.querySelector("[data-away]")) loadWhenBack();
 page.dataset.ready = "true";

@@ -6,15 +6,16 @@ import { undo } from "./api.js";
 const STAYS_MS = 8_000;
 const UNDO_STAYS_MS = 30_000;
 const box = document.getElementById("toasts");
+const LATER = "Searches follow when the search engine is back.";
 const blank = document.getElementById("toast");
 
 /**
  * Shows a message. With `undo`, the job of a change, it has a button that takes the change back and then calls `undone`;
- * without that the page is loaded again.
+ * without that the page is loaded again. `isLater` adds that searches do not see it yet.
  */
-export function toast(text, { undo: job = null, undone = () => location.reload() } = {}) {
+export function toast(text, { undo: job = null, undone = () => location.reload(), isLater = false } = {}) {
   const message = blank.content.firstElementChild.cloneNode(true);
-  message.querySelector("[data-field=text]").textContent = text;
+  message.querySelector("[data-field=text]").textContent = isLater ? `${text} ${LATER}` : text;
   const button = message.querySelector("[data-undo]");
   button.closest("form").hidden = !job;
   button.value = job ?? "";
@@ -49,8 +50,9 @@ function look(message, undone) {
     hold();
     button.disabled = true;
     try {
-      await undo(button.value);
+      const done = await undo(button.value);
       message.remove();
+      if (done.isLater) toast("Undone.", { isLater: true });
       undone();
     } catch (error) {
       message.remove();

@@ -97,9 +97,9 @@ export function useViewer({ cards, more, deleted, restored }) {
     const id = shown;
     const at = cards().indexOf(cardOf(id));
     try {
-      const { job } = await changeImages("delete", [id]);
+      const { job, isLater } = await changeImages("delete", [id]);
       deleted(id);
-      toast("Moved to the trash.", { undo: job, undone: () => restored(id) });
+      toast("Moved to the trash.", { undo: job, undone: () => restored(id), isLater });
     } catch (problem) {
       error.textContent = problem.text;
       return;

@@ -1,0 +1,43 @@
+"""Vectors that were read are there until their points change, and no more of them than there is room for."""
+
+import numpy as np
+
+from workers.store.remembered import Remembered
+
+_VECTOR = np.ones(4, np.float32)
+
+
+def test_it_knows_what_was_read_of_that_collection() -> None:
+    remembered = Remembered()
+    remembered.keep("one", {"a": _VECTOR}, remembered.changes)
+    assert remembered.of("one", ["a", "b"]) == {"a": _VECTOR}
+    assert remembered.of("other", ["a"]) == {}
+
+
+def test_what_has_changed_is_forgotten() -> None:
+    remembered = Remembered()
+    for collection in ("one", "other"):
+        remembered.keep(collection, {"a": _VECTOR, "b": _VECTOR}, remembered.changes)
+    remembered.forget("one", ["a", "never read"])
+    assert list(remembered.of("one", "ab")) == ["b"]
+    remembered.forget("one")
+    assert not remembered.of("one", "ab") and list(remembered.of("other", "ab")) == ["a", "b"]
+
+
+def test_what_was_read_before_a_change_and_comes_after_it_is_not_kept() -> None:
+    remembered = Remembered()
+    before = remembered.changes
+    remembered.forget("one", ["a"])
+    remembered.keep("one", {"a": _VECTOR}, before)
+    assert remembered.of("one", ["a"]) == {}
+
+
+def test_the_first_go_where_there_is_no_more_room() -> None:
+    remembered = Remembered(most_bytes=3 * _VECTOR.nbytes)
+    for id in "abcd":
+        remembered.keep("one", {id: _VECTOR}, remembered.changes)
+        remembered.keep("one", {id: _VECTOR}, remembered.changes)  # once is enough
+    assert list(remembered.of("one", "abcd")) == ["b", "c", "d"]
+    remembered.forget("one")
+    remembered.keep("one", dict.fromkeys("efg", _VECTOR), remembered.changes)
+    assert list(remembered.of("one", "efg")) == ["e", "f", "g"]
