@@ -89,6 +89,15 @@ def test_the_proxy_that_is_tried_with_tls_is_of_the_release_that_runs() -> None:
     assert composed()["services"]["proxy"]["image"] == f"caddy:{pinned[1]}-alpine"
 
 
+def test_the_proxy_keeps_everything_where_it_can_write() -> None:
+    """It makes an authority of its own for every site; without a place for that it does not start."""
+    proxy = composed()["services"]["proxy"]
+    assert proxy["read_only"]
+    written = {each["target"] for each in proxy["volumes"] if not each.get("read_only")}
+    assert proxy["environment"]["XDG_DATA_HOME"] in written
+    assert any(each.startswith(proxy["environment"]["XDG_CONFIG_HOME"]) for each in proxy["tmpfs"])
+
+
 def test_qdrant_is_seen_by_workers_and_whoever_measures_it_alone() -> None:
     services = composed()["services"]
     neighbours = {name for name, service in services.items() if "vectors" in (service.get("networks") or {})}
