@@ -22,7 +22,8 @@ from PIL import Image, ImageDraw, ImageOps
 
 from ml.data import datasets
 from ml.images import decode, thumbnail
-from ml.images.copies import NEAR_COPY, SAME_IMAGE, Appearance, Likeness, compare
+from ml.images.copies import Appearance, compare
+from ml.images.likeness import NEAR_COPY, SAME_IMAGE, Likeness
 from ml.model import embedder
 from ml.model.default import provide
 

@@ -186,9 +186,10 @@ def keep_later(
 def checksum(value: dict[str, Any]) -> str:
     """The first 16 hex digits of the SHA-256 of everything that a record says but its checksum."""
     facts = {name: fact for name, fact in value.items() if name != _CHECKSUM}
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(_in_order(facts).encode()).hexdigest()[:16]
 
 
+_in_order = json.JSONEncoder(sort_keys=True).encode
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 

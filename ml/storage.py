@@ -97,6 +97,7 @@ class LocalStorage:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.url = f"file://{root}"
+        self._above = len(str(root / "-")) - 1  # of a path, what lies before its key
         self._locks = [threading.Lock() for _ in range(_LOCKS)]
 
     def put(self, key: str, data: bytes, *, same_as: Path | None = None) -> None:
@@ -141,13 +142,12 @@ class LocalStorage:
     def keys(self, prefix: str) -> Iterator[str]:
         for entry in _entries_below(self._path(prefix)):
             if entry.is_file(follow_symlinks=False):
-                yield Path(entry.path).relative_to(self.root).as_posix()
+                yield self._key(entry)
 
     def sizes(self, prefix: str) -> Iterator[tuple[str, int]]:
         for entry in _entries_below(self._path(prefix)):
             is_file = entry.is_file(follow_symlinks=False)
-            key = Path(entry.path).relative_to(self.root).as_posix()
-            yield key, entry.stat(follow_symlinks=False).st_size if is_file else -1
+            yield self._key(entry), entry.stat(follow_symlinks=False).st_size if is_file else -1
 
     def local_path(self, key: str) -> Path | None:
         return self._path(key)
@@ -167,6 +167,9 @@ class LocalStorage:
 
     def _path(self, key: str) -> Path:
         return self.root / _inside(key)
+
+    def _key(self, entry: os.DirEntry[str]) -> str:
+        return entry.path[self._above :].replace(os.sep, "/")
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:

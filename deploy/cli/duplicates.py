@@ -6,7 +6,7 @@ from deploy.cli.changed import told
 from deploy.cli.connected import client_of
 from deploy.cli.console import Console, command
 from deploy.cli.gallery import near
-from ml.images.copies import COPY_FROM
+from ml.images.likeness import COPY_FROM
 
 
 @command("groups", example="lookalike duplicates groups --json")

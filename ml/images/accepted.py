@@ -1,4 +1,4 @@
-"""What is taken: formats by name, limits by number, and the one error that says no.
+"""What is taken: formats by name, limits by number, and the errors that say no.
 
 Leaves reading to `ml.images.formats` and decoding to `ml.images.decoding`.
 """
@@ -27,6 +27,10 @@ class UnreadableImage(LookalikeError):
 
     The message reads on from the image's name: "is empty", "is a JPEG with 12 bits per sample, which is not supported".
     """
+
+
+class BadBox(LookalikeError):
+    """Four numbers that are no part of the image."""
 
 
 def unsupported(what: str, hint: str = "save it as JPEG or PNG") -> UnreadableImage:

@@ -6,14 +6,10 @@ from dataclasses import astuple, dataclass
 
 from PIL import Image
 
-from ml.errors import LookalikeError
+from ml.images.accepted import BadBox
 
 LEAST_PX = 8
 _SLACK = 1e-6  # of numbers that were rounded on their way
-
-
-class BadBox(LookalikeError):
-    """Four numbers that are no part of the image."""
 
 
 @dataclass(frozen=True)

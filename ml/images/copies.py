@@ -5,17 +5,12 @@ see `ml.images.overlay`. Of what overlaps, small blocks are correlated. Those of
 something was put over them; those of another photo of the same things do not. Constants: benchmarks/copies.py.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 from PIL import Image
 
+from ml.images.likeness import COPY_FROM, NEAR_COPY, SAME_IMAGE, Likeness
 from ml.images.overlay import Placed, overlays
 from ml.images.shape import Shape
-
-SAME_IMAGE = "same-image"
-NEAR_COPY = "near-copy"
-COPY_FROM = 0.955  # the score of a copy
 
 _BLOCK_PX = 12
 _FEWEST_BLOCKS = 8
@@ -23,14 +18,6 @@ _FLAT = 3.0  # grey levels: blocks that vary less say nothing
 _GAINED = 0.2  # of the score, from half the size to the full one; no copy gained more than 0.08
 _PARTS = 8  # of each side, whose mean colours are compared
 _SAME_COLOUR = 12.0  # levels of 255, by which no part may differ
-
-
-@dataclass(frozen=True)
-class Likeness:
-    """How two images are copies: `tier` is same-image (saved anew, resized) or near-copy; `score` is at most 1."""
-
-    tier: str
-    score: float
 
 
 class Appearance:

@@ -72,6 +72,30 @@ class TestFiles:
         assert events == ["content", "rename", "folder"]
 
 
+class TestReading:
+    @pytest.mark.parametrize("size", [0, 1, 2**16, 3 * 2**20])
+    def test_all_of_a_file_is_read(self, tmp_path, size):
+        content = os.urandom(size)
+        (tmp_path / "file").write_bytes(content)
+        assert files.read_regular(tmp_path / "file") == content
+
+    def test_so_is_what_was_written_since_its_size_was_looked_up(self, tmp_path, monkeypatch):
+        (tmp_path / "file").write_bytes(b"0123456789")
+        monkeypatch.setattr(files, "_opened", lambda path, follow: (os.open(path, os.O_RDONLY), 3))
+        assert files.read_regular(tmp_path / "file") == b"0123456789"
+
+    def test_what_is_no_file_is_refused_and_nobody_waits_for_it(self, tmp_path):
+        os.mkfifo(tmp_path / "pipe")
+        (tmp_path / "link").symlink_to(tmp_path / "file")
+        (tmp_path / "file").write_bytes(b"content")
+        for path in (tmp_path / "pipe", tmp_path, tmp_path / "nothing", tmp_path / "\0"):
+            with pytest.raises(OSError):
+                files.read_regular(path)
+        assert files.read_regular(tmp_path / "link") == b"content"
+        with pytest.raises(OSError, match="no regular file"):
+            files.read_regular(tmp_path / "link", follow=False)
+
+
 class TestFolders:
     def test_it_replaces_another(self, target):
         with files.draft(target) as path:

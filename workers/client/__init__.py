@@ -6,7 +6,7 @@ shows, and logging and request ids like the workers', are here too.
 
 from ml.errors import LookalikeError
 from ml.images import BadBox, UnreadableImage
-from ml.images.copies import COPY_FROM, NEAR_COPY, SAME_IMAGE
+from ml.images.likeness import COPY_FROM, NEAR_COPY, SAME_IMAGE
 from ml.model.registry import UnknownModel
 from ml.records import Damaged
 from ml.storage import StorageFailed

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import redis
 
+from ml import images
 from ml.errors import LookalikeError
-from ml.images import probe
 from ml.model.registry import Active, ModelRecord, Registry
 from ml.storage import open_storage
 from workers.answers import APART, Answers
@@ -323,7 +323,7 @@ class Client(Publishing):
         if image is None:
             known = self.image(id or "")
             return self.queries.keep_image(known.id, known.name)
-        probe(image, limits(self.settings))
+        images.probe(image, limits(self.settings))
         return self.queries.keep_photo(image, name)
 
     # Models

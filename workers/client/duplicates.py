@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Sequence
 
-from ml.images.copies import COPY_FROM
+from ml.images.likeness import COPY_FROM
 from workers.answers import Answers
 from workers.client.connection import QueueConnection
 from workers.errors import Busy

@@ -7,7 +7,6 @@ one loses nothing, however long the chain of copies is that led from one to the 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
-from ml.images.sharpness import sharpness
 from workers.client.api import Client
 from workers.errors import NotFound
 from workers.messages import Copy, CopyGroup, GalleryImage, Pair
@@ -68,6 +67,8 @@ def _connected(pairs: Iterable[Pair]) -> list[list[Pair]]:
 
 def _quality(client: Client, pairs: Iterable[Pair], images: Mapping[str, GalleryImage]) -> dict[str, tuple[float, ...]]:
     """id -> what is compared to find the best: pixels, fewer where it is less sharp than others; bytes; age."""
+    from ml.images.sharpness import sharpness  # NumPy, which commands that only ask do without
+
     ids = {id for pair in pairs for id in (pair.id, pair.other_id)}
     sharp: dict[str, float] = {}
     for id in ids:

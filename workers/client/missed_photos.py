@@ -4,7 +4,8 @@ import dataclasses
 import datetime
 from pathlib import PurePath
 
-from ml.images import UnreadableImage, probe
+from ml import images
+from ml.images import UnreadableImage
 from workers.client.api import Client
 from workers.errors import NotFound, Refused, Unavailable
 from workers.gallery import image_id, limits
@@ -52,7 +53,7 @@ def whereabouts(client: Client, data: bytes, name: str) -> Whereabouts:
         return here
     kind, left_out = _left_out(client, name)
     try:
-        probe(data, limits(client.settings))
+        images.probe(data, limits(client.settings))
         nearest = next(iter(client.search(data, k=1).results), None)
     except UnreadableImage as error:
         path = left_out.path if left_out else None

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
-from ml import files
-from ml.images import UnreadableImage, probe
+from ml import files, images
+from ml.images import UnreadableImage
 from ml.records import Damaged
 from workers.errors import NotFound
 from workers.gallery.metadata import Known
@@ -67,7 +67,7 @@ class Gallery(GalleryReader):
         """
         file = source if isinstance(source, Path) else None
         data = source if isinstance(source, bytes) else read_file(source, self._limits)
-        info = probe(data, self._limits)
+        info = images.probe(data, self._limits)
         id = image_id(data)
         with self._metadata.lock(id):
             discarded = None
@@ -140,7 +140,7 @@ class Gallery(GalleryReader):
                 return known.image
             except Damaged as damaged:
                 data, reference = self._surviving(id, path, damaged)
-            image = described(id, probe(data, self._limits), len(data), path, label)
+            image = described(id, images.probe(data, self._limits), len(data), path, label)
             image = replace(image, is_in_place=reference is not None)
             # Of a label that is not the folder's name, a person is more likely the author.
             self._metadata.write(Known(image, label is not None and label != PurePath(path).parent.name, reference))

@@ -3,8 +3,8 @@
 Ids come from outside and become part of a path: what is no id names no record.
 """
 
+import re
 from collections.abc import Callable, Iterator
-from pathlib import PurePath
 from typing import Any, Generic, TypeVar
 
 from ml import records
@@ -12,10 +12,12 @@ from ml.storage import Storage
 
 T = TypeVar("T")
 
+_ID = re.compile("[0-9a-f]{32}")
+
 
 def is_id(id: str) -> bool:
     """Whether it is 32 hex digits, as ids of images are."""
-    return len(id) == 32 and all(digit in "0123456789abcdef" for digit in id)
+    return _ID.fullmatch(id) is not None
 
 
 def record_key(folder: str, id: str) -> str:
@@ -59,5 +61,5 @@ class ImageRecords(Generic[T]):
     def ids(self, prefix: str = "") -> Iterator[str]:
         """Of every record, in order; only those whose first two digits are `prefix`, if given."""
         for name in self._storage.keys(f"{self._folder}/{prefix}".rstrip("/")):
-            if is_id(id := PurePath(name).stem):
+            if is_id(id := name.rpartition("/")[2].removesuffix(".json")):
                 yield id

@@ -10,7 +10,7 @@ from workers.messages.images import GalleryImage
 class Pair(Message):
     """Two images of one photo. `similarity` is the cosine of their vectors.
 
-    `tier` and `score` are of ml.images.copies.Likeness.
+    `tier` and `score` are of ml.images.likeness.Likeness.
     """
 
     id: str

@@ -35,6 +35,7 @@ PHASES = {
     "build": "building the collection",
     "check": "checking it",
     "preview": "ready, and waiting for you to look at the preview",
+    "graph": "making its graph, without which searches would be slower",
     "switch": "switching over",
     "settle": "waiting for the workers to follow",
     "finish": "clearing up",

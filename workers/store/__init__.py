@@ -225,6 +225,10 @@ class Store(Protocol):
     def tend(self, collection: str) -> None:
         """Has the collection laid out as its size asks for; called now and then, quick, and no write waits for it."""
 
+    def is_ready(self, collection: str) -> bool:
+        """Whether searches of it are as fast as its size allows: what they go by has been made of what was written, or
+        cannot be. Begins to make it."""
+
     def version(self, collection: str) -> int | None:
         """Another number whenever a point has come, gone or got another vector. None where other processes write, too:
         then nobody can tell."""

@@ -42,7 +42,7 @@ from workers.store import (
     page_behind,
     page_sizes,
 )
-from workers.store.codes import chosen, needs_graph
+from workers.store.codes import chosen
 from workers.store.edge_requests import (
     facet,
     hit_of,
@@ -88,6 +88,7 @@ class EdgeStore(Store):
         self._remembered = Remembered()
         self._counts: OrderedDict[tuple[str, Hashable], tuple[int, Any]] = OrderedDict()
         self._closed = threading.Event()
+        self._awaited = threading.Event()  # a graph is
         self._optimiser = threading.Thread(target=self._keep_optimised, name="optimiser", daemon=True)
         self._optimiser.start()
 
@@ -160,7 +161,9 @@ class EdgeStore(Store):
             )
             for query in queries
         ]
-        found = self._shard(collection).engine.query_batch(edge.QueryBatchRequest(requests))
+        shard = self._shard(collection)
+        shard.is_searched = True
+        found = shard.engine.query_batch(edge.QueryBatchRequest(requests))
         answers = [
             ([(hex_id(point.id), point) for point in points], query.with_vectors or isinstance(query.target, Examples))
             for query, points in zip(queries, found, strict=True)
@@ -245,6 +248,14 @@ class EdgeStore(Store):
     def tend(self, collection: str) -> None:
         """A thread of its own does: see `_keep_optimised`."""
 
+    def is_ready(self, collection: str) -> bool:
+        shard = self._shard(collection)
+        if shard.has_failed or not shard.wants_graph(is_quiet=True):
+            return True
+        shard.is_awaited = True
+        self._awaited.set()
+        return False
+
     def version(self, collection: str) -> int | None:
         return self._log_of_writes.count_of_points(collection)
 
@@ -256,6 +267,7 @@ class EdgeStore(Store):
 
     def close(self) -> None:
         self._closed.set()
+        self._awaited.set()
         self._optimiser.join()
         with self._guard:
             for shard in self._shards.values():
@@ -264,25 +276,34 @@ class EdgeStore(Store):
         self._lock_file.close()
 
     def _keep_optimised(self) -> None:
-        while not self._closed.wait(_QUIET_S):
+        while True:
+            self._awaited.wait(_QUIET_S)
+            self._awaited.clear()
+            if self._closed.is_set():
+                return
             for shard in list(self._shards.values()):
                 try:
-                    is_quiet = time.monotonic() - shard.written_at > _QUIET_S
-                    if needs_graph(shard.unindexed, shard.count, shard.dim, is_quiet=is_quiet):
-                        self._optimise(shard)
+                    is_quiet = shard.is_awaited or time.monotonic() - shard.written_at > _QUIET_S
+                    # One that is being built to replace another is not searched: its graph is made once, at the end.
+                    if (is_quiet or shard.is_searched) and shard.wants_graph(is_quiet=is_quiet):
+                        shard.has_failed = not self._optimise(shard)
+                    shard.is_awaited = False
                 except Exception:  # dropped meanwhile, or the disk is full: the next round looks again
+                    shard.has_failed = True
                     logger.exception("could not look after %s", shard)
 
-    def _optimise(self, shard: Shard) -> None:
+    def _optimise(self, shard: Shard) -> bool:
+        """Builds a graph beside the shard as it is. Returns whether that worked."""
         try:
             codes = chosen(self._codes, shard.count, shard.dim)
             if optimise(shard.copy_for_optimising(), shard.dim, codes, until=self._closed):
                 shard.exchange()
                 logger.info("built the graph of %s, codes: %s", shard, codes)
-                return
+                return True
         except (OSError, subprocess.CalledProcessError) as error:
             logger.warning("could not build the graph of %s, searches stay exact: %s", shard, error)
         shard.abandon_copy()
+        return False
 
     def _shard(self, collection: str) -> Shard:
         shard = self._shards.get(collection)

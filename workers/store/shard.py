@@ -23,6 +23,7 @@ import qdrant_edge as edge
 
 from ml import files
 from workers.store import StoreFailed
+from workers.store.codes import needs_graph
 from workers.store.conditions import KEYWORDS, NUMBERS, WORDS
 
 _REFUSED = re.compile(r"\(os error (?!2\))\d+\)|WouldBlock")  # by the operating system; 2: a file of it is missing
@@ -45,6 +46,9 @@ class Shard:
         self._writing = threading.Lock()
         self._changed: set[str] | None = None  # ids written while a copy is being optimised
         self.written_at = time.monotonic()
+        self.is_searched = False  # since it was opened
+        self.is_awaited = False  # its graph, by somebody
+        self.has_failed = False  # when its graph was built last
         self._logged = 0  # points written since the last flush: opening would replay them
         self.dim: int = json.loads((path / "collection.json").read_text())["dim"]
 
@@ -145,6 +149,10 @@ class Shard:
         """How many points no HNSW graph covers."""
         info = self._shard.info()
         return int(max(0, info.points_count - info.indexed_vectors_count))
+
+    def wants_graph(self, *, is_quiet: bool) -> bool:
+        """Whether points that no graph covers are worth another one: see codes.needs_graph."""
+        return needs_graph(self.unindexed, self.count, self.dim, is_quiet=is_quiet)
 
     def copy_for_optimising(self) -> Path:
         """A copy of the shard as it is now; from here on the changes are noted for `exchange`."""

@@ -10,11 +10,12 @@ from ml.storage import StorageFailed
 from workers.errors import JobEnded, NotFound
 from workers.messages import Failure
 from workers.metrics import FAILURES, IMAGES, TASK_SECONDS
-from workers.queue.jobs import COUNTERS, MAX_ATTEMPTS, Chunk
+from workers.process.serving import ServingModel
+from workers.queue.jobs import CHUNK, COUNTERS, MAX_ATTEMPTS, Chunk
 from workers.tasks import duplicates, tuning
 from workers.tasks.context import Context
 from workers.tasks.housekeeping import reconcile_again
-from workers.tasks.reconcile import Outcome, reconcile
+from workers.tasks.reconcile import Outcome, chunk_size, reconcile
 from workers.tasks.transfer import transfer
 from workers.tasks.verify import compare
 from workers.tasks.waiting import told, wait_or_fail
@@ -76,26 +77,32 @@ def _compared(context: Context, chunk: Chunk) -> Outcome:
         if chunk.job.startswith("reconcile-") and any(job.startswith("index-") for job in context.jobs.running()):
             ids = []  # what an index job stores is its own to count
             reconcile_again(context.redis)
-        context.jobs.append(chunk.job, ids)
+        target = _target(context, chunk)
+        size = CHUNK if target is None else chunk_size(context.serving, target)
+        context.jobs.append(chunk.job, ids, size=size)
     context.jobs.collect(chunk.job, comparison.findings)
     return Outcome(comparison.counts)
 
 
 def _reconciled(context: Context, chunk: Chunk) -> Outcome:
     """Brings images in line, in the active collection or in one that is being built."""
-    target = None
-    if "collection" in chunk.params:
-        target = context.serving.live(chunk.params["model"], chunk.params["collection"])
     outcome = reconcile(
         context.serving,
         chunk.items,
-        target,
+        _target(context, chunk),
         renew=lambda: context.jobs.renew(chunk),
         intended=lambda: context.jobs.intended(chunk),
         note_intent=lambda results: context.jobs.note_intent(chunk, results),
     )
     outcome.counts |= {"done": len(chunk.items), "failed": len(outcome.failures)}
     return outcome
+
+
+def _target(context: Context, chunk: Chunk) -> ServingModel | None:
+    """The model and collection of a chunk that has one of its own."""
+    if "collection" not in chunk.params:
+        return None
+    return context.serving.live(chunk.params["model"], chunk.params["collection"])
 
 
 def _transferred(context: Context, chunk: Chunk) -> dict[str, int]:

@@ -10,6 +10,7 @@ The job's `detail` holds the phase, so that any worker can take the next step af
     build     compare gallery and collection, embed what is missing; again until nothing is
     check     known images are found, and labelled neighbours are no worse than the active model's
     preview   if that was asked for: what both models answer, then wait until somebody says that it shall be published
+    graph     wait until the collection has the graph that searches go by; it is made since the building ended
     switch    replace `active` in one write; workers follow within a quarter of a second, with the model at hand
     settle    when every worker has followed, compare once more: what a straggler wrote to the old collection alone
     finish    drop collections that no rollback will need
@@ -112,6 +113,7 @@ def _load(serving: Serving, jobs: Jobs, workers: list[WorkerStatus], job: str, s
 
 def _build(serving: Serving, jobs: Jobs, workers: list[WorkerStatus], job: str, state: dict[str, Any]) -> Step:
     found = state.get("missing", 0) + state.get("extra", 0) + state.get("different", 0) - state["found_before"]
+    serving.store.is_ready(state["collection"])  # which begins what it lacks, beside the checks that follow
     if found and state["passes"] < MAX_PASSES:
         return _next_pass(jobs, job, state, "build")
     return {"phase": "check"}
@@ -138,18 +140,22 @@ def _check(serving: Serving, jobs: Jobs, workers: list[WorkerStatus], job: str, 
             f"mAP@R on the labelled gallery is {quality['new']:.3f}, the active model's is {quality['active']:.3f}"
             f" ({about}); publish it anyway (--force) to switch nevertheless"
         )
-    following = "preview" if state.get("preview") else "switch"
+    following = "preview" if state.get("preview") else "graph"
     return {"phase": following, "map@r": quality, "measured_on": about, "calibration": calibrate(serving, new)}
 
 
 def _preview(serving: Serving, jobs: Jobs, workers: list[WorkerStatus], job: str, state: dict[str, Any]) -> Step:
     if state.get("is_confirmed"):
-        return {"phase": "switch"}
+        return {"phase": "graph"}
     if "previewed" in state:
         return None
     queries = preview(serving, serving.live(state["model"], state["collection"]))
     jobs.collect(job, queries)
     return {"phase": "preview", "previewed": len(queries)}
+
+
+def _graph(serving: Serving, jobs: Jobs, workers: list[WorkerStatus], job: str, state: dict[str, Any]) -> Step:
+    return {"phase": "switch"} if serving.store.is_ready(state["collection"]) else None
 
 
 def _switch(serving: Serving, jobs: Jobs, workers: list[WorkerStatus], job: str, state: dict[str, Any]) -> Step:
@@ -184,6 +190,7 @@ _STEPS = {
     "build": _build,
     "check": _check,
     "preview": _preview,
+    "graph": _graph,
     "switch": _switch,
     "settle": _settle,
     "finish": _finish,

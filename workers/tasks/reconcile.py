@@ -23,13 +23,15 @@ from workers.errors import NotFound
 from workers.gallery import DAMAGED
 from workers.messages import Failure, GalleryImage
 from workers.process.serving import Serving, ServingModel
+from workers.queue.jobs import CHUNK
 from workers.store import Payload, Point
 
 logger = logging.getLogger(__name__)
 
 THUMBNAIL_PX = 320
 _RENEWED_S = 5.0
-_PROJECTED = 16  # vectors that are fetched between two searches
+_FETCHED = 16  # vectors, between two searches
+_PROJECTED = 256  # images of a chunk: a third of a second, most of it for what each chunk costs
 
 
 @dataclass
@@ -144,29 +146,34 @@ def _readable(
     return readable
 
 
+def chunk_size(serving: Serving, target: ServingModel) -> int:
+    """How many images of a collection that is being built make a chunk: more where none is embedded."""
+    return _PROJECTED if _is_projected(serving, target) else CHUNK
+
+
 def project(
     serving: Serving, target: ServingModel, images: Sequence[GalleryImage], renew: Callable[[], None]
 ) -> list[Point]:
     """The points of images whose vectors the active collection holds, where a change of the head leads to the target's.
 
-    Nothing is decoded or embedded. A few at a time: turning vectors into arrays keeps searches from running.
+    Nothing is decoded or embedded. Fetched a few at a time: turning vectors into arrays keeps searches from running.
     """
-    if not images:
+    if not images or not _is_projected(serving, target):
         return []
     source = serving.active()
-    if source.collection == target.collection or not _differ_in_tuning(source, target):
-        return []
-    points: list[Point] = []
-    for start in range(0, len(images), _PROJECTED):
+    found: dict[str, np.ndarray] = {}
+    for start in range(0, len(images), _FETCHED):
         serving.batcher.yield_to_searches()
-        part = {image.id: image for image in images[start : start + _PROJECTED]}
-        stored = serving.store.fetch(source.collection, list(part), with_vectors=True)
-        found = {id: point.vector for id, point in stored.items() if point.vector is not None}
-        if found:
-            vectors = _conversion(source.embedder.head, target.embedder.head)(np.stack(list(found.values())))
-            points += [Point(id, vector, Payload.of(part[id])) for id, vector in zip(found, vectors, strict=True)]
+        part = [image.id for image in images[start : start + _FETCHED]]
+        stored = serving.store.fetch(source.collection, part, with_vectors=True)
+        found |= {id: point.vector for id, point in stored.items() if point.vector is not None}
         renew()
-    return points
+    if not found:
+        return []
+    # All at once: what a map of 1,280 x 1,280 takes for a few vectors is the reading of it.
+    vectors = _conversion(source.embedder.head, target.embedder.head)(np.stack(list(found.values())))
+    payloads = {image.id: Payload.of(image) for image in images}
+    return [Point(id, vector, payloads[id]) for id, vector in zip(found, vectors, strict=True)]
 
 
 @functools.lru_cache(maxsize=2)  # to undo a tuning, a matrix is inverted
@@ -174,10 +181,15 @@ def _conversion(before: Head, after: Head) -> Conversion:
     return Conversion(before, after)
 
 
-def _differ_in_tuning(source: ServingModel, target: ServingModel) -> bool:
-    """Whether vectors of one can be made those of the other."""
+def _is_projected(serving: Serving, target: ServingModel) -> bool:
+    """Whether the vectors of the active collection can be made those of the target's."""
+    source = serving.active()
     one, other = source.embedder, target.embedder
-    return one.bundle.has_network_of(other.bundle) and share_features(one.head, other.head)
+    return (
+        source.collection != target.collection
+        and one.bundle.has_network_of(other.bundle)
+        and share_features(one.head, other.head)
+    )
 
 
 def embed(

@@ -80,8 +80,10 @@ def compare(serving: Serving, chunk: Chunk, renew: Callable[[], None]) -> Compar
 def _compare_prefix(serving: Serving, chunk: Chunk, prefix: str, found: Comparison, renew: Callable[[], None]) -> None:
     is_build, is_quick = "collection" in chunk.params, bool(chunk.params.get("quick"))
     collection = chunk.params.get("collection") or serving.active().collection
-    images = serving.gallery.find_many(serving.gallery.ids(prefix))
+    known = list(serving.gallery.ids(prefix))
     points = points_with_prefix(serving.store, collection, prefix)
+    # What a new collection lacks is not read only to be compared.
+    images = serving.gallery.find_many(points.keys() & known if is_build else known)
     sound = {id: image for id, image in images.items() if image.state != DAMAGED}
     lost: Mapping[str, str] = {}
     if not is_build:
@@ -95,7 +97,7 @@ def _compare_prefix(serving: Serving, chunk: Chunk, prefix: str, found: Comparis
         _check_links(serving, [id for id in sound if id not in lost], chunk, found)
         _settle(serving, prefix, sound, lost, is_quick=is_quick)
     different = [id for id, p in sound.items() if id in points and points[id].payload != Payload.of(p)]
-    missing = [id for id in (images if is_build else sound) if id not in points and id not in lost]
+    missing = [id for id in (known if is_build else sound) if id not in points and id not in lost]
     extra = [id for id in points if id not in images]
     for kind, ids in (("missing", missing), ("extra", extra), ("different", different)):
         found.counts[kind] += len(ids)

@@ -82,6 +82,14 @@ def test_the_program_starts_at_once(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", check], check=True, cwd=Path(__file__).parents[3])
 
 
+def test_what_asks_the_running_system_starts_without_decoders() -> None:
+    """What `lookalike search` and `status` import takes most of their time, and both show no photo."""
+    modules = "deploy.cli.gallery, deploy.cli.status, deploy.local.connection, workers.client"
+    heavy = "{'ml.images.decoding', 'pillow_heif', 'flask'}"
+    check = f"import sys, {modules}; sys.exit(', '.join({heavy} & set(sys.modules)) or 0)"
+    subprocess.run([sys.executable, "-c", check], check=True, cwd=Path(__file__).parents[3])
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "error"),
     [

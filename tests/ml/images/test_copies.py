@@ -8,7 +8,8 @@ import pytest
 from PIL import Image, ImageDraw, ImageOps
 
 from deploy.demo_photos import make
-from ml.images.copies import NEAR_COPY, SAME_IMAGE, Appearance, compare
+from ml.images.copies import Appearance, compare
+from ml.images.likeness import NEAR_COPY, SAME_IMAGE
 from ml.images.overlay import overlays
 from ml.images.shape import Shape
 

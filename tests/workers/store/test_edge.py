@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,8 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.processes import wait_for
 from tests.workers.store.samples import DIM, ids, points, unit_vectors
-from workers.store import Payload, StoreBusy, StoreFailed, shard
+from workers.store import Payload, StoreBusy, StoreFailed, codes, edge, shard
 from workers.store.edge import EdgeStore
 from workers.store.shard import Shard
 
@@ -161,6 +163,48 @@ os.kill(os.getpid(), signal.SIGKILL)
         again = EdgeStore(tmp_path)
         assert again.count("photos") == 39
         again.close()
+
+    def test_a_graph_is_made_once_of_what_nobody_searches_yet(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A collection that is to replace another grows without one; whoever is about to switch to it asks for it."""
+        built: list[int] = []
+
+        def optimised(folder: Path, *_: object, until: threading.Event) -> bool:
+            built.append(until.is_set())
+            return False
+
+        monkeypatch.setattr(codes, "LARGE_BYTES", 4 * DIM)
+        monkeypatch.setattr(edge, "_QUIET_S", 0.05)
+        monkeypatch.setattr(edge, "optimise", optimised)
+        store = EdgeStore(tmp_path)
+        store.ensure("new", DIM)
+        for point in points(20):
+            store.upsert("new", [point])
+            time.sleep(0.02)
+        assert built == []
+        assert not store.is_ready("new")
+        wait_for(lambda: built)
+        wait_for(lambda: store.is_ready("new"))  # it failed, and holds nobody up
+        store.close()
+
+    def test_what_is_searched_while_it_grows_gets_a_graph_meanwhile(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        built = threading.Event()
+        monkeypatch.setattr(codes, "LARGE_BYTES", 4 * DIM)
+        monkeypatch.setattr(edge, "_QUIET_S", 0.05)
+        monkeypatch.setattr(edge, "optimise", lambda *_, until: built.set())
+        store = EdgeStore(tmp_path)
+        store.ensure("photos", DIM)
+        written = points(200)
+        for point in written:
+            store.upsert("photos", [point])
+            store.query("photos", point.vector, 1)
+            if built.wait(0.02):
+                break
+        assert built.is_set()
+        store.close()
 
     def test_searches_go_on_while_the_shard_is_exchanged(self, tmp_path: Path) -> None:
         store = EdgeStore(tmp_path)

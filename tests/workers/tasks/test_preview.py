@@ -115,4 +115,4 @@ def test_a_publish_with_a_preview_waits_until_it_is_confirmed(serving: Any, queu
     assert jobs.status(job).detail["phase"] == "preview"
     jobs.set_params(job, jobs.params(job) | {"is_confirmed": True})
     publish.advance(serving, jobs, [], job)
-    assert jobs.status(job).detail["phase"] == "switch"
+    assert jobs.status(job).detail["phase"] == "graph"

@@ -25,14 +25,14 @@ from workers.gallery import Gallery
 from workers.messages import JobStatus
 from workers.process.batching import Batcher
 from workers.process.serving import ServingModel
-from workers.queue.jobs import MAX_ATTEMPTS, Jobs
+from workers.queue.jobs import CHUNK, MAX_ATTEMPTS, Jobs
 from workers.queue.liveness import worker_key
 from workers.store import Payload, Point
 from workers.store.edge import EdgeStore
 from workers.tasks import chunks
 from workers.tasks import reconcile as reconcile_module
 from workers.tasks.context import Context
-from workers.tasks.reconcile import reconcile
+from workers.tasks.reconcile import chunk_size, reconcile
 
 
 class Mortal:
@@ -253,6 +253,15 @@ def test_the_collection_of_a_model_that_differs_in_its_tuning_is_projected(conte
         for id in ids:
             assert after[id].vector == pytest.approx(model.head.tune(before[id].vector[None])[0], abs=1e-5)
         serving.active = lambda target=target: target  # the next one is projected from this one
+
+
+def test_projected_images_make_larger_chunks(context: Context) -> None:
+    serving: Any = context.serving
+    plain, tuned = serving.active(), Tuned(0.5)
+    plain.embedder.head, plain.embedder.bundle = Head(False), tuned.bundle
+    assert chunk_size(serving, ServingModel("tuned", "tuned", tuned)) > CHUNK
+    tuned.bundle = plain.embedder.bundle = SimpleNamespace(has_network_of=lambda other: False)
+    assert chunk_size(serving, ServingModel("other", "other", tuned)) == CHUNK
 
 
 def test_an_image_that_the_active_collection_lacks_is_embedded(context: Context) -> None:
