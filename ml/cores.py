@@ -14,12 +14,18 @@ def available() -> int:
     return max(1, int(min(cores, quota(Path("/")))))
 
 
-def limit_blas() -> None:
-    """Makes NumPy's linear algebra take no more threads than `available`, here and in child processes.
+def limit_blas(openblas: int | None = None) -> None:
+    """Makes linear algebra take no more threads than `available`, here and in child processes.
 
     OpenBLAS and MKL look at these variables when they are loaded, and know affinities but no quotas: call it before
     anything imports NumPy. What the environment says already stays.
+
+    Args:
+        openblas: threads of OpenBLAS, which is NumPy's. More than one for who multiplies in several threads anyway do
+            harm: its helpers wait in a busy loop for what comes next, and for one another.
     """
+    if openblas is not None:
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", str(openblas))
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(variable, str(available()))
 

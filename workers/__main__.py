@@ -11,7 +11,7 @@ from ml import cores
 from workers.process.allocator import limit_arenas
 
 limit_arenas()  # before the imports below start threads
-cores.limit_blas()  # before they load NumPy
+cores.limit_blas(openblas=1)  # before they load NumPy
 
 from celery.signals import setup_logging
 

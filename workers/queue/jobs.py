@@ -23,8 +23,10 @@ Every key of a job expires a week after its end; every time in a record is the s
 
 import contextlib
 import json
+import math
+import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -39,6 +41,7 @@ from workers.queue.liveness import server_time, worker_key
 CHUNK = 64  # images: under a second of work with the default model on two cores
 MAX_ATTEMPTS = 3  # claims of one chunk; then its items are tried one by one, then put aside
 _QUEUED_S = 30.0  # a nudge that nobody took by then counts as lost
+_RENEWED_S = 1.0
 _CLAIMED_S = 60.0  # a claim that nobody renewed by then counts as lost
 _LISTED = 20  # latest jobs of a kind
 _ABANDONED_S = 60.0  # a job whose filler was silent for so long ends with what it has
@@ -210,6 +213,18 @@ class Jobs:
     def renew(self, chunk: Chunk) -> None:
         """Says that a claimed chunk is still being worked on."""
         self._renew(_keys(chunk.job, "leases"), [chunk.number, _CLAIMED_S])
+
+    def renewing(self, chunk: Chunk) -> Callable[[], None]:
+        """`renew` for who calls it after each little step: asks Redis once a second at most."""
+        renewed_at = -math.inf
+
+        def renew() -> None:
+            nonlocal renewed_at
+            if time.monotonic() - renewed_at >= _RENEWED_S:
+                self.renew(chunk)
+                renewed_at = time.monotonic()
+
+        return renew
 
     def intended(self, chunk: Chunk) -> dict[str, str]:
         """What any run of this chunk so far was about to do: item -> added, updated or removed.

@@ -57,7 +57,7 @@ def work(context: Context, chunk: Chunk) -> None:
 def _step(context: Context, chunk: Chunk) -> Outcome:
     """The step of the chunk's job."""
     if "threshold" in chunk.params:
-        context.jobs.collect(chunk.job, duplicates.find(context.serving, chunk, lambda: context.jobs.renew(chunk)))
+        context.jobs.collect(chunk.job, duplicates.find(context.serving, chunk, context.jobs.renewing(chunk)))
         return Outcome({"done": len(chunk.items)})
     if "source" in chunk.params:
         context.jobs.collect(chunk.job, tuning.find(context.serving, context.jobs, chunk))
@@ -71,7 +71,7 @@ def _step(context: Context, chunk: Chunk) -> Outcome:
 
 def _compared(context: Context, chunk: Chunk) -> Outcome:
     """Compares storage and collection, and adds to the job what is to be mended."""
-    comparison = compare(context.serving, chunk, lambda: context.jobs.renew(chunk))
+    comparison = compare(context.serving, chunk, context.jobs.renewing(chunk))
     if chunk.params.get("repair") or "collection" in chunk.params:
         ids = comparison.ids
         if chunk.job.startswith("reconcile-") and any(job.startswith("index-") for job in context.jobs.running()):
@@ -90,7 +90,7 @@ def _reconciled(context: Context, chunk: Chunk) -> Outcome:
         context.serving,
         chunk.items,
         _target(context, chunk),
-        renew=lambda: context.jobs.renew(chunk),
+        renew=context.jobs.renewing(chunk),
         intended=lambda: context.jobs.intended(chunk),
         note_intent=lambda results: context.jobs.note_intent(chunk, results),
     )
@@ -108,7 +108,7 @@ def _target(context: Context, chunk: Chunk) -> ServingModel | None:
 def _transferred(context: Context, chunk: Chunk) -> dict[str, int]:
     """A full disk under an archive does not pass: nobody but the one who waits for the archive will free it."""
     try:
-        return transfer(context.serving, chunk, lambda: context.jobs.renew(chunk))
+        return transfer(context.serving, chunk, context.jobs.renewing(chunk))
     except StorageFailed as error:
         is_full = isinstance(error.__cause__, OSError) and error.__cause__.errno in (errno.ENOSPC, errno.EDQUOT)
         raise StorageFailed(error.message, hint=error.hint, passes=error.passes and not is_full) from error

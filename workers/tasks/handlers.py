@@ -121,15 +121,17 @@ def register(context: Context) -> None:
 
     @task("advance_publish")
     def advance_publish(job: str, sent_at: float) -> None:
-        """Takes the next step of a publish job; not when it waited until the next message was sent."""
+        """Takes the steps of a publish job that are due; not when it waited until the next message was sent."""
         if server_time(context.redis) - sent_at > ADVANCE_EXPIRES_S:
             return
         lock = context.redis.lock(f"lookalike:advancing:{job}", timeout=120, blocking=False)
         if not lock.acquire():
             return
         try:
-            if job in context.jobs.running():
-                advance(context.serving, context.jobs, living_workers(context.redis), job)
+            while job in context.jobs.running() and advance(
+                context.serving, context.jobs, living_workers(context.redis), job
+            ):
+                lock.reacquire()
         finally:
             with contextlib.suppress(LockNotOwnedError):  # a step that took so long may run twice
                 lock.release()

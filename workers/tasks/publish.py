@@ -53,19 +53,24 @@ class CheckFailed(Exception):
     """Why a new collection is not fit to be searched."""
 
 
-def advance(serving: Serving, jobs: Jobs, workers: list[WorkerStatus], job: str) -> None:
-    """Takes the next step of a publish job if it is due. One caller at a time; each step may run twice."""
+def advance(serving: Serving, jobs: Jobs, workers: list[WorkerStatus], job: str) -> bool:
+    """Takes the next step of a publish job if it is due. One caller at a time; each step may run twice.
+
+    Returns:
+        Whether another one may be due at once: the job has come further.
+    """
     if jobs.pending(job):
-        return
+        return False
     params, detail = jobs.params(job), jobs.status(job).detail
-    step = _STEPS[detail.get("phase", "prepare")]
+    phase = detail.get("phase", "prepare")
+    step = _STEPS[phase]
     try:
         following = step(serving, jobs, workers, job, params | detail)
     except CheckFailed as failure:
         logger.warning("model %s is not published: %s", params.get("model", "of a tuning"), failure)
         jobs.end(job, "failed", detail | {"reason": str(failure)})
         abandon(serving, job)
-        return
+        return False
     except redis.RedisError:
         raise  # the queue is away: housekeeping comes back to it
     except Exception as error:
@@ -73,7 +78,7 @@ def advance(serving: Serving, jobs: Jobs, workers: list[WorkerStatus], job: str)
             logger.exception("a step of %s failed", job)
         if not wait_or_fail(jobs, job, told(error), functools.partial(jobs.wait, job)):
             abandon(serving, job)
-        return
+        return False
     jobs.go_on(job)
     if following == {"phase": "done"}:
         jobs.end(job, "done", detail | following)
@@ -81,6 +86,8 @@ def advance(serving: Serving, jobs: Jobs, workers: list[WorkerStatus], job: str)
         if "model" in following:  # from here on it is the publishing of that one
             jobs.set_params(job, following | {"force": params.get("force", False)})
         jobs.describe(job, jobs.status(job).detail | following)
+        return following.get("phase", phase) != phase
+    return False
 
 
 def abandon(serving: Serving, job: str) -> None:

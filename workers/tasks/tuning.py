@@ -48,9 +48,10 @@ from workers.errors import NotFound, Refused
 from workers.messages import AlikePair, VariedImage, WorkerStatus
 from workers.process.serving import Serving, ServingModel
 from workers.queue.jobs import PREFIXES, Chunk, Jobs
-from workers.store import points_with_prefix
+from workers.store import Query, points_with_prefix
 
 _AROUND = 64  # photos around one, among which its partners are looked for: nine of ten are those of the whole gallery
+_ASKED = 4  # photos, between two searches
 _RENEWED_S = 5.0
 _NAME = "tuned"
 
@@ -91,7 +92,7 @@ def find(serving: Serving, jobs: Jobs, chunk: Chunk) -> Sequence[VariedImage | A
     live = serving.active()
     if live.collection != chunk.params["source"]:
         return []  # the next step begins again
-    renew = functools.partial(jobs.renew, chunk)
+    renew = jobs.renewing(chunk)
     ids = [id for prefix in chunk.items for id in _with_prefix(serving, live.collection, prefix, chunk.params)]
     if "views" in chunk.params:
         return vary(serving, live, ids, int(chunk.params["views"]), renew)
@@ -154,19 +155,28 @@ def look(
     found = []
     tune = through(first.linear_map)
     plain = _without_tuning(live.embedder.head)
-    for id in ids:
+    waiting = iter(ids)
+    while part := list(itertools.islice(waiting, _ASKED)):
         serving.batcher.yield_to_searches()
-        stored = serving.store.fetch(live.collection, [id], with_vectors=True).get(id)
-        if stored is None or stored.vector is None:
+        stored = serving.store.fetch(live.collection, part, with_vectors=True)
+        asked = {id: point.vector for id, point in stored.items() if point.vector is not None}
+        if not asked:
             continue
-        hits = serving.store.query(live.collection, stored.vector, _AROUND + 1, with_vectors=True)
-        around = {hit.id: hit.vector for hit in hits if hit.id != id and hit.vector is not None}
-        names = list(around)
-        rows = plain(np.stack([stored.vector, *around.values()]))
-        for other in partners(tune(rows), neighbours):
-            partner = names[other - 1]
-            difference = _packed(rows[:1] - rows[other : other + 1])
-            found.append(AlikePair(min(id, partner), max(id, partner), difference))
+        queries = [Query(vector, _AROUND + 1, with_vectors=True) for vector in asked.values()]
+        answers = serving.store.query_batch(live.collection, queries)
+        near = [
+            {id: vector} | {hit.id: hit.vector for hit in hits if hit.id != id and hit.vector is not None}
+            for (id, vector), hits in zip(asked.items(), answers, strict=True)
+        ]
+        # Through the maps at once: of a few rows, what a map takes is the reading of it.
+        rows_of_all = plain(np.stack([vector for each in near for vector in each.values()]))
+        ends = np.cumsum([len(each) for each in near])[:-1]
+        for each, rows, tuned in zip(near, np.split(rows_of_all, ends), np.split(tune(rows_of_all), ends), strict=True):
+            id, *names = each
+            for other in partners(tuned, neighbours):
+                partner = names[other - 1]
+                difference = _packed(rows[:1] - rows[other : other + 1])
+                found.append(AlikePair(min(id, partner), max(id, partner), difference))
         renew()
     return found
 
