@@ -28,6 +28,11 @@ class TestStore:
         expected = np.sort(unit_vectors(50) @ written[7].vector)[::-1][:10]
         np.testing.assert_allclose([hit.similarity for hit in hits], expected, atol=1e-5)
 
+    def test_a_small_collection_is_ready_at_once(self, store: Store, collection: str) -> None:
+        assert store.is_ready(collection)
+        store.upsert(collection, points(50))
+        assert store.is_ready(collection)
+
     @pytest.mark.parametrize("unlike", [0, 2])
     def test_several_examples_rank_by_their_mean_away_from_what_is_not_meant(
         self, store: Store, collection: str, unlike: int

@@ -13,7 +13,7 @@ from ml.errors import LookalikeError
 from tests.workers.dying import Killed, run, start
 from workers.errors import NotFound
 from workers.queue.jobs import CHUNK, MAX_ATTEMPTS, Jobs
-from workers.queue.liveness import worker_key
+from workers.queue.liveness import server_time, worker_key
 from workers.tasks import chunks, handlers
 from workers.tasks.context import Context
 from workers.tasks.reconcile import Outcome
@@ -179,3 +179,15 @@ class TestTurns:
         holding.set()
         for thread in threads:
             thread.join()
+
+
+def test_steps_that_need_not_wait_for_one_another_follow_at_once(
+    context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each would wait for the next round of housekeeping: a publish took as many times two seconds."""
+    handlers.register(context)
+    job = context.jobs.create("publish", externally_driven=True)
+    further = [True, True, False, True]
+    monkeypatch.setattr(handlers, "advance", lambda *_: further.pop(0))
+    context.app.tasks["advance_publish"].run(job, server_time(context.redis))
+    assert further == [True]
