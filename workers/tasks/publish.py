@@ -86,7 +86,7 @@ def advance(serving: Serving, jobs: Jobs, workers: list[WorkerStatus], job: str)
         if "model" in following:  # from here on it is the publishing of that one
             jobs.set_params(job, following | {"force": params.get("force", False)})
         jobs.describe(job, jobs.status(job).detail | following)
-        return following.get("phase", phase) != phase
+        return bool(following.get("phase", phase) != phase)
     return False
 
 
