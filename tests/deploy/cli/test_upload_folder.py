@@ -36,7 +36,10 @@ def photos(tmp_path: Path) -> Walk:
 @pytest.fixture
 def pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     wait = upload_folder.threading.Event.wait
-    monkeypatch.setattr(upload_folder.threading.Event, "wait", lambda self, timeout=None: wait(self, 0))
+    # Who waits without an end, as whoever starts a thread does for its beginning, still does.
+    monkeypatch.setattr(
+        upload_folder.threading.Event, "wait", lambda self, timeout=None: wait(self, None if timeout is None else 0)
+    )
 
 
 def away() -> StorageFailed:

@@ -24,7 +24,9 @@ def server_process(folder: Path, port: int) -> Iterator[tuple["subprocess.Popen[
     """The stand-in, once it answers over both interfaces."""
     command = [sys.executable, "-m", "tests.qdrant_over_grpc", "127.0.0.1", str(port), str(folder)]
     with subprocess.Popen(command, cwd=Path(__file__).parents[3]) as server:
-        for each in (port, port + 1):
-            wait_for(lambda each=each: listens(each))
-        yield server, f"http://127.0.0.1:{port}"
-        server.kill()
+        try:
+            for each in (port, port + 1):
+                wait_for(lambda each=each: listens(each))
+            yield server, f"http://127.0.0.1:{port}"
+        finally:
+            server.kill()  # also one that a test that failed has stopped: nothing would end the wait for it
