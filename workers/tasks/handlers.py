@@ -127,13 +127,13 @@ def register(context: Context) -> None:
         lock = context.redis.lock(f"lookalike:advancing:{job}", timeout=120, blocking=False)
         if not lock.acquire():
             return
-        try:
-            while job in context.jobs.running() and advance(
-                context.serving, context.jobs, living_workers(context.redis), job
-            ):
-                lock.reacquire()
-        finally:
-            with contextlib.suppress(LockNotOwnedError):  # a step that took so long may run twice
+        with contextlib.suppress(LockNotOwnedError):  # a step that took so long may run twice
+            try:
+                while job in context.jobs.running() and advance(
+                    context.serving, context.jobs, living_workers(context.redis), job
+                ):
+                    lock.reacquire()
+            finally:
                 lock.release()
 
 

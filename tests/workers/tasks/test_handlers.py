@@ -191,3 +191,21 @@ def test_steps_that_need_not_wait_for_one_another_follow_at_once(
     monkeypatch.setattr(handlers, "advance", lambda *_: further.pop(0))
     context.app.tasks["advance_publish"].run(job, server_time(context.redis))
     assert further == [True]
+
+
+def test_a_step_that_took_longer_than_its_lock_is_the_last_of_its_turn(
+    context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another worker may be at the next one by now."""
+    handlers.register(context)
+    job = context.jobs.create("publish", externally_driven=True)
+    taken: list[str] = []
+
+    def advance(*_: Any) -> bool:
+        taken.append(job)
+        context.redis.delete(f"lookalike:advancing:{job}")  # as it expires
+        return True
+
+    monkeypatch.setattr(handlers, "advance", advance)
+    context.app.tasks["advance_publish"].run(job, server_time(context.redis))
+    assert taken == [job]
