@@ -225,9 +225,9 @@ class Store(Protocol):
     def tend(self, collection: str) -> None:
         """Has the collection laid out as its size asks for; called now and then, quick, and no write waits for it."""
 
-    def is_ready(self, collection: str) -> bool:
-        """Whether searches of it are as fast as its size allows: what they go by has been made of what was written, or
-        cannot be. Begins to make it."""
+    def make_ready(self, collection: str) -> bool:
+        """Has made what searches go by, where it is lacking. Returns at once, and whether all is there that can be:
+        then searches are as fast as the collection's size allows."""
 
     def version(self, collection: str) -> int | None:
         """Another number whenever a point has come, gone or got another vector. None where other processes write, too:

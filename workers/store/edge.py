@@ -248,7 +248,7 @@ class EdgeStore(Store):
     def tend(self, collection: str) -> None:
         """A thread of its own does: see `_keep_optimised`."""
 
-    def is_ready(self, collection: str) -> bool:
+    def make_ready(self, collection: str) -> bool:
         shard = self._shard(collection)
         if shard.has_failed or not shard.wants_graph(is_quiet=True):
             return True

@@ -227,7 +227,7 @@ class ServerStore(Store):
             logger.info("%s is searched by codes in %s from now on", collection, kind)
             self._do(self._client.update_collection, collection, quantization_config=codes_of(kind))
 
-    def is_ready(self, collection: str) -> bool:
+    def make_ready(self, collection: str) -> bool:
         """The server builds in the background, and says so."""
         return bool(self._do(self._client.get_collection, collection).status != models.CollectionStatus.YELLOW)
 

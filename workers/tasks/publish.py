@@ -120,7 +120,7 @@ def _load(serving: Serving, jobs: Jobs, workers: list[WorkerStatus], job: str, s
 
 def _build(serving: Serving, jobs: Jobs, workers: list[WorkerStatus], job: str, state: dict[str, Any]) -> Step:
     found = state.get("missing", 0) + state.get("extra", 0) + state.get("different", 0) - state["found_before"]
-    serving.store.is_ready(state["collection"])  # which begins what it lacks, beside the checks that follow
+    serving.store.make_ready(state["collection"])  # beside the checks that follow
     if found and state["passes"] < MAX_PASSES:
         return _next_pass(jobs, job, state, "build")
     return {"phase": "check"}
@@ -162,7 +162,7 @@ def _preview(serving: Serving, jobs: Jobs, workers: list[WorkerStatus], job: str
 
 
 def _graph(serving: Serving, jobs: Jobs, workers: list[WorkerStatus], job: str, state: dict[str, Any]) -> Step:
-    return {"phase": "switch"} if serving.store.is_ready(state["collection"]) else None
+    return {"phase": "switch"} if serving.store.make_ready(state["collection"]) else None
 
 
 def _switch(serving: Serving, jobs: Jobs, workers: list[WorkerStatus], job: str, state: dict[str, Any]) -> Step:

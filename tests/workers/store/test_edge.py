@@ -183,9 +183,9 @@ os.kill(os.getpid(), signal.SIGKILL)
             store.upsert("new", [point])
             time.sleep(0.02)
         assert built == []
-        assert not store.is_ready("new")
+        assert not store.make_ready("new")
         wait_for(lambda: built)
-        wait_for(lambda: store.is_ready("new"))  # it failed, and holds nobody up
+        wait_for(lambda: store.make_ready("new"))  # it failed, and holds nobody up
         store.close()
 
     def test_what_is_searched_while_it_grows_gets_a_graph_meanwhile(

@@ -29,9 +29,9 @@ class TestStore:
         np.testing.assert_allclose([hit.similarity for hit in hits], expected, atol=1e-5)
 
     def test_a_small_collection_is_ready_at_once(self, store: Store, collection: str) -> None:
-        assert store.is_ready(collection)
+        assert store.make_ready(collection)
         store.upsert(collection, points(50))
-        assert store.is_ready(collection)
+        assert store.make_ready(collection)
 
     @pytest.mark.parametrize("unlike", [0, 2])
     def test_several_examples_rank_by_their_mean_away_from_what_is_not_meant(

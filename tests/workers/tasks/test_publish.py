@@ -58,7 +58,7 @@ def serving(live: Callable[[str, str], Any], *, stored: int = 0, images: int = 0
         registry=Registry(),
         refresh=lambda: None,
         store=SimpleNamespace(
-            count=lambda collection: stored, drop=dropped.append, is_ready=lambda collection: has_graph
+            count=lambda collection: stored, drop=dropped.append, make_ready=lambda collection: has_graph
         ),
         gallery=SimpleNamespace(ids=lambda: iter(map(str, range(images)))),
         dropped=dropped,
