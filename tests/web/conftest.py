@@ -50,3 +50,14 @@ def keep(workers_side: StandInClient, colour: tuple[int, int, int], path: str, l
     id = workers_side.add(photo(colour), path=path, label=label).id
     workers_side.index([id])
     return id
+
+
+def possessions(workers_side: StandInClient) -> tuple[object, ...]:
+    """What a person has put into a gallery, and could lose."""
+    return (
+        {(image.id, image.label) for image in workers_side.images(limit=100)[0]},
+        {(query.id, query.name) for query in workers_side.queries.all()},
+        {(each.pair, each.is_same) for each in workers_side.answers.all()},
+        {each.pair for each in workers_side.duplicates._apart.all()},
+        workers_side.active().model,
+    )

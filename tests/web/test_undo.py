@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.web.conftest import keep
+from tests.web.conftest import keep, possessions
 from tests.web.test_pages import post
 
 # What these do adds, asks, or can be asked for again; nothing that was there goes.
@@ -57,13 +57,7 @@ class World:
 
     def state(self) -> Any:
         """Everything that could be lost."""
-        return (
-            {(image.id, image.label) for image in self.client.images(limit=100)[0]},
-            {(query.id, query.name) for query in self.client.queries.all()},
-            {(each.pair, each.is_same) for each in self.client.answers.all()},
-            {each.pair for each in self.client.duplicates._apart.all()},
-            self.client.active().model,
-        )
+        return possessions(self.client)
 
     def undo_offered(self, page: str = "/gallery") -> None:
         """Presses the button of the message that a page shows."""

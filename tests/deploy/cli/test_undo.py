@@ -17,7 +17,7 @@ import pytest
 from deploy.cli.__main__ import program, run
 from deploy.cli.console import Console
 from tests.deploy.cli.test_models import registry as registry
-from tests.web.conftest import keep
+from tests.web.conftest import keep, possessions
 from tests.web.stand_in import StandInClient
 from workers import settings as settings_of
 
@@ -58,14 +58,7 @@ class World:
 
     def state(self) -> Any:
         """Everything that could be lost."""
-        return (
-            {(image.id, image.label) for image in self.client.images(limit=100)[0]},
-            {(query.id, query.name) for query in self.client.queries.all()},
-            {(each.pair, each.is_same) for each in self.client.answers.all()},
-            {each.pair for each in self.client.duplicates._apart.all()},
-            self.client.active().model,
-            {record.name for record in self.registry.models()},
-        )
+        return possessions(self.client), {record.name for record in self.registry.models()}
 
     def __call__(self, *arguments: str | Path) -> Any:
         """Runs a command; returns the object that it prints."""
