@@ -40,7 +40,7 @@ from workers.gallery.metadata import Known, Metadata
 from workers.gallery.originals import Originals
 from workers.messages import GalleryImage
 from workers.settings import Settings
-from workers.store import Payload, Point, optimize
+from workers.store import Hit, Payload, Point, optimize
 from workers.store.codes import LARGE_BYTES, chosen
 from workers.store.edge import EdgeStore
 from workers.tasks.housekeeping import INTERVAL_S
@@ -190,7 +190,7 @@ def searches(settings: Settings, rounds: int) -> dict[str, dict[str, float]]:
         {
             f"payloads of {wanted}": lambda n: store.fetch(collection, some(n)),
             f"payloads and vectors of {wanted}": lambda n: store.fetch(collection, some(n), with_vectors=True),
-            f"ordering {wanted}": lambda n: ordered(vectors[0], hits, rerank=False),
+            f"ordering {wanted}": lambda n: _in_order(vectors[0], hits),
         },
         10 * rounds,
     )
@@ -199,14 +199,18 @@ def searches(settings: Settings, rounds: int) -> dict[str, dict[str, float]]:
             "nearest 12": lambda n: store.query(collection, query(n), 12),
             f"nearest {wanted}": lambda n: store.query(collection, query(n), wanted),
             f"nearest {wanted} with vectors": lambda n: store.query(collection, query(n), wanted, with_vectors=True),
-            "the same in order": lambda n: ordered(
-                query(n), store.query(collection, query(n), wanted, with_vectors=True), rerank=False
+            "the same in order": lambda n: _in_order(
+                query(n), store.query(collection, query(n), wanted, with_vectors=True)
             ),
         },
         rounds,
     )
     store.close()
     return found
+
+
+def _in_order(vector: np.ndarray, hits: Sequence[Hit]) -> list[Hit]:
+    return ordered(vector, hits, np.stack([hit.vector for hit in hits if hit.vector is not None]), rerank=False)
 
 
 def pages(stack: Stack, client: Client, rounds: int) -> dict[str, dict[str, float]]:

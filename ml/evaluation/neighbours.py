@@ -7,8 +7,6 @@ re-ranking is ml.evaluation.rerank's. What each brings: benchmarks/neighbours.py
 
 import numpy as np
 
-_POWER = 3  # of the similarity that a neighbour weighs by
-
 
 def averaged_similarity(query: np.ndarray, nearest: np.ndarray, *, neighbours: int = 3) -> np.ndarray:
     """How similar each of the nearest is to a query, both averaged with their neighbours.
@@ -26,17 +24,24 @@ def averaged_similarity(query: np.ndarray, nearest: np.ndarray, *, neighbours: i
     # Averages are weighed sums of rows, so that all products with them follow from those of the rows themselves.
     products, with_query = nearest @ nearest.T, nearest @ query
     similarity = products.copy()
-    np.fill_diagonal(similarity, 2.0)  # first among its own, where others equal it too
-    order = np.argsort(-similarity, axis=1, kind="stable")[:, : neighbours + 1]
+    similarity.flat[:: len(nearest) + 1] = 2.0  # first among its own, where others equal it too
+    own = np.argpartition(-similarity, min(neighbours, len(nearest) - 1), axis=1)[:, : neighbours + 1]
+    each = np.arange(len(nearest))[:, None]
     weights = np.zeros_like(products)
-    closest = np.clip(np.take_along_axis(similarity, order, 1), 0, 1) ** _POWER
-    np.put_along_axis(weights, order, closest, 1)
-    lengths = np.sqrt(np.maximum(np.einsum("ij,ij->i", weights @ products, weights), 1e-24))
+    weights[each, own] = _weight(similarity[each, own])
+    lengths = np.sqrt(np.maximum(((weights @ products) * weights).sum(1), 1e-24))
     weights /= lengths[:, None]  # now to averages of unit length
     likeness = weights @ with_query
     best = np.argsort(-likeness, kind="stable")[:neighbours]
-    shares = np.clip(likeness[best], 0, 1) ** _POWER
+    shares = _weight(likeness[best])
     among = weights @ products @ weights[best].T
     expanded_length = np.sqrt(1 + 2 * shares @ likeness[best] + shares @ among[best] @ shares)
     found: np.ndarray = (likeness + among @ shares) / expanded_length
     return found
+
+
+def _weight(similarity: np.ndarray) -> np.ndarray:
+    """What a neighbour counts: the third power of how similar it is."""
+    within = np.minimum(np.maximum(similarity, 0), 1)
+    cubed: np.ndarray = within * within * within
+    return cubed

@@ -99,6 +99,11 @@ class Query:
     label: str | None = None
     with_vectors: bool = False
 
+    @property
+    def needs_vectors(self) -> bool:
+        """Whether its hits are read with their vectors: to hand them on, or to compare them with examples."""
+        return self.with_vectors or isinstance(self.target, Examples)
+
 
 @dataclass(frozen=True)
 class Stored:

@@ -19,7 +19,6 @@ from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, S
 from pathlib import Path
 from typing import IO, Any
 
-import numpy as np
 import qdrant_edge as edge
 
 from ml.names import CollectionName
@@ -45,14 +44,13 @@ from workers.store import (
 from workers.store.codes import chosen
 from workers.store.edge_requests import (
     facet,
-    hit_of,
+    hits_of,
     label_filter,
     search_params,
     selection_filter,
     target_of,
     vector_of,
 )
-from workers.store.examples import Examples
 from workers.store.optimize import optimise
 from workers.store.remembered import Remembered
 from workers.store.shard import DamagedCollection, Shard, hex_id
@@ -146,8 +144,7 @@ class EdgeStore(Store):
         try:
             yield
         finally:
-            if of_points:
-                self._remembered.forget(collection, ids)
+            self._remembered.forget(collection, ids)
             self._log_of_writes.note(collection, ids, of_points=of_points)
 
     def query_batch(self, collection: str, queries: Sequence[Query]) -> list[list[Hit]]:
@@ -157,35 +154,27 @@ class EdgeStore(Store):
                 query=target_of(query.target),
                 filter=label_filter(query.label),
                 params=self._params,
-                with_payload=True,
+                with_payload=not query.needs_vectors,  # with their vectors, points are mostly remembered
             )
             for query in queries
         ]
         shard = self._shard(collection)
         shard.is_searched = True
-        found = shard.engine.query_batch(edge.QueryBatchRequest(requests))
-        answers = [
-            ([(hex_id(point.id), point) for point in points], query.with_vectors or isinstance(query.target, Examples))
-            for query, points in zip(queries, found, strict=True)
-        ]
-        vectors = self._vectors(collection, {id for points, is_with in answers if is_with for id, _ in points})
-        return [
-            compared(
-                [hit_of(id, point, vectors.get(id)) for id, point in points if not is_with or id in vectors], query
-            )
-            for query, (points, is_with) in zip(queries, answers, strict=True)
-        ]
+        answers = shard.engine.query_batch(edge.QueryBatchRequest(requests))
+        found = [[(hex_id(scored.id), scored) for scored in answer] for answer in answers]
+        pairs = list(zip(queries, found, strict=True))
+        near = {id for query, answer in pairs if query.needs_vectors for id, _ in answer}
+        points = self._points(collection, near)
+        return [compared(hits_of(answer, points if query.needs_vectors else None), query) for query, answer in pairs]
 
-    def _vectors(self, collection: str, ids: Collection[str]) -> dict[str, np.ndarray]:
-        """id -> vector, of the points that are there."""
+    def _points(self, collection: str, ids: Collection[str]) -> dict[str, Stored]:
+        """id -> point with its vector, of those that are there."""
         changes, known = self._remembered.changes, self._remembered.of(collection, ids)
-        missing = [uuid.UUID(id) for id in ids if id not in known]
-        if not missing:
-            return known
-        records = self._shard(collection).engine.retrieve(missing, False, True)
-        read = {hex_id(record.id): vector_of(record.vector) for record in records}
-        self._remembered.keep(collection, read, changes)
-        return known | read
+        if missing := [id for id in ids if id not in known]:
+            read = self.fetch(collection, missing, with_vectors=True)
+            self._remembered.keep(collection, read.values(), changes)
+            known |= read
+        return known
 
     def fetch(self, collection: str, ids: Sequence[str], *, with_vectors: bool = False) -> dict[str, Stored]:
         records = self._shard(collection).engine.retrieve([uuid.UUID(id) for id in ids], True, with_vectors)

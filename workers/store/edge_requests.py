@@ -1,14 +1,14 @@
 """What is asked of Edge's engine, and what it answers, between its own types and ours."""
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import qdrant_edge as edge
 
 from workers.messages import AVERAGE, Selection
-from workers.store import Hit, Payload
+from workers.store import Hit, Payload, Stored
 from workers.store.codes import oversampling
 from workers.store.conditions import conditions
 from workers.store.examples import Examples
@@ -57,8 +57,12 @@ def target_of(target: np.ndarray | Examples) -> Any:
     return edge.Query.RecommendBestScore(edge.RecommendQuery(like, unlike))
 
 
-def hit_of(id: str, point: Any, vector: np.ndarray | None) -> Hit:
-    return Hit(id, point.score, Payload.from_json(point.payload), vector)
+def hits_of(answer: Sequence[tuple[str, Any]], points: Mapping[str, Stored] | None) -> list[Hit]:
+    """Hits from ids and scored points, best first: points that are there, or with payloads that the answer holds."""
+    if points is None:
+        return [Hit(id, scored.score, Payload.from_json(scored.payload)) for id, scored in answer]
+    there = ((scored.score, points.get(id)) for id, scored in answer)
+    return [Hit(point.id, score, point.payload, point.vector) for score, point in there if point is not None]
 
 
 def vector_of(vector: Sequence[float]) -> np.ndarray:

@@ -153,7 +153,7 @@ class ServerStore(Store):
                 filter=_label_filter(query.label),
                 params=self._layout.search_params(),
                 with_payload=True,
-                with_vector=query.with_vectors or isinstance(query.target, Examples),
+                with_vector=query.needs_vectors,
             )
             for query in queries
         ]

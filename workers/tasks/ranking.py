@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ml.tuning.calibration import Calibration, verdict
+from ml.tuning.calibration import verdict
 from workers.messages import Result, SearchResult
 from workers.process.serving import ServingModel
 from workers.store import Hit
@@ -23,9 +23,10 @@ def nearest(
     """The answer to a search with one vector, of as many hits as are wanted for it, without its timings."""
     # With one label alone, hits say nothing of what else there is.
     calibration = None if label else live.calibration
-    said = _said(calibration, hits) if calibration else None
+    vectors = np.stack([hit.vector for hit in hits if hit.vector is not None]) if hits else vector[None, :][:0]
+    said = calibration.probabilities([hit.similarity for hit in hits], vectors) if calibration else None
     likely = None if said is None else {hit.id: value for hit, value in zip(hits, said, strict=True)}
-    return answer(live, ordered(vector, hits, rerank=rerank)[:k], likely, _told(live, label, likely))
+    return answer(live, ordered(vector, hits, vectors, rerank=rerank)[:k], likely, _told(live, label, likely))
 
 
 def answer(live: ServingModel, hits: Sequence[Hit], likely: Mapping[str, float] | None, told: str) -> SearchResult:
@@ -33,13 +34,6 @@ def answer(live: ServingModel, hits: Sequence[Hit], likely: Mapping[str, float] 
     results = tuple(_result(rank, hit, (likely or {}).get(hit.id)) for rank, hit in enumerate(hits, 1))
     matches = None if likely is None else sum(result.verdict == "same" for result in results)
     return SearchResult(live.model, live.collection, results, {}, matches, told)
-
-
-def _said(calibration: Calibration, hits: Sequence[Hit]) -> list[float] | None:
-    vectors = [hit.vector for hit in hits if hit.vector is not None]
-    if not vectors:
-        return None
-    return calibration.probabilities([hit.similarity for hit in hits], np.stack(vectors))
 
 
 def _told(live: ServingModel, label: str | None, likely: Mapping[str, float] | None) -> str:

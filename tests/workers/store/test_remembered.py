@@ -2,22 +2,27 @@
 
 import numpy as np
 
+from workers.store import Payload, Stored
 from workers.store.remembered import Remembered
 
-_VECTOR = np.ones(4, np.float32)
+_BYTES = 16
+
+
+def points(ids: str) -> list[Stored]:
+    return [Stored(id, Payload(f"{id}.jpg", None), np.ones(4, np.float32)) for id in ids]
 
 
 def test_it_knows_what_was_read_of_that_collection() -> None:
     remembered = Remembered()
-    remembered.keep("one", {"a": _VECTOR}, remembered.changes)
-    assert remembered.of("one", ["a", "b"]) == {"a": _VECTOR}
+    remembered.keep("one", points("a"), remembered.changes)
+    assert remembered.of("one", ["a", "b"]) == {"a": points("a")[0]}
     assert remembered.of("other", ["a"]) == {}
 
 
 def test_what_has_changed_is_forgotten() -> None:
     remembered = Remembered()
     for collection in ("one", "other"):
-        remembered.keep(collection, {"a": _VECTOR, "b": _VECTOR}, remembered.changes)
+        remembered.keep(collection, points("ab"), remembered.changes)
     remembered.forget("one", ["a", "never read"])
     assert list(remembered.of("one", "ab")) == ["b"]
     remembered.forget("one")
@@ -28,16 +33,16 @@ def test_what_was_read_before_a_change_and_comes_after_it_is_not_kept() -> None:
     remembered = Remembered()
     before = remembered.changes
     remembered.forget("one", ["a"])
-    remembered.keep("one", {"a": _VECTOR}, before)
+    remembered.keep("one", points("a"), before)
     assert remembered.of("one", ["a"]) == {}
 
 
 def test_the_first_go_where_there_is_no_more_room() -> None:
-    remembered = Remembered(most_bytes=3 * _VECTOR.nbytes)
+    remembered = Remembered(most_bytes=3 * _BYTES)
     for id in "abcd":
-        remembered.keep("one", {id: _VECTOR}, remembered.changes)
-        remembered.keep("one", {id: _VECTOR}, remembered.changes)  # once is enough
+        remembered.keep("one", points(id), remembered.changes)
+        remembered.keep("one", points(id), remembered.changes)  # once is enough
     assert list(remembered.of("one", "abcd")) == ["b", "c", "d"]
     remembered.forget("one")
-    remembered.keep("one", dict.fromkeys("efg", _VECTOR), remembered.changes)
+    remembered.keep("one", points("efg"), remembered.changes)
     assert list(remembered.of("one", "efg")) == ["e", "f", "g"]

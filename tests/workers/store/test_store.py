@@ -148,6 +148,14 @@ class TestStore:
         assert {id: point.payload for id, point in store.fetch(collection, [known, unknown]).items()} == {known: new}
         assert store.count(collection) == 3
 
+    def test_searches_give_the_payload_that_was_written_last(self, store: Store, collection: str) -> None:
+        store.upsert(collection, points(3))
+        known = ids(1)[0]
+        for path in ("one.jpg", "another.jpg"):
+            store.set_payloads(collection, {known: Payload(path, None)})
+            hits = store.query(collection, unit_vectors(1)[0], 3, with_vectors=True)
+            assert {hit.id: hit.payload.path for hit in hits}[known] == path
+
     def test_it_deletes(self, store: Store, collection: str) -> None:
         store.upsert(collection, points(5))
         store.delete(collection, ids(2))

@@ -14,6 +14,11 @@ def hits_of(query: np.ndarray, rows: np.ndarray) -> list[Hit]:
     return sorted(found, key=lambda hit: -hit.similarity)
 
 
+def shown_of(query: np.ndarray, hits: list[Hit], *, rerank: bool) -> list[Hit]:
+    vectors = np.stack([hit.vector for hit in hits]) if hits else query[None][:0]
+    return ordered(query, hits, vectors, rerank=rerank)
+
+
 def random_rows(seed: int, count: int) -> np.ndarray:
     rows = np.random.default_rng(seed).normal(size=(count, 6)) + 0.7
     return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
@@ -25,7 +30,7 @@ def test_copies_and_the_nearest_stay_first_and_every_hit_is_shown_once(rerank, s
     rows = random_rows(seed, count + 1)
     query = rows[0]
     hits = hits_of(query, np.concatenate([np.repeat(query[None], copies, 0), rows[1:]]))
-    shown = ordered(query, hits, rerank=rerank)
+    shown = shown_of(query, hits, rerank=rerank)
     assert shown[: copies + 1] == hits[: copies + 1]
     assert sorted(hit.id for hit in shown) == sorted(hit.id for hit in hits)
 
@@ -33,6 +38,6 @@ def test_copies_and_the_nearest_stay_first_and_every_hit_is_shown_once(rerank, s
 def test_hits_beyond_the_nearest_fifty_stay_behind_them_in_their_order():
     rows = random_rows(3, 70)
     hits = hits_of(rows[0], rows[1:])
-    shown = ordered(rows[0], hits, rerank=False)
+    shown = shown_of(rows[0], hits, rerank=False)
     assert shown[50:] == hits[50:]
     assert shown[:50] != hits[:50]
