@@ -8,7 +8,7 @@ LookalikeError            anything that a person can do something about; the com
 ├── BadCheckpoint         weights that are not the pinned file, or more than tensors (ml.model.checkpoint_reader)
 ├── BadDataset            a folder or table that cannot be trained or evaluated on  (ml.data.datasets)
 ├── TrainingFailed        a run that cannot go on: NaN loss, no memory, disk full   (ml.training.train)
-├── UnknownModel          a name that the registry does not hold                    (ml.model.registry)
+├── UnknownModel          a name that the registry does not hold                    (here)
 ├── BadName               a text that is to be a name, and is none                 (ml.names)
 ├── StorageFailed         storage that refuses: no bucket, no permission, disk full      (ml.storage)
 ├── Damaged               something stored that is not what was written            (ml.records)
@@ -56,3 +56,7 @@ class BadBundle(LookalikeError):
 
 class BadDataset(LookalikeError):
     """A folder or table that cannot be trained or evaluated on."""
+
+
+class UnknownModel(LookalikeError):
+    """A name that the registry does not hold."""

@@ -10,7 +10,6 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import fields
-from importlib import metadata
 
 import click
 
@@ -97,6 +96,8 @@ class Program(click.Group):
 
 def _print_version(context: click.Context, _option: click.Parameter, value: bool) -> None:
     if value:
+        from importlib import metadata
+
         click.echo(f"lookalike {metadata.version('lookalike')}")
         context.exit()
 

@@ -11,11 +11,11 @@ import tempfile
 from pathlib import Path
 
 from ml import files
-from ml.errors import BadBundle
+from ml.errors import BadBundle, UnknownModel
 from ml.model import efficientnet_lite0, embedder
 from ml.model.bundle import Bundle
 from ml.model.head import Head
-from ml.model.registry import DEFAULT_MODEL, Registry, UnknownModel
+from ml.model.registry import DEFAULT_MODEL, Registry
 from ml.model.writer import Parts, golden_views, write_bundle
 from ml.records import Damaged
 

@@ -17,7 +17,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from ml import files, records
-from ml.errors import LookalikeError
+from ml.errors import LookalikeError, UnknownModel
 from ml.model.bundle import MODEL_JSON, Bundle
 from ml.model.removed_models import RemovedModels
 from ml.names import BadName, CollectionName, JobName, ModelName
@@ -30,10 +30,6 @@ _RUINED = 0.2
 HELD_OUT_GAIN = "held_out_map@r_gain"  # by training; its interval is kept among the others
 
 DEFAULT_MODEL = "efficientnet-lite0-imagenet"
-
-
-class UnknownModel(LookalikeError):
-    """A name that the registry does not hold."""
 
 
 class ModelInUse(LookalikeError):

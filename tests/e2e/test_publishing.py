@@ -11,9 +11,8 @@ import pytest
 from deploy.cli.find_files import Walk
 from deploy.cli.upload_folder import index
 from deploy.local.stack import Stack
-from ml.errors import LookalikeError
+from ml.errors import LookalikeError, UnknownModel
 from ml.model.network import pretrained
-from ml.model.registry import UnknownModel
 from ml.model.save import save_bundle
 from workers import settings as settings_of
 from workers.client import Busy, Client

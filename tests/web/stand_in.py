@@ -15,8 +15,9 @@ from typing import Any
 from PIL import Image
 from prometheus_client import generate_latest
 
+from ml.errors import UnknownModel
 from ml.images import decode, probe, thumbnail
-from ml.model.registry import Active, ModelRecord, UnknownModel
+from ml.model.registry import Active, ModelRecord
 from ml.storage import open_storage
 from tests.web.stand_in_answers import by_similarity, colour_vector, is_selected, judged, model_record, page_start
 from tests.web.stand_in_records import StandInDuplicates, StandInRedis, StandInSessions

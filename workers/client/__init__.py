@@ -4,10 +4,9 @@
 shows, and logging and request ids like the workers', are here too.
 """
 
-from ml.errors import LookalikeError
+from ml.errors import LookalikeError, UnknownModel
 from ml.images import BadBox, UnreadableImage
 from ml.images.likeness import COPY_FROM, NEAR_COPY, SAME_IMAGE
-from ml.model.registry import UnknownModel
 from ml.records import Damaged
 from ml.storage import StorageFailed
 from workers.client.api import Client, observe_request

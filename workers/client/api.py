@@ -16,7 +16,6 @@ import redis
 
 from ml import images
 from ml.errors import LookalikeError
-from ml.model.registry import Active, ModelRecord, Registry
 from ml.storage import open_storage
 from workers.answers import APART, Answers
 from workers.client.changes import Changed, Changes
@@ -55,6 +54,7 @@ from workers.saved_queries import SavedQueries
 from workers.settings import Settings
 
 if TYPE_CHECKING:
+    from ml.model.registry import Active, ModelRecord, Registry
     from workers.client.throttle import Throttle
 
 EVERYTHING = Selection()
@@ -80,9 +80,8 @@ class Client(Publishing):
     def __init__(self, settings: Settings, *, is_interactive: bool = False) -> None:
         self.settings = settings
         self.connection = QueueConnection(settings, is_interactive=is_interactive)
-        damage = DamageNotes(self.connection.redis)
-        self.gallery = Gallery.open(settings, damage, SharedLocks(self.connection.redis).hold)
-        self.registry = Registry(settings.models_url, damage)
+        self._damage = DamageNotes(self.connection.redis)
+        self.gallery = Gallery.open(settings, self._damage, SharedLocks(self.connection.redis).hold)
         self.jobs = self.connection.jobs
         storage, hold = open_storage(settings.storage_url), SharedLocks(self.connection.redis).hold
         self.answers = Answers(storage, hold)
@@ -97,8 +96,17 @@ class Client(Publishing):
         self._searches = Searches(self._rpc, settings.max_upload_mb)
         self.trainings = Trainings(settings, self.jobs)
         self.sessions = Sessions(self.connection)
+        if is_interactive:
+            _ = self.registry, self.connection.app  # no visitor shall wait for what is imported
 
-    # What the portal alone needs is imported when it does: a command starts a tenth of a second sooner.
+    # What a search does without is imported when it is needed: a command starts a tenth of a second sooner.
+
+    @functools.cached_property
+    def registry(self) -> "Registry":  # type: ignore[override] # Publishing asks for an attribute
+        """The published models."""
+        from ml.model.registry import Registry
+
+        return Registry(self.settings.models_url, self._damage)
 
     @functools.cached_property
     def failures(self) -> "Throttle":
@@ -328,15 +336,15 @@ class Client(Publishing):
 
     # Models
 
-    def models(self) -> list[ModelRecord]:
+    def models(self) -> list["ModelRecord"]:
         """Registered models."""
         return self.registry.models()
 
-    def active(self) -> Active | None:
+    def active(self) -> "Active | None":
         """The model and collection that answer searches; None before the first start."""
         return self.registry.active()
 
-    def rollback(self) -> tuple[Active, str]:
+    def rollback(self) -> tuple["Active", str]:
         """Switches back to what was active before and starts a job that adds what has been indexed since.
 
         Returns when the workers have followed, which takes less than a second.
@@ -387,7 +395,7 @@ class Client(Publishing):
 
         return exposition(self.connection.redis)
 
-    def _await_followers(self, active: Active) -> None:
+    def _await_followers(self, active: "Active") -> None:
         """Returns when every living worker answers from what is active, or when one takes too long to."""
         with self.connection.errors_reported():
             deadline = time.monotonic() + _FOLLOWED_S

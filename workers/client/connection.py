@@ -1,12 +1,12 @@
 """The client's connection to the queue: Redis, the Celery application, and the job records of one system."""
 
 import contextlib
+import functools
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import kombu
 import redis
 
 from workers.errors import Unavailable
@@ -15,6 +15,9 @@ from workers.queue.jobs import CHUNK, Jobs
 from workers.queue.liveness import count_living_workers
 from workers.settings import Settings
 from workers.supervision import Supervision
+
+if TYPE_CHECKING:
+    from celery import Celery
 
 
 class QueueConnection:
@@ -29,16 +32,20 @@ class QueueConnection:
         self.is_interactive = is_interactive
         self.redis = connect_redis(settings, is_interactive=is_interactive)
         self.probe = self.redis if is_interactive else connect_redis(settings, is_interactive=True)
-        self.app = make_app(settings, is_interactive=is_interactive)
         self.jobs = Jobs(self.redis)
         self.block_s = 0.5 if is_interactive else 2.0  # longest wait in one command: less than a socket waits
+
+    @functools.cached_property
+    def app(self) -> "Celery":
+        """The Celery application, imported when a message is sent: a search that workers listen for needs none."""
+        return make_app(self.settings, is_interactive=self.is_interactive)
 
     @contextlib.contextmanager
     def errors_reported(self) -> Iterator[None]:
         """Turns a queue that does not answer into Unavailable."""
         try:
             yield
-        except (redis.RedisError, kombu.exceptions.OperationalError) as error:
+        except _failures() as error:
             message, hint = self.explain(error)
             raise Unavailable(message, hint=hint) from error
 
@@ -82,6 +89,12 @@ class QueueConnection:
         workers = count_living_workers(self.redis)
         enqueue_due_chunks(self.app, self.jobs, job, workers)
         return workers
+
+
+def _failures() -> tuple[type[Exception], ...]:
+    from kombu.exceptions import OperationalError
+
+    return redis.RedisError, OperationalError
 
 
 _STARTS = {"queue": "start the system with: lookalike up", "worker": "start one with: lookalike worker"}

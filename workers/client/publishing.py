@@ -2,13 +2,16 @@
 
 import contextlib
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 from ml.errors import LookalikeError
-from ml.model.registry import Registry, is_no_better
 from workers.client.following import Following
 from workers.errors import Busy, Refused
 from workers.messages import JobStatus, PreviewedQuery
 from workers.queue.jobs import DRIVEN
+
+if TYPE_CHECKING:
+    from ml.model.registry import Registry
 
 PREVIEW = "preview"  # the phase in which a job waits for somebody to look
 
@@ -16,7 +19,7 @@ PREVIEW = "preview"  # the phase in which a job waits for somebody to look
 class Publishing(Following):
     """What a Client knows of switching models."""
 
-    registry: Registry
+    registry: "Registry"
 
     def publish(self, model: str, *, force: bool = False, preview: bool = False) -> str:
         """Starts a job that builds a collection with a model, checks it, and switches searches over. Returns its id.
@@ -36,6 +39,8 @@ class Publishing(Following):
         """
         if not preview and (waiting := self._waiting_preview(model)):
             return self.confirm(waiting)
+        from ml.model.registry import is_no_better
+
         metrics = self.registry.record(model).metrics
         if is_no_better(metrics) and not force and not preview:
             after, before = 100 * metrics["held_out_map@r"], 100 * metrics["held_out_map@r_before"]

@@ -17,7 +17,6 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -195,6 +194,8 @@ class Trainings:
 
     def _submit(self, job: str) -> None:
         """Over HTTP, as Ray's Jobs API describes it: the portal has no Ray."""
+        import urllib.request
+
         environment = {name: value for name, value in self._settings.environment().items() if name != "RAY_ADDRESS"}
         submission = {
             "entrypoint": shlex.join(["python", *_program(job)]),

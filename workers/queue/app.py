@@ -4,16 +4,18 @@ Three queues: `search` (someone waits), `index` (throughput) and `maintenance` (
 Messages are JSON. The broker is not the record: see workers.queue.jobs.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
 import redis
-from celery import Celery
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
 from workers.queue.jobs import Jobs
 from workers.settings import Settings
+
+if TYPE_CHECKING:
+    from celery import Celery
 
 # Counted from delivery. With these three a task whose worker died by `kill -9` is back within 30 s: measured 17 to 24.
 _TRANSPORT = {
@@ -35,12 +37,14 @@ CHUNKS_PER_WORKER = 2  # one is decoded while another is embedded; its other thr
 QUEUE_OF_JOB = dict.fromkeys(("label", "delete", "undelete"), "maintenance")  # the others: index
 
 
-def make_app(settings: Settings, *, is_interactive: bool = False) -> Celery:
+def make_app(settings: Settings, *, is_interactive: bool = False) -> "Celery":
     """An application that sends to, or works for, the settings' Redis.
 
     Args:
         is_interactive: for a sender that gives up after a second: a person waits for the page that says so.
     """
+    from celery import Celery  # what only connects to Redis does without it
+
     app = Celery("lookalike", broker=_broker(settings.redis_url), set_as_current=False)
     if is_interactive:
         hurry = {"socket_timeout": INTERACTIVE_S, "socket_connect_timeout": INTERACTIVE_S}
@@ -110,7 +114,7 @@ def connect_redis(settings: Settings, *, is_interactive: bool = False, name: str
     )
 
 
-def enqueue_due_chunks(app: Celery, jobs: Jobs, job: str, workers: int, keep: int = 0) -> list[int]:
+def enqueue_due_chunks(app: "Celery", jobs: Jobs, job: str, workers: int, keep: int = 0) -> list[int]:
     """Enqueues what is due of a job, a few chunks for each worker. The first `keep` are returned instead."""
     queue = QUEUE_OF_JOB.get(job.split("-")[0], "index")
     due = jobs.due(job, width=CHUNKS_PER_WORKER * max(1, workers))

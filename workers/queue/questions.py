@@ -2,9 +2,10 @@
 
     lookalike:searches           the records: the moment of asking by Redis' clock, then a Question in MessagePack
     lookalike:searches:attended  there while somebody looks, or will within moments: no further nudge is needed
+    lookalike:searches:lately    there for minutes after a search
 
-The broker carries nudges only ("look"): one answers all that wait. Whoever answered goes on listening for a while, so
-that under load hardly a search costs a message of the broker, of which each takes milliseconds of the processor. A
+The broker carries nudges only ("look"): one answers all that wait. Whoever answered goes on listening for minutes, so
+that hardly a search costs a message of the broker, of which each takes milliseconds of the processor. A
 record that was taken is gone: one that is lost with its worker is asked again by the one who waits for it. The list
 expires with the last of those who wait. The photo lies in the record: a broker would copy it several times, as base64
 in JSON in base64, and write it down once more until it is acknowledged.
@@ -23,10 +24,12 @@ logger = logging.getLogger(__name__)
 
 WAITING = "lookalike:searches"
 _ATTENDED = "lookalike:searches:attended"
+_LATELY = "lookalike:searches:lately"
+_LATELY_S = 600
 _NUDGED_MS = 1000  # a nudge that nobody took by then is not counted upon
 # Some batches long. Without it each batch costs a message of the broker, which is dearer than answering it.
 _AT_WORK_MS = 100
-_MARGIN_S = 0.1  # listening outlasts its own sign: nothing that was asked under it is missed
+_MARGIN_S = 0.3  # a sign outlasts the listening: who listens looks again, or asks on leaving whether anybody waits
 _CLOCK = 17  # characters of the moment before a record: seconds, a point, microseconds
 
 # Returns 0: too many wait; 1: somebody looks anyway; 2: send a nudge. KEYS: waiting, attended.
@@ -92,21 +95,33 @@ class Questions:
         """The next questions, at most so many, and for how many seconds each has waited.
 
         Where none waits, the first one is listened for. Meanwhile nobody needs to nudge, nor for a moment afterwards:
-        whoever took some takes others next, or leaves.
+        whoever took, or found none, looks again or leaves.
         """
         with self._redis.pipeline(transaction=False) as pipe:
-            pipe.set(_ATTENDED, "listener", px=max(1, round(1000 * listen_s)))
-            pipe.execute_command(
-                *("BLMPOP", listen_s + _MARGIN_S, 1, WAITING, "LEFT", "COUNT", most), **{NEVER_DECODE: True}
-            )
+            pipe.set(_ATTENDED, "listener", px=round(1000 * (listen_s + _MARGIN_S)))
+            pipe.execute_command(*("BLMPOP", listen_s, 1, WAITING, "LEFT", "COUNT", most), **{NEVER_DECODE: True})
             pipe.set(_ATTENDED, "at work", px=_AT_WORK_MS)  # any longer, and somebody else is needed
             pipe.time()
             _, popped, _, (seconds, microseconds) = pipe.execute()
         now = seconds + microseconds / 1e6
         return [read for record in (popped[1] if popped else ()) if (read := _read(record, now)) is not None]
 
-    def leave(self) -> bool:
-        """For who took and does not look again. Returns whether somebody waits whom nobody attends to: nudge then."""
+    def note_asked(self) -> None:
+        """For who has taken some, once in a while: it is worth listening for more."""
+        self._redis.set(_LATELY, "asked", ex=_LATELY_S)
+
+    def leave(self, *, to_go_on: bool) -> bool:
+        """For who took and does not look again.
+
+        Args:
+            to_go_on: a nudge makes others listen next, if anybody asked lately.
+
+        Returns:
+            Whether to nudge: for that, or because somebody waits whom nobody attends to.
+        """
+        if to_go_on and self._redis.exists(_LATELY):
+            self._redis.set(_ATTENDED, "nudge", px=_NUDGED_MS)
+            return True
         self._redis.unlink(_ATTENDED)
         return self.wants_nudge()
 

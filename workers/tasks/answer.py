@@ -24,7 +24,7 @@ _MOST = 16  # answered together
 _AT_ONCE = 2  # one batch is decoded while another is embedded
 _THREADS_EACH = 4  # of the worker's, for one that listens: the others stay free for other tasks
 _LISTEN_S = 0.4  # longest wait in one command
-_LISTENS_S = 2.0  # after the last answer
+_LISTENS_S = 2.0  # after the last answer, while others of this worker listen, too
 _TURN_S = 10.0  # of one nudge: less than after which the broker delivers it again, which would do no harm
 _SLOT_S = 1.0
 
@@ -40,24 +40,43 @@ class Answering:
         threads = context.serving.settings.concurrency
         self._slots = threading.BoundedSemaphore(max(1, min(_AT_ONCE, threads // _THREADS_EACH)))
         self._may_listen = threads >= _THREADS_EACH
+        self._guard = threading.Lock()
+        self._listening = 0
 
     def attend(self) -> None:
-        """Answers all who wait, then listens for a while for others."""
+        """Answers all who wait, then listens for others: for the rest of its turn, and in a next one after it.
+
+        That goes on for minutes after a search: the next one needs no message of the broker, and is answered
+        milliseconds sooner.
+        """
         if not self._slots.acquire(timeout=_SLOT_S):
             return  # those at work look again when they are done
         try:
-            until = time.monotonic() + _TURN_S
-            heard_at = time.monotonic()
+            has_heard, is_last = self._take_turn()
+        finally:
+            self._slots.release()
+        if has_heard:
+            self._questions.note_asked()
+        if is_last and self._questions.leave(to_go_on=self._may_listen and state.should_stop is None):
+            self._context.app.send_task("answer_searches", queue="search")
+
+    def _take_turn(self) -> tuple[bool, bool]:
+        """Whether anybody asked meanwhile, and whether nobody else of this worker listens now."""
+        with self._guard:
+            self._listening += 1
+        until, heard_at = time.monotonic() + _TURN_S, 0.0
+        try:
             while (now := time.monotonic()) < until and state.should_stop is None:
                 if taken := self._questions.take(_MOST, _LISTEN_S if self._may_listen else 0.001):
                     self.answer(taken)
                     heard_at = time.monotonic()
-                elif not self._may_listen or now - heard_at > _LISTENS_S:
-                    return
+                elif not self._may_listen or (self._listening > 1 and now - heard_at > _LISTENS_S):
+                    break
         finally:
-            self._slots.release()
-        if self._questions.leave():
-            self._context.app.send_task("answer_searches", queue="search")
+            with self._guard:
+                self._listening -= 1
+                is_last = not self._listening
+        return heard_at > 0, is_last
 
     def answer(self, taken: Sequence[Waiting]) -> None:
         """Answers these, each as soon as its answer is known."""

@@ -15,11 +15,11 @@ import pytest
 import torch
 from safetensors.numpy import load_file, save_file
 
-from ml.errors import BadBundle
+from ml.errors import BadBundle, UnknownModel
 from ml.model.bundle import Bundle, sha256_of
 from ml.model.default import ensure_registered
 from ml.model.network import EmbeddingModel
-from ml.model.registry import DEFAULT_MODEL, Active, Building, ModelInUse, Registry, UnknownModel
+from ml.model.registry import DEFAULT_MODEL, Active, Building, ModelInUse, Registry
 from ml.model.save import save_bundle
 from ml.preprocessing import Preprocessing
 from ml.records import Damaged

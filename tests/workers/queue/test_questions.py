@@ -55,10 +55,19 @@ def test_whoever_took_looks_again_unless_that_takes_long(questions: Questions, q
 def test_whoever_leaves_learns_of_those_that_nobody_attends_to(questions: Questions) -> None:
     questions.ask(question(0))
     questions.take(1, 0.01)
-    assert not questions.leave()
+    assert not questions.leave(to_go_on=False)
     questions.ask(question(1))
-    assert questions.leave()
+    assert questions.leave(to_go_on=False)
     assert questions.ask(question(2)) is False, "a nudge is under way"
+
+
+def test_after_a_turn_others_listen_next_as_long_as_anybody_asked_lately(questions: Questions) -> None:
+    assert not questions.leave(to_go_on=True), "nobody has ever asked"
+    questions.note_asked()
+    assert questions.leave(to_go_on=True)
+    assert questions.ask(question(0)) is False, "its nudge is under way"
+    questions.take(1, 0.01)
+    assert not questions.leave(to_go_on=False), "a worker that stops keeps no others listening"
 
 
 def test_a_nudge_that_got_lost_is_noticed(questions: Questions, queue: redis.Redis) -> None:

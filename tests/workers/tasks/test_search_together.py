@@ -29,6 +29,7 @@ from workers.queue import replies
 from workers.queue.questions import Question, Questions
 from workers.store import Payload, Point, StoreFailed
 from workers.store.edge import EdgeStore
+from workers.tasks import answer as answer_module
 from workers.tasks import search as search_module
 from workers.tasks.answer import Answering
 from workers.tasks.context import Context
@@ -163,7 +164,17 @@ def test_one_that_takes_very_long_is_finished_elsewhere(serving: Any) -> None:
 
 
 @pytest.fixture
-def answering(serving: Any, queue: redis.Redis) -> Answering:
+def nudges(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What workers send, whose turns are short."""
+    monkeypatch.setattr(answer_module, "_TURN_S", 3.0)
+    monkeypatch.setattr(answer_module, "_LISTENS_S", 0.5)
+    sent: list[str] = []
+    monkeypatch.setattr(Celery, "send_task", lambda _app, name, **_: sent.append(name))
+    return sent
+
+
+@pytest.fixture
+def answering(serving: Any, queue: redis.Redis, nudges: list[str]) -> Answering:
     heartbeat: Any = SimpleNamespace(worker="w")
     jobs: Any = None
     return Answering(Context(Celery(set_as_current=False), queue, jobs, serving, heartbeat))
@@ -186,7 +197,22 @@ def test_one_nudge_answers_all_who_wait_and_those_who_come_meanwhile(answering: 
     assert late is not None
     assert late["error"]["kind"] == "UnreadableImage"
     worker.join(60)
-    assert not worker.is_alive(), "it ends when nobody asks any more"
+    assert not worker.is_alive(), "it ends, for a broker delivers what takes too long once more"
+
+
+def test_who_is_asked_has_others_listen_next_and_one_of_two_is_enough(
+    answering: Answering, queue: redis.Redis, nudges: list[str]
+) -> None:
+    answering.attend()
+    assert nudges == [], "nobody has asked"
+    address = ask(queue, asked(id=f"{10:032x}"))
+    workers = [threading.Thread(target=answering.attend) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    assert replies.wait(queue, address, 60)
+    for worker in workers:
+        worker.join(60)
+    assert nudges == ["answer_searches"]
 
 
 def test_one_that_takes_very_long_is_replied_to_as_well(answering: Answering, serving: Any, queue: redis.Redis) -> None:
