@@ -98,15 +98,18 @@ _CONFIG = (
 
 def _show(console: Console, facts: dict[str, Any]) -> None:
     best = facts["best"]
-    console.show(
-        table([_row(ranked) for ranked in facts["ranking"][:_SHOWN]], ["setting", "mean mAP@R", "repeats done"])
-    )
+    rows = [_row(ranked) for ranked in facts["ranking"][:_SHOWN]]
+    console.show(table(rows, ["setting", "mean mAP@R", "± seeds", "repeats done"]))
     console.show(f"best: {_text(best['settings'])}")
+    if level := [_text(settings) for settings in facts["level"]]:
+        console.show(f"no better for sure than {'; '.join(level)}{_AS_TOLD_BY[best['repeats'] > 1]}")
     console.show(f"measured anew {_MEASURED_ON[best['held_out']]}: mAP@R {100 * best['map@r']:.1f}")
     chosen_by = "one seed" if best["repeats"] == 1 else f"the mean of {best['repeats']} seeds"
     console.show(f"chosen by {chosen_by}: mAP@R {100 * best['selected_by_map@r']:.1f}")
     if "test" in facts:
         console.show(f"test: mAP@R {100 * facts['test']['map@r']:.1f}")
+    if failed := [trial for trial in facts["trials"] if trial["state"] == "failed"]:
+        console.show(f"{len(failed)} of {len(facts['trials'])} trials failed, the first because {failed[0]['reason']}")
     console.show(f"report: {facts['report']}")
 
 
@@ -115,13 +118,15 @@ _MEASURED_ON = {
     "images": "on other held-out photos of the same classes",
     "val": "with another seed, on the same val rows",
 }
+_AS_TOLD_BY = {True: ": the means differ by no more than their standard error", False: ": they are equal"}
 _SHOWN = 10  # settings; the report has all of them
 
 
 def _row(ranked: dict[str, Any]) -> list[str]:
     figure = "–" if ranked["map@r"] is None else f"{100 * ranked['map@r']:.1f}"
     where = "" if ranked["epoch"] is None else f" (epoch {ranked['epoch']})"
-    return [_text(ranked["settings"]), figure + where, f"{ranked['done']} of {ranked['planned']}"]
+    deviation = "–" if ranked["deviation"] is None else f"{100 * ranked['deviation']:.1f}"
+    return [_text(ranked["settings"]), figure + where, deviation, f"{ranked['done']} of {ranked['planned']}"]
 
 
 def _text(settings: dict[str, Any]) -> str:

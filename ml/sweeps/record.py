@@ -99,6 +99,28 @@ class Configuration:
         return statistics.fmean(t.map_at_r for t in self.done if t.map_at_r is not None) if self.done else math.nan
 
     @property
+    def by_seed(self) -> list[float]:
+        """The mean over data sets of each seed, of the trials that went to the end."""
+        seeds: dict[int, list[float]] = {}
+        for trial in self.done:
+            seeds.setdefault(trial.seed, []).append(trial.last_map_at_r)
+        return [statistics.fmean(values) for values in seeds.values()]
+
+    @property
+    def deviation(self) -> float:
+        """The standard deviation over seeds; NaN with fewer than two."""
+        return statistics.stdev(self.by_seed) if len(self.by_seed) > 1 else math.nan
+
+    def is_told_apart(self, other: "Configuration") -> bool:
+        """Whether the means of two complete settings differ by more than the standard error of that difference.
+
+        With one seed each nothing is known of that error, and only equal ones are not told apart.
+        """
+        variances = (each.deviation**2 / max(1, len(each.by_seed)) for each in (self, other))
+        error = math.sqrt(sum(value for value in variances if not math.isnan(value)))
+        return abs(self.map_at_r - other.map_at_r) > error
+
+    @property
     def common_epoch(self) -> int:
         """The last epoch that every planned trial has a figure of; 0 before that."""
         if len(self.trials) < self.planned:
@@ -182,6 +204,11 @@ class Record:
         planned = self.plan.get("repeats", 1) * (1 if data else len(self.plan.get("data") or names))
         configurations = [Configuration(trials[0].settings, tuple(trials), planned) for trials in groups.values()]
         return sorted(configurations, key=_rank)
+
+    def level(self) -> list[Configuration]:
+        """Complete settings whose mean is not told apart from the best one's, that one left out."""
+        complete = [each for each in self.configurations() if each.is_complete]
+        return [each for each in complete[1:] if not complete[0].is_told_apart(each)]
 
     def is_measurement(self, trial: Trial) -> bool:
         """Whether a trial measures the winner anew, with a seed that no setting was chosen by."""

@@ -25,6 +25,7 @@ from ml.errors import LookalikeError
 from ml.sweeps.record import Configuration, Record, Trial
 
 _GOOD, _PRUNED, _SOFT = "#0c7f74", "#e0703f", "#9aa0a6"
+_HELD_OUT = {"classes": "held-out classes", "images": "held-out photos", "val": "the table's val rows"}
 _NEAR = 0.01  # configurations within a point of the best are as good as it
 
 
@@ -56,8 +57,11 @@ def write(record: Record, file: Path) -> Path:
         names=_names(record),
         configurations=record.configurations(),
         measured=_measured(record),
-        trials=list(record.trials.values()),
-        failed=[trial for trial in record.trials.values() if trial.state == "failed"],
+        trials=_chosen_by(record),
+        measurements=[trial for trial in record.trials.values() if record.is_measurement(trial)],
+        held_out=_HELD_OUT.get(record.plan.get("held_out", ""), "what was held out"),
+        level=record.level(),
+        test=record.plan.get("test"),
         charts=[(chart.title, chart.about, _uri(figure_of(chart))) for chart in charts],
         advice=advice(record),
         seconds=sum(trial.seconds for trial in record.trials.values()),
@@ -87,9 +91,10 @@ def charts_of(record: Record) -> list[Chart]:
     if weights:
         about = "How much of the differences a random forest attributes to each hyper-parameter."
         charts.append(Chart("Importance", about, lambda axes: _bars(axes, weights)))
-    if any(len(trial.history) > 1 for trial in record.trials.values()):
+    trials = _chosen_by(record)
+    if any(len(trial.history) > 1 for trial in trials):
         about = "Held-out mAP@R after each epoch, before the head is fitted; a cross marks where ASHA ended a trial."
-        charts.append(Chart("Learning curves", about, lambda axes: _curves(axes, list(record.trials.values())), 9.0))
+        charts.append(Chart("Learning curves", about, lambda axes: _curves(axes, trials), 9.0))
     charts.append(Chart("Cost against quality", "One dot per configuration.", lambda axes: _cost(axes, configurations)))
     return charts
 
@@ -165,7 +170,7 @@ def _at_edge(name: str, value: Any, dimension: Any) -> list[str]:
 
 
 def _by(record: Record, name: str) -> Callable[[Axes], None]:
-    trials = [trial for trial in record.trials.values() if not _is_nan(trial.last_map_at_r)]
+    trials = [trial for trial in _chosen_by(record) if not _is_nan(trial.last_map_at_r)]
 
     def draw(axes: Axes) -> None:
         values = [trial.settings.get(name) for trial in trials]
@@ -261,6 +266,11 @@ def _measured(record: Record) -> Configuration | None:
     winner = next((each for each in record.configurations() if each.is_complete), None)
     measured = record.measurements(winner.settings) if winner else None
     return measured if measured and measured.is_complete else None
+
+
+def _chosen_by(record: Record) -> list[Trial]:
+    """Trials that settings are compared by. The winner's measurement is drawn beside none: no other setting has one."""
+    return [trial for trial in record.trials.values() if not record.is_measurement(trial)]
 
 
 def _names(record: Record) -> list[str]:

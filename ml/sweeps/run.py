@@ -10,6 +10,7 @@ repeating a finished trial.
 
 import contextlib
 import dataclasses
+import itertools
 import logging
 import math
 import os
@@ -31,6 +32,7 @@ from ml.data.holdout import hold_out
 from ml.errors import LookalikeError
 from ml.ray_cluster.session import session
 from ml.ray_cluster.shared_cache import start_cache_actor
+from ml.sweeps import search_space
 from ml.sweeps.asha import Rungs, StopAtMarks
 from ml.sweeps.record import Configuration, Record, Trial
 from ml.sweeps.search_space import BadSearchSpace, Choice, Range, Space
@@ -59,6 +61,7 @@ _FIXED = {
     "seed": "use --repeats",
     "preset": "name it with --preset",
 }
+_TOGETHER = {"loss", "miner"}  # what one may be depends on the other
 _RETRIES = 2  # of a trial whose process dies
 _SEARCHES = ("grid", "random", "optuna")
 
@@ -97,6 +100,22 @@ class SweepPlan:
                 raise BadSearchSpace(f"{name} cannot be searched", hint=_FIXED[name])
         if self.search not in _SEARCHES:
             raise LookalikeError(f"search must be one of {', '.join(_SEARCHES)}, got {self.search!r}")
+        for name, dimension in self.space.items():
+            for value in search_space.ends(dimension):
+                self._check(name, value)
+
+    def _check(self, name: str, value: Any) -> None:
+        """Raises LookalikeError for a value with which no trial could begin, whatever the other settings are."""
+        others = {other: each for other, each in self.space.items() if other in _TOGETHER - {name}}
+        wrong = None
+        for settings in itertools.product(*(search_space.ends(each) for each in others.values())):
+            try:
+                self.base.changed({name: value} | dict(zip(others, settings, strict=True)))
+                return
+            except LookalikeError as error:
+                wrong = wrong or error
+        if wrong is not None:
+            raise wrong
 
     def to_json(self) -> dict[str, Any]:
         """A dict of plain JSON types."""

@@ -53,6 +53,14 @@ class Range:
         return round(value) if self.is_int else value
 
 
+def ends(dimension: "Dimension") -> tuple[Any, ...]:
+    """What has to make sense for all of a dimension to: each value of a choice, both ends of a range."""
+    if isinstance(dimension, Choice):
+        return dimension.values
+    bounds = (dimension.low, dimension.high)
+    return tuple(map(round, bounds)) if dimension.is_int else bounds
+
+
 _KINDS = {float: "a number", int: "a whole number", bool: "true or false", str: "a word"}
 
 Dimension = Choice | Range

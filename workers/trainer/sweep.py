@@ -49,12 +49,14 @@ def sweep(request: SweepRequest, settings: Settings, report: Report) -> dict[str
     test = None
     if request.test is not None:
         test = data.read_test(request.test, request.test, settings, on_progress=report.progress)
+    first = _held_out(plan, datasets[0])
     record = (
         Record.load(directory) if directory.exists() else Record.new(directory, plan.to_json() | {"sources": sources})
     )
     _check_same_data(record, datasets)
     report.say(f"sweep {directory.name}: {plan.search} search, in {directory}")
-    for held in (_held_out(plan, images) for images in datasets):
+    record.plan["held_out"] = first.split
+    for held in (first, *(_held_out(plan, images) for images in datasets[1:])):
         if held.split == "images":
             report.say(f"settings are judged by held-out photos, not classes: {held.why}")
             break
@@ -66,7 +68,12 @@ def sweep(request: SweepRequest, settings: Settings, report: Report) -> dict[str
         raise
     finally:
         page = _write_page(record, report)
-    return _registered(request, settings, report, plan, result, datasets[0], test) | {
+    facts = _registered(request, settings, report, plan, result, datasets[0], test)
+    if test is not None:
+        record.plan["test"] = {"name": test.name, "map@r": facts["test"]["map@r"]}
+        record.save()
+        _write_page(record, report)
+    return facts | {
         "report": str(page),
         "name": directory.name,
         "seconds": round(time.monotonic() - began, 1),
@@ -99,7 +106,9 @@ def _new_plan(request: SweepRequest) -> SweepPlan:
             if name in space:
                 raise BadSearchSpace(f"{name} stands in --grid and in {request.space}", hint="say it once")
             space[name] = dimension
-    space = space or dict(sweeps.DEFAULT_SPACE)
+    if twice := sorted(space.keys() & request.config.keys()):
+        raise BadSearchSpace(f"{twice[0]} is set, and to be searched", hint="say one of the two")
+    space = space or {name: each for name, each in sweeps.DEFAULT_SPACE.items() if name not in request.config}
     is_listed = all(isinstance(dimension, Choice) for dimension in space.values())
     search = request.search or ("grid" if is_listed else "optuna")
     combinations = math.prod(len(dimension.values) for dimension in space.values() if isinstance(dimension, Choice))
@@ -188,6 +197,7 @@ def _registered(
             "seconds": result.best.seconds,
         },
         "ranking": [_ranked(configuration) for configuration in result.record.configurations()],
+        "level": [configuration.settings for configuration in result.record.level()],
         "trials": [dataclasses.asdict(t) for t in result.record.trials.values() if not result.record.is_measurement(t)],
     }
     if test is not None:
@@ -202,10 +212,11 @@ def _registered(
 
 def _ranked(configuration: Configuration) -> dict[str, Any]:
     """A setting's mean over its repeats; where some did not go to the end, at the epoch that all of them reached."""
-    value = configuration.known_map_at_r
+    value, deviation = configuration.known_map_at_r, configuration.deviation
     return {
         "settings": configuration.settings,
         "map@r": None if math.isnan(value) else value,
+        "deviation": None if math.isnan(deviation) else deviation,
         "epoch": None if configuration.is_complete else configuration.common_epoch,
         "done": len(configuration.done),
         "planned": configuration.planned,

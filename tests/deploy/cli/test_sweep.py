@@ -122,6 +122,10 @@ def test_a_killed_sweep_goes_on_and_repeats_no_finished_trial(command, demo_phot
         (["--grid", "lr="], 1, "names no values"),
         (["--grid", "lr=1e-4..1e-2", "--search", "grid"], 1, "a grid needs values"),
         (["--resume", "nothing"], 1, "there is no sweep 'nothing'"),
+        (["--grid", "loss=normsoftmax,supconn"], 1, "loss must be one of"),
+        (["--grid", "lr=1e-4,-1"], 1, "lr must be > 0"),
+        (["--grid", "train_px=48..50000"], 1, "train_px must be in 32..1024"),
+        (["--grid", "lr=1e-4,1e-3", "--set", "lr=1e-3"], 1, "lr is set, and to be searched"),
         (["--resume", "../x"], 1, "is not the name of a run"),
         (["--scheduler", "sometimes"], 2, "sometimes"),
     ],
@@ -136,19 +140,23 @@ def test_wrong_use_is_said_before_anything_is_done(arguments, status, message, d
 
 def test_the_table_of_settings_shows_means_and_which_went_to_the_end(capsys):
     ranking = [
-        {"settings": {"lr": 0.001}, "map@r": 0.928, "epoch": None, "done": 3, "planned": 3},
-        {"settings": {"lr": 0.0001}, "map@r": 0.95, "epoch": 3, "done": 1, "planned": 3},
-        {"settings": {"lr": 1.0}, "map@r": None, "epoch": 0, "done": 0, "planned": 3},
+        {"settings": {"lr": 0.001}, "map@r": 0.928, "deviation": 0.02, "epoch": None, "done": 3, "planned": 3},
+        {"settings": {"lr": 0.0001}, "map@r": 0.95, "deviation": None, "epoch": 3, "done": 1, "planned": 3},
+        {"settings": {"lr": 1.0}, "map@r": None, "deviation": None, "epoch": 0, "done": 0, "planned": 3},
     ]
     best = {"settings": {"lr": 0.001}, "map@r": 0.9, "selected_by_map@r": 0.928, "repeats": 3, "held_out": "images"}
     facts = {"best": best, "ranking": ranking, "report": "r.html", "model": "m", "is_worse": True}
+    facts["level"] = [{"lr": 0.002}]
+    facts["trials"] = [{"state": "done", "reason": ""}, {"state": "failed", "reason": "no memory"}]
     publish_and_show(Console(), settings.load({}), facts, _show, publish=False)
     first, *lines = capsys.readouterr().out.splitlines()
     assert "NO BETTER THAN AN UNTRAINED ONE" in first
     assert lines[-1] == "make it answer all the same: lookalike publish m --force"
-    assert lines[1].split() == ["lr=0.001", "92.8", "3", "of", "3"]
+    assert lines[1].split() == ["lr=0.001", "92.8", "2.0", "3", "of", "3"]
     assert "95.0 (epoch 3)" in lines[2] and "1 of 3" in lines[2]
     assert "best: lr=0.001" in lines
+    assert "no better for sure than lr=0.002: the means differ by no more than their standard error" in lines
+    assert "1 of 2 trials failed, the first because no memory" in lines
     assert "measured anew on other held-out photos of the same classes: mAP@R 90.0" in lines
 
 

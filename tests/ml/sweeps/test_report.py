@@ -6,7 +6,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from ml.sweeps.record import Record
+from ml.sweeps.record import Configuration, Record, Trial
 from ml.sweeps.report import advice, charts_of, importance, write
 
 SPACE = {
@@ -52,6 +52,21 @@ def test_the_page_opens_offline_and_lets_no_text_become_markup(record, tmp_path)
     assert Image.open(image).size[0] > 800
 
 
+def test_the_winners_measurement_stands_apart(record, tmp_path):
+    record.plan |= {"base": {"seed": 0}, "held_out": "images", "test": {"name": "shelf", "map@r": 0.55}}
+    again = record.begin({"lr": 9e-3, "loss": SPACE["loss"][1]}, 1, "<b>photos</b>", "f")
+    again.state, again.map_at_r, again.history = "done", 0.9, []
+    axes = Figure().subplots()
+    next(chart for chart in charts_of(record) if chart.title == "mAP@R by lr").draw(axes)
+    assert 90.0 not in [line.get_ydata()[0] for line in axes.lines]
+    write(record, tmp_path / "report.html")
+    page = " ".join((tmp_path / "report.html").read_text("utf-8").split())
+    assert "6</b><span>trials of 6 configurations, and 1 to measure the best anew" in page
+    assert "1, measures the best anew" in page
+    assert "on held-out photos" in page and "held-out classes" not in page
+    assert "55.0 %</b><span>mAP@R of the finished model on the test photos of shelf" in page
+
+
 def test_every_chart_that_the_trials_allow_is_drawn(record):
     titles = [chart.title for chart in charts_of(record)]
     assert titles == [
@@ -91,3 +106,21 @@ def test_parallel_coordinates_say_which_way_is_better(record):
     known = [value for value in figures if value == value]
     assert {"better", f"{100 * min(known):.1f} %", f"{100 * max(known):.1f} %"} <= set(texts)
     assert "higher is better" in chart.about
+
+
+def _settings(values, seeds=3, data=("a",)):
+    trials = [
+        Trial(10 * "a", {"lr": 1}, seed, name, "done", values[seed % len(values)] + offset)
+        for seed in range(seeds)
+        for offset, name in enumerate(data)
+    ]
+    return Configuration({"lr": 1}, tuple(trials), len(trials))
+
+
+def test_settings_are_told_apart_by_their_spread_over_seeds():
+    good, close, far = _settings([0.7, 0.8, 0.9]), _settings([0.68, 0.78, 0.88]), _settings([0.4, 0.5, 0.6])
+    assert good.deviation == pytest.approx(0.1)
+    assert not good.is_told_apart(close) and good.is_told_apart(far)
+    assert _settings([0.7], seeds=1).is_told_apart(_settings([0.69], seeds=1)), "nothing is known of the spread"
+    assert not _settings([0.7], seeds=1).is_told_apart(_settings([0.7], seeds=1))
+    assert _settings([0.7, 0.8, 0.9], data=("a", "b")).deviation == pytest.approx(0.1), "data sets are no spread"
