@@ -26,6 +26,7 @@ from ml.sweeps.record import Configuration, Record, Trial
 
 _GOOD, _PRUNED, _SOFT = "#0c7f74", "#e0703f", "#9aa0a6"
 _HELD_OUT = {"classes": "held-out classes", "images": "held-out photos", "val": "the table's val rows"}
+_MARKED = 6  # so many numbers of a grid each have a mark of their own
 _NEAR = 0.01  # configurations within a point of the best are as good as it
 
 
@@ -184,6 +185,10 @@ def _by(record: Record, name: str) -> Callable[[Axes], None]:
             )
         if is_number and min(xs) > 0 and max(xs) / min(xs) >= 8:
             axes.set_xscale("log")
+        tried = sorted(set(xs))
+        if is_number and len(tried) <= _MARKED:
+            axes.set_xticks(tried, [f"{value:.4g}" for value in tried])
+            axes.minorticks_off()
         if not is_number:
             axes.set_xticks(range(len(kinds)), [_plain(kind) for kind in kinds])
         axes.set(xlabel=name, ylabel="held-out mAP@R, %")
