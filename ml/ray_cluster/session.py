@@ -40,7 +40,8 @@ def session(*, cpus: int | None = None, gpus: int | None = None) -> Iterator[Non
         gpus: of a Ray on this machine; None for those that there are.
 
     Raises:
-        LookalikeError: Ray is not installed or does not start, or the cluster does not answer.
+        LookalikeError: Ray is not installed or does not start, the machine has fewer GPUs, or the cluster does not
+            answer.
     """
     try:
         import ray
@@ -79,6 +80,9 @@ def _joined(address: str) -> Iterator[None]:
 def _own(cpus: int | None, gpus: int | None) -> Iterator[None]:
     import ray
 
+    from ml.training.process_group import check_gpus_here  # imports torch
+
+    check_gpus_here(gpus)
     own = {
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(32),

@@ -59,11 +59,14 @@ class Fitted:
 
 
 def device_of(name: str) -> torch.device:
-    """The device that a setting means. Raises LookalikeError when it is not there."""
+    """The device that a setting means: auto, cpu, cuda or cuda:N. Raises LookalikeError when it is not there."""
     has_cuda = torch.cuda.is_available()
-    if name == "cuda" and not has_cuda:
-        raise LookalikeError("torch finds no CUDA device", hint="use --device auto or cpu")
-    return torch.device("cuda" if has_cuda and name in ("auto", "cuda") else "cpu")
+    if name.startswith("cuda") and not has_cuda:
+        raise LookalikeError("torch finds no CUDA device", hint="use device auto or cpu")
+    device = torch.device(("cuda" if has_cuda else "cpu") if name == "auto" else name)
+    if has_cuda and (device.index or 0) >= (count := torch.cuda.device_count()):
+        raise LookalikeError(f"device {name} is not one of the {count} here", hint="they count from cuda:0")
+    return device
 
 
 def fit(

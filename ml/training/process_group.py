@@ -14,13 +14,27 @@ from torch import Tensor, distributed
 from ml.errors import LookalikeError
 
 
+def check_gpus_here(gpus: int | None) -> None:
+    """Refuses more GPUs than PyTorch can use on this machine. Of a cluster, `check_cards` asks Ray.
+
+    Args:
+        gpus: of all processes together; None for those that there are.
+
+    Raises:
+        LookalikeError: there are fewer.
+    """
+    available = torch.cuda.device_count()
+    if gpus is not None and gpus > available:
+        raise _too_many(gpus, available, "PyTorch can use")
+
+
 def check_cards(workers: int, gpus: int | None, available: int | None = None) -> None:
     """Refuses what would make two processes share a card, or leave one idle.
 
     Args:
         workers: processes.
         gpus: of all of them together; 0 for CPUs, None for one each where there are any.
-        available: GPUs that there are; None where that is not known yet.
+        available: GPUs that Ray has; None where that is not known yet.
 
     Raises:
         LookalikeError: the numbers do not go together.
@@ -28,17 +42,25 @@ def check_cards(workers: int, gpus: int | None, available: int | None = None) ->
     if gpus not in (None, 0, workers):
         raise LookalikeError(
             f"gpus must be 0 or the number of workers, {workers}, got {gpus}: each process trains on a card of its own",
-            hint=f"--gpus {gpus} --workers {gpus}",
+            hint=f"--workers {gpus}, --gpus {workers}, or --gpus 0 for CPUs",
         )
     if available is None or gpus == 0:
         return
     if gpus is not None and gpus > available:
-        raise LookalikeError(f"gpus must be <= {available}, the GPUs that Ray has, got {gpus}", hint=_CLUSTER)
+        raise _too_many(gpus, available, "Ray has")
     if gpus is None and 0 < available < workers:
         raise LookalikeError(
             f"workers must be <= {available}, the GPUs that Ray has, got {workers}: two never share one",
             hint=f"lower --workers, or train on CPUs with --gpus 0; {_CLUSTER}",
         )
+
+
+def _too_many(gpus: int, available: int, whose: str) -> LookalikeError:
+    if available:
+        return LookalikeError(f"gpus must be <= {available}, the GPUs that {whose}, got {gpus}", hint=_CLUSTER)
+    return LookalikeError(
+        f"there is no GPU that {whose}, got gpus {gpus}", hint=f"leave --gpus out to train on CPUs; {_CLUSTER}"
+    )
 
 
 _CLUSTER = "set RAY_ADDRESS for a cluster"

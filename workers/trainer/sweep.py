@@ -27,7 +27,7 @@ from workers.messages import SweepRequest
 from workers.settings import Settings, expanded
 from workers.trainer import data
 from workers.trainer.report import Report
-from workers.trainer.train import requested_config
+from workers.trainer.train import check_gpus, requested_config
 
 
 def sweep(request: SweepRequest, settings: Settings, report: Report) -> dict[str, Any]:
@@ -45,6 +45,7 @@ def sweep(request: SweepRequest, settings: Settings, report: Report) -> dict[str
     """
     began = time.monotonic()
     plan, directory, sources = _planned(request, settings)
+    check_gpus(plan.gpus, settings)
     datasets = _apart([data.read(source, settings, on_progress=report.progress) for source in sources])
     test = None
     if request.test is not None:

@@ -16,7 +16,7 @@ from ml.training import probe, recipes, runs, tracking
 from ml.training import train as training
 from ml.training.config import TrainConfig, preset_config
 from ml.training.finetune import EpochReport
-from ml.training.process_group import check_cards
+from ml.training.process_group import check_cards, check_gpus_here
 from ml.training.train import TrainResult
 from ml.tuning.gallery_head import CONFIRMED, SAMPLE
 from workers.messages import TrainRequest
@@ -62,7 +62,8 @@ def train(request: TrainRequest, settings: Settings, report: Report) -> Trained:
         LookalikeError: the request, the data or the run is at fault; the message says how.
         KeyboardInterrupt: it was interrupted. The epochs that had ended are kept, and `resume` goes on after them.
     """
-    _processes(request)  # before the photos are read: what is refused is refused at once
+    check_gpus(request.gpus, settings)  # before the photos are read: what is refused is refused at once
+    _processes(request)
     tracking.check(request.track)
     recipe, splits = None, None
     if request.recipe is not None:
@@ -105,7 +106,7 @@ def train(request: TrainRequest, settings: Settings, report: Report) -> Trained:
             report.say(f"note: {remark}")
     metrics = dict(result.metrics)
     if recipe is not None and splits is not None:
-        device = "cpu" if request.gpus == 0 else settings.device
+        device = _device(request, settings)
         metrics |= recipes.measure(
             result.bundle.directory, splits, ks=recipe.ks, device=device, on_progress=report.progress
         )
@@ -141,7 +142,7 @@ def _tuned(bundle: Bundle, directory: Path, request: TrainRequest, settings: Set
         bundle,
         photos,
         directory,
-        device="cpu" if request.gpus == 0 else settings.device,
+        device=_device(request, settings),
         cache_dir=settings.compiled,
         on_progress=report.progress,
         say=report.say,
@@ -158,7 +159,7 @@ def _measured_again(
     report: Report,
 ) -> dict[str, Any]:
     """Figures of the test images by the model with its head fitted to the gallery; those before it stay beside them."""
-    device = "cpu" if request.gpus == 0 else settings.device
+    device = _device(request, settings)
     measured = evaluate(bundle.directory, test, device=device, cache_dir=settings.compiled, on_progress=report.progress)
     metrics = dict(measured.metrics)
     metrics |= {f"{name}_before_tuning": before[name] for name in ("map@r", "recall@1") if name in before}
@@ -174,7 +175,7 @@ def _with_best_backbone(
     named = [name.strip() for name in config.backbone.partition(":")[2].split(",") if name.strip()]
     candidates = named or probe.at_hand()
     report.step(f"probing {len(candidates)} backbone{'' if len(candidates) == 1 else 's'} on held-out classes")
-    device = "cpu" if request.gpus == 0 else settings.device
+    device = _device(request, settings)
     with tempfile.TemporaryDirectory() as folder:
         found = probe.probe(images, candidates, config, Path(folder), device=device)
     width = max(len(one.backbone) for one in found)
@@ -188,6 +189,16 @@ def _with_best_backbone(
 def requested_config(preset: str, changes: dict[str, Any]) -> TrainConfig:
     """A preset's configuration with changes. Raises LookalikeError for a name or a value that makes no sense."""
     return preset_config(preset).changed(changes)
+
+
+def check_gpus(gpus: int | None, settings: Settings) -> None:
+    """Refuses more GPUs than this machine has; where a cluster trains, Ray says later what that one has.
+
+    Raises:
+        LookalikeError: there are fewer.
+    """
+    if settings.ray_address in ("", "local"):  # local: Ray on this machine
+        check_gpus_here(gpus)
 
 
 def _processes(request: TrainRequest) -> int:
@@ -231,13 +242,19 @@ def _run(
         runs,
         test=test,
         resume=request.resume,
-        device="cpu" if request.gpus == 0 else settings.device,
+        # A GPU that is asked for goes before LOOKALIKE_DEVICE=cpu: nobody waits for hours for what a minute takes.
+        device="cuda" if request.gpus and settings.device == "cpu" else _device(request, settings),
         track=request.track,
         on_progress=report.progress,
         on_epoch=on_epoch,
     )
     assert result is not None  # only further processes get None
     return result
+
+
+def _device(request: TrainRequest, settings: Settings) -> str:
+    """Where this process computes: as the setting says, unless the request wants no GPU."""
+    return "cpu" if request.gpus == 0 else settings.device
 
 
 def _line(epoch: EpochReport) -> str:

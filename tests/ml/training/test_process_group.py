@@ -9,7 +9,7 @@ from torch import distributed, multiprocessing, nn
 
 from ml.errors import LookalikeError
 from ml.training import losses
-from ml.training.process_group import TorchProcessGroup, check_cards, gathered
+from ml.training.process_group import TorchProcessGroup, check_cards, check_gpus_here, gathered
 
 LOSSES = ("triplet", "multi_similarity", "supcon", "contrastive", "proxy_anchor", "normsoftmax")
 CLASSES, DIM = 4, 8
@@ -60,6 +60,7 @@ def test_gradients_are_those_of_one_process(processes: int, tmp_path: Path) -> N
         (2, 3, None, "gpus must be 0 or the number of workers, 2, got 3: each process trains on a card of its own"),
         (2, 1, 8, "gpus must be 0 or the number of workers, 2, got 1"),
         (4, 4, 2, "gpus must be <= 2, the GPUs that Ray has, got 4"),
+        (2, 2, 0, "there is no GPU that Ray has, got gpus 2"),
         (4, None, 2, "workers must be <= 2, the GPUs that Ray has, got 4: two never share one"),
     ],
 )
@@ -71,3 +72,27 @@ def test_two_processes_never_share_a_card(workers, gpus, available, message):
 def test_a_card_for_each_process_or_none_at_all():
     for workers, gpus, available in ((2, 2, 2), (2, 0, 1), (2, None, 0), (2, None, 4), (3, 3, None)):
         check_cards(workers, gpus, available)
+
+
+@pytest.mark.parametrize(
+    ("gpus", "available", "message", "hint"),
+    [
+        (1, 0, "there is no GPU that PyTorch can use, got gpus 1", "leave --gpus out to train on CPUs"),
+        (3, 2, "gpus must be <= 2, the GPUs that PyTorch can use, got 3", "set RAY_ADDRESS for a cluster"),
+    ],
+)
+def test_more_gpus_than_there_are_here_are_refused_with_what_there_is(
+    gpus: int, available: int, message: str, hint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: available)
+    with pytest.raises(LookalikeError, match=message) as refused:
+        check_gpus_here(gpus)
+    assert hint in refused.value.hint
+    for fine in (None, 0, available):
+        check_gpus_here(fine)
+
+
+def test_a_card_too_many_for_the_processes_is_told_every_way_out() -> None:
+    with pytest.raises(LookalikeError) as refused:
+        check_cards(2, 1)
+    assert refused.value.hint == "--workers 1, --gpus 2, or --gpus 0 for CPUs"

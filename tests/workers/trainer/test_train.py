@@ -1,16 +1,20 @@
 """A training that is asked for: what is said and refused before any process is started."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from ml.errors import LookalikeError
+from ml.training.fit import device_of
 from tests.ml.conftest import write_image
 from workers import settings
-from workers.messages import TrainRequest
+from workers.messages import SweepRequest, TrainRequest
 from workers.trainer.report import Report
+from workers.trainer.sweep import sweep
 from workers.trainer.train import train
 
 
@@ -54,3 +58,53 @@ def test_notes_on_the_data_come_before_several_processes_are_started(
 def test_strict_refuses_them_before_several_processes_are_started(photos: Path) -> None:
     with pytest.raises(LookalikeError, match="notes on the data"):
         train(TrainRequest(str(photos), None, "accurate", {}, 2, 0, strict=True), settings.load(), _Said())
+
+
+@pytest.mark.parametrize("perform", [train, sweep])
+def test_gpus_that_are_not_here_are_refused_before_a_photo_is_read(
+    perform: Callable[..., object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOOKALIKE_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    absent = str(tmp_path / "absent")  # would be told as well, if it were looked at
+    request = TrainRequest(absent, gpus=1) if perform is train else SweepRequest((absent,), gpus=1)
+    with pytest.raises(LookalikeError, match="there is no GPU that PyTorch can use, got gpus 1"):
+        perform(request, settings.load(), _Said())
+    assert not (tmp_path / "home" / "sweeps").exists()
+
+
+def test_of_a_clusters_gpus_ray_is_asked(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(*_: object, **__: object) -> None:
+        raise _Started
+
+    monkeypatch.setenv("RAY_ADDRESS", "trainer:6379")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    monkeypatch.setitem(sys.modules, "ml.ray_cluster.data_parallel", SimpleNamespace(train_distributed=start))
+    with pytest.raises(_Started):
+        train(TrainRequest(str(photos), None, "accurate", {}, 1, 1), settings.load(), _Said())
+
+
+@pytest.mark.parametrize(
+    ("device", "gpus", "expected"), [("auto", 1, "auto"), ("cpu", 1, "cuda"), ("cuda", 0, "cpu"), ("cpu", None, "cpu")]
+)
+def test_a_gpu_that_is_asked_for_is_trained_on(
+    device: str, gpus: int | None, expected: str, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(*_: object, **given: object) -> None:
+        assert given["device"] == expected
+        raise _Started
+
+    monkeypatch.setenv("LOOKALIKE_DEVICE", device)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr("ml.training.train.train", start)
+    with pytest.raises(_Started):
+        train(TrainRequest(str(photos), gpus=gpus), settings.load(), _Said())
+
+
+def test_a_gpu_that_a_setting_names_by_number_is_trained_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert device_of("cuda:1") == torch.device("cuda:1")
+    with pytest.raises(LookalikeError, match="device cuda:2 is not one of the 2 here"):
+        device_of("cuda:2")
