@@ -4,6 +4,7 @@ Vision transformers are built for one number of patches. They are built for the 
 another size get their position embeddings resampled (`load_weights`). Where weights come from: `ml.model.weights`.
 """
 
+import difflib
 import functools
 import sys
 from collections.abc import Callable, Mapping
@@ -58,11 +59,26 @@ def preprocessing_of(config: Any) -> Preprocessing:
 def _config(name: str) -> Any:
     config = timm.get_pretrained_cfg(name) if timm.is_model(name) else None
     if config is None:
-        similar = timm.list_models(f"*{name.split('.')[0]}*")[:3]
+        similar = _similar(name.split(".")[0])
         allowed = f"names are those of timm.list_models(), or {import_path.FORM}"
         hint = f"for example {', '.join(similar)}" if similar else allowed
         raise LookalikeError(f"there is no backbone {name!r}", hint=hint)
     return config
+
+
+def _similar(name: str) -> list[str]:
+    """At most three of timm's names that hold this one or are written nearly alike; those that begin alike first."""
+    known = timm.list_models()
+    found = {*(each for each in known if name in each), *difflib.get_close_matches(name, known, 12)}
+
+    def distance(each: str) -> tuple[int, float, str]:
+        alike = difflib.SequenceMatcher(None, name, each).ratio()
+        begins_alike = next(
+            (n for n, (a, b) in enumerate(zip(name, each, strict=False)) if a != b), min(len(name), len(each))
+        )
+        return -begins_alike, -alike, each
+
+    return sorted(found, key=distance)[:3]
 
 
 def create(name: str, size_px: int, *, any_size: bool = False, own_code: bool = False) -> nn.Module:

@@ -27,6 +27,7 @@ from safetensors.torch import load_file
 from timm.models import _hub as timm_hub
 from torch import Tensor
 
+from ml import import_path
 from ml.errors import LookalikeError
 from ml.import_path import is_import_path
 from ml.model import efficientnet_lite0
@@ -77,6 +78,21 @@ def pretrained_weights(backbone: str, weights: Path | None = None) -> Pretrained
     if file:
         return Pretrained(name, preprocessing, None if file == RANDOM else read_weights(Path(file).expanduser()))
     return Pretrained(name, preprocessing, None if is_import_path(name) else _downloaded(name))
+
+
+def check_name(backbone: str) -> None:
+    """Whether there may be such a backbone, before its weights are looked for. Imports code that is named.
+
+    Raises:
+        LookalikeError: timm knows no such name, or the code cannot be imported.
+    """
+    name = backbone.partition("@")[0]
+    if backbone.startswith(_HUB) or Path(backbone).is_dir() or name in (DEFAULT_BACKBONE, LITE0):
+        return
+    if is_import_path(name):
+        import_path.load(name, "backbone")
+    else:
+        default_preprocessing(name)
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

@@ -31,7 +31,7 @@ from ml.model.bundle import Bundle
 from ml.ray_cluster.events import EventChannel, forward_events, progress_reporter
 from ml.ray_cluster.session import session
 from ml.ray_cluster.shared_cache import SharedCache, start_cache_actor
-from ml.training import checkpoints, train
+from ml.training import checkpoints, fit, train
 from ml.training.checkpoints import TrainingFailed
 from ml.training.config import TrainConfig
 from ml.training.finetune import EpochReport
@@ -106,6 +106,7 @@ def train_distributed(
     began = time.monotonic()
     check_cards(workers, gpus)
     datasets.check_trainable(data)
+    fit.check(config, data)
     run = Run.of(config, data, runs_dir)
     remarks = notes_on(data, test)
     if not resume and (aside := run.begin_anew()):

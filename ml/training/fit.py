@@ -22,6 +22,7 @@ from ml.data.holdout import HeldOut, hold_out
 from ml.errors import LookalikeError
 from ml.evaluation.metrics import evaluate_retrieval
 from ml.model import backbone as backbones
+from ml.model import weights
 from ml.model.network import EmbeddingModel, pretrained
 from ml.preprocessing import Preprocessing
 from ml.training import finetune, frozen_backbone, held_out_figures, layers, losses, tuning_trial
@@ -69,11 +70,44 @@ def device_of(name: str) -> torch.device:
     return device
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """The network before training, and how the finished model sees images."""
+
+    model: EmbeddingModel
+    preprocessing: Preprocessing
+
+
+def check(config: TrainConfig, data: Dataset) -> None:
+    """Whether what the config names can be made: loss, miner and augmentation by making them, a backbone by its name.
+
+    Raises:
+        LookalikeError: there is no such thing, or it is none.
+    """
+    weights.check_name(config.backbone)
+    if config.epochs:
+        with torch.random.fork_rng(devices=[]):  # what is drawn here must not change what training draws
+            losses.make(config.loss, len(data.classes), config.dim, miner=config.miner)
+        _augmentation(config)
+
+
+def prepare(config: TrainConfig, data: Dataset) -> Prepared:
+    """All that can fail before the first image is read, so that nothing is written for a run that never began.
+
+    Raises:
+        LookalikeError: as `check`, and weights cannot be had or do not fit.
+    """
+    check(config, data)
+    torch.manual_seed(config.seed)  # the first weights of a linear head and of some losses
+    return Prepared(*_untrained(config))
+
+
 def fit(
     config: TrainConfig,
     data: Dataset,
     run_dir: Path,
     *,
+    prepared: Prepared,
     resume: Checkpoint | None,
     cache: Cache,
     process_group: ProcessGroup | None,
@@ -81,9 +115,8 @@ def fit(
     on_progress: Progress | None,
     on_epoch: Callable[[EpochReport], None] | None,
 ) -> Fitted:
-    """Runs a config; see `ml.training.train.train`."""
-    torch.manual_seed(config.seed)  # the first weights of a linear head and of some losses
-    model, preprocessing = _untrained(config)
+    """Runs a config with what `prepare` made for it; see `ml.training.train.train`."""
+    model, preprocessing = prepared.model, prepared.preprocessing
     seen = cache.pixels(data, preprocessing, on_progress)
     held = hold_out(seen.dataset, config.holdout, split=config.split, seed=config.seed)
     trained, held_out = np.flatnonzero(~held.is_held), np.flatnonzero(held.is_held)

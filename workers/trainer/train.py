@@ -10,6 +10,7 @@ from ml.data.datasets import Dataset
 from ml.data.notes import notes_on
 from ml.errors import LookalikeError
 from ml.evaluation.evaluate import evaluate
+from ml.model import weights
 from ml.model.bundle import Bundle
 from ml.model.registry import Registry, is_no_better
 from ml.training import probe, recipes, runs, tracking
@@ -73,6 +74,8 @@ def train(request: TrainRequest, settings: Settings, report: Report) -> Trained:
         images, test = splits.train, None  # measured below, by the paper's protocol
     else:
         config = requested_config(request.preset, request.config)
+        if config.backbone.partition(":")[0] != probe.AUTO:
+            weights.check_name(config.backbone)
         images = data.read(request.data, settings, on_progress=report.progress)
         test = data.read_test(request.test, request.data, settings, on_progress=report.progress)
     notes = notes_on(images, test)

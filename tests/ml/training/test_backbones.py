@@ -130,6 +130,16 @@ class TestWeightsFromElsewhere:
         assert "test_vit@weights.safetensors" in refused.value.hint and "test_vit@random" in refused.value.hint
 
 
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [("resnet5", "resnet50"), ("vit_small_patch14_dino", "vit_small_patch14_dinov2"), ("convnext_tny", "convnext_tiny")],
+)
+def test_a_misspelt_name_is_told_the_names_that_are_nearest(name: str, nearest: str) -> None:
+    with pytest.raises(LookalikeError, match=f"there is no backbone '{name}'") as refused:
+        default_preprocessing(name)
+    assert refused.value.hint.split(", ")[0] == f"for example {nearest}"
+
+
 class TestLayers:
     def test_rates_fall_from_the_last_layer_to_the_first(self):
         network = backbone.create("test_vit", 160)

@@ -1,16 +1,19 @@
 """Losses, miners, augmentations and backbones by import path, and who may name them."""
 
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from ml.data.datasets import Dataset
 from ml.errors import BadBundle, LookalikeError
 from ml.import_path import found_in, is_import_path
 from ml.model import embedder
 from ml.model.network import from_bundle
 from ml.training import losses
 from ml.training.config import TrainConfig, preset_config
+from ml.training.runs import Run
 from ml.training.train import train
 from tests.ml.conftest import quick
 from tests.ml.training import own_code
@@ -88,6 +91,32 @@ def test_an_unknown_name_is_told_what_there_is(changes, message):
 def test_code_that_cannot_be_used_is_named(loss, message):
     with pytest.raises(LookalikeError, match=message):
         losses.make(loss, 4, 8)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"loss": "os.path:join"},
+        {"loss": "losses:Mine"},
+        {"loss": "supcon", "miner": "losses:Mine"},
+        {"augmentation_class": "losses:Mine"},
+        {"backbone": "losses:Mine"},
+        {"backbone": "resnet5"},
+        {"backbone": "test_vit@absent.pth"},
+    ],
+)
+def test_what_cannot_be_made_leaves_no_run_behind_and_an_earlier_one_as_it_is(
+    changes: dict[str, object], products: Dataset, tmp_path: Path
+) -> None:
+    config = quick(epochs=1, **changes)
+    earlier = Run.of(config, products, tmp_path).directory / "model"
+    with pytest.raises(LookalikeError):
+        train(config, products, tmp_path)
+    assert not list(tmp_path.iterdir())
+    earlier.mkdir(parents=True)
+    with pytest.raises(LookalikeError):
+        train(config, products, tmp_path)
+    assert earlier.is_dir()
 
 
 def test_an_augmentation_of_another_size_is_named(products, tmp_path):
