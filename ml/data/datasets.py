@@ -6,6 +6,7 @@ data is said by `ml.data.notes`; decoding is `ml.data.decoding`'s work, batches 
 """
 
 import hashlib
+import mimetypes
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -21,6 +22,7 @@ from ml.images import UnreadableImage
 
 Progress = Callable[[str, int, int], None]  # (what is being done, done, total)
 
+_STRAY = "lies in no class's folder"
 _SPLIT_FOLDERS = {"train", "test", "val", "valid", "validation", "query", "gallery"}
 
 
@@ -104,7 +106,7 @@ def load(source: Path | str, *, split: str | None = None, on_progress: Progress 
         on_progress: told how many files are read.
 
     Raises:
-        BadDataset: there is no such folder or file, or it holds no readable images.
+        BadDataset: there is no such folder or file, or it holds no readable images, or none in a class's folder.
         BadTable: the CSV lacks a column.
     """
     source = Path(source)
@@ -117,6 +119,13 @@ def load(source: Path | str, *, split: str | None = None, on_progress: Progress 
         raise BadDataset(f"there is no {source}", hint="name a folder with one folder per class, or a CSV")
     if not pairs and not left_out:
         raise BadDataset(f"{source} is empty", hint="put the images of each class into a folder of their own")
+    if not pairs and (stray := next((each for each in left_out if _is_stray_photo(each)), None)):
+        raise BadDataset(
+            f"the photos of {source} lie in no class's folder, for example {stray.path.name}",
+            hint=f"name the folder above, if this is one class of it: {source.resolve().parent}"
+            if _is_class(source.resolve())
+            else f"one folder per class, named after it: {source / 'mug' / 'front.jpg'}, {source / 'bowl' / '1.jpg'}",
+        )
     return from_pairs(pairs, name=source.resolve().stem, left_out=left_out, held=held, on_progress=on_progress)
 
 
@@ -269,10 +278,25 @@ def _folder(root: Path) -> tuple[list[tuple[Path, str]], list[LeftOut]]:
         elif not path.is_file():
             continue
         elif len(relative.parts) == 1:
-            left_out.append(LeftOut(path, "lies in no class's folder"))
+            left_out.append(LeftOut(path, _STRAY))
         else:
             pairs.append((path, relative.parts[0]))
     return pairs, left_out
+
+
+def _is_stray_photo(left_out: LeftOut) -> bool:
+    return left_out.reason == _STRAY and isinstance(_read(left_out.path), str)
+
+
+def _is_class(folder: Path) -> bool:
+    """Whether a folder lies beside another one that holds photos itself, as that of one class does."""
+    if folder.name.lower() in _SPLIT_FOLDERS:
+        return False
+    try:
+        beside = [each for each in folder.parent.iterdir() if each != folder and each.is_dir()]
+        return any((mimetypes.guess_type(file)[0] or "").startswith("image/") for b in beside for file in b.iterdir())
+    except OSError:  # what cannot be read is no hint
+        return False
 
 
 def _csv(file: Path, split: str | None) -> tuple[list[tuple[Path, str]], list[LeftOut], list[bool] | None]:

@@ -45,7 +45,7 @@ def read(source: str, settings: Settings, *, split: str | None = None, on_progre
         return _gallery(settings, on_progress)
     if split is None and source.lower().endswith(_TABLES):
         split = "train" if datasets.has_splits(expanded(source)) else None
-    return datasets.load(expanded(source), split=split, on_progress=on_progress)
+    return datasets.load(expanded(source).absolute(), split=split, on_progress=on_progress)
 
 
 def read_test(
@@ -56,7 +56,7 @@ def read_test(
     if source is not None:
         return read(source, settings, split=_test_split(source), on_progress=on_progress)
     split = _test_split(data)
-    return None if split is None else datasets.load(expanded(data), split=split, on_progress=on_progress)
+    return None if split is None else datasets.load(expanded(data).absolute(), split=split, on_progress=on_progress)
 
 
 def unlabelled(settings: Settings, most: int, *, on_progress: Progress | None = None) -> Dataset | None:

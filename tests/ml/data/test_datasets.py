@@ -1,6 +1,7 @@
 """Labelled images: what is read, left out, refused and split."""
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -55,6 +56,30 @@ def test_what_is_no_image_is_left_out_and_listed(tmp_path):
 def test_folders_without_data_are_refused_and_say_why(tmp_path, make, message):
     make(tmp_path)
     with pytest.raises(BadDataset, match=message):
+        datasets.load(tmp_path)
+
+
+def test_photos_without_class_folders_are_told_how_to_lie(tmp_path: Path) -> None:
+    write_image(tmp_path / "flat" / "1.jpg")
+    with pytest.raises(BadDataset, match=r"flat lie in no class's folder, for example 1\.jpg") as refused:
+        datasets.load(tmp_path / "flat")
+    assert refused.value.hint.startswith("one folder per class") and "flat/mug/front.jpg" in refused.value.hint
+
+
+def test_the_folder_of_one_class_is_told_the_folder_above(tmp_path: Path) -> None:
+    _folder(tmp_path / "photos", {"mug": 1, "apple": 1})
+    with pytest.raises(BadDataset, match="lie in no class's folder") as refused:
+        datasets.load(tmp_path / "photos" / "mug")
+    assert refused.value.hint.endswith(f": {tmp_path / 'photos'}")
+    write_image(tmp_path / "photos" / "train" / "1.jpg")
+    with pytest.raises(BadDataset) as refused:
+        datasets.load(tmp_path / "photos" / "train")
+    assert refused.value.hint.startswith("one folder per class"), "splits are no classes"
+
+
+def test_files_beside_class_folders_that_are_no_photos_stay_what_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("no image")
+    with pytest.raises(BadDataset, match="holds no image that can be read"):
         datasets.load(tmp_path)
 
 
