@@ -131,7 +131,9 @@ def _held_out(lineage: dict[str, Any]) -> str:
     holdout = lineage.get("holdout") or {}
     if holdout.get("split") in ("images", "val"):
         return f"{holdout['images']} photos"
-    classes = len(lineage.get("held_out_classes") or [])
+    from ml.model.registry import held_out_classes
+
+    classes = held_out_classes(lineage)
     return f"{classes} classes" if classes else "–"
 
 
@@ -225,7 +227,8 @@ def publish_and_show(
     Args:
         console: for both.
         settings: of the system, which is started for that time where none runs.
-        facts: what `--json` prints, with the name of the `model` and whether it `is_worse` than none.
+        facts: what `--json` prints, with the name of the `model`, whether it `is_worse` than none and, where classes
+            were held out, how many `held_out_classes`.
         show: prints the rest for people, between whether the model is worth it and how to make it answer.
         publish: whether to.
     """
@@ -235,9 +238,26 @@ def publish_and_show(
     finally:
         console.result(facts)
         if facts["is_worse"]:
-            console.show("THIS MODEL IS NO BETTER THAN AN UNTRAINED ONE, and is published with --force alone")
+            console.show(_verdict(facts.get("held_out_classes", 0)))
         show(console, facts)
         _show_whether_it_answers(console, facts)
+
+
+def _verdict(held_out_classes: int) -> str:
+    """That a model is not worth it, and in the same breath how sure that is.
+
+    Args:
+        held_out_classes: that it was measured on; 0 where photos of every class were held out.
+    """
+    from ml.model.registry import FEW_HELD_OUT
+
+    verdict, published = "THIS MODEL IS NO BETTER THAN AN UNTRAINED ONE", "published with --force alone"
+    if not 0 < held_out_classes < FEW_HELD_OUT:
+        return f"{verdict}, and is {published}"
+    return (
+        f"{verdict} on {held_out_classes} held-out classes, too few to be sure: it may be better on others, which"
+        f" lookalike evaluate and a larger --holdout tell. It is {published}"
+    )
 
 
 def _connect_and_publish(console: Console, settings: "Settings", model: str) -> dict[str, Any]:
@@ -252,6 +272,8 @@ def _show_whether_it_answers(console: Console, facts: dict[str, Any]) -> None:
     model = facts["model"]
     if "published" in facts:
         console.show(f"{model} answers searches now; back to the one before: lookalike rollback")
+    elif facts.get("is_active"):
+        console.show(f"{model} answers searches already")
     else:
         all_the_same, force = (" all the same", " --force") if facts["is_worse"] else ("", "")
         console.show(f"make it answer{all_the_same}: lookalike publish {model}{force}")

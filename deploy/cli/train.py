@@ -118,17 +118,16 @@ def train(
     facts = {"model": trained.model, **trained.metrics}
     facts |= {
         name: getattr(trained, name)
-        for name in ("seconds", "threshold", "held_out_classes", "holdout", "tuning", "is_worse")
+        for name in ("seconds", "threshold", "held_out_classes", "holdout", "tuning", "is_worse", "is_active")
     }
     if trained.paper:
         facts |= {"recipe": recipe, "paper": trained.paper}
     publish_and_show(console, current, facts, _show_trained, publish=publish)
 
 
-_FEW = 4  # held-out classes; figures of fewer swing by ten points with the draw
-
-
 def _show_trained(console: Console, facts: dict[str, Any]) -> None:
+    from ml.model.registry import FEW_HELD_OUT
+
     console.show(f"model {facts['model']} in {facts['seconds']:.0f} s")
     held_out, before, test = (facts.get(key) for key in ("held_out_map@r", "held_out_map@r_before", "map@r"))
     if held_out is not None:
@@ -139,7 +138,7 @@ def _show_trained(console: Console, facts: dict[str, Any]) -> None:
         if not of_classes:
             console.show(f"photos were held out, not classes: {holdout['why']}")
         console.show(f"{what}: mAP@R {100 * held_out:.1f}{was}, recall@1 {100 * facts['held_out_recall@1']:.1f}")
-        if of_classes and classes < _FEW:
+        if of_classes and classes < FEW_HELD_OUT and not facts["is_worse"]:  # else the verdict says it
             console.show("so few classes say little: measure on others with lookalike evaluate, or raise --holdout")
     _show_tuning(console, facts.get("tuning") or {})
     if test is not None:

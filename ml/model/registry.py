@@ -27,6 +27,9 @@ from ml.storage import open_storage
 _NOISE = 0.005  # of mAP@R, as in the check before publishing
 _RUINED = 0.2
 
+# Held-out classes: figures of fewer swing by ten points with the draw, and so does the verdict of `is_no_better`.
+FEW_HELD_OUT = 4
+
 HELD_OUT_GAIN = "held_out_map@r_gain"  # by training; its interval is kept among the others
 
 DEFAULT_MODEL = "efficientnet-lite0-imagenet"
@@ -79,6 +82,12 @@ def is_no_better(metrics: Mapping[str, Any]) -> bool:
         return False
     bounds = metrics.get("intervals", {}).get(HELD_OUT_GAIN)
     return bounds is None or bounds[1] < 0 or after < before - _RUINED
+
+
+def held_out_classes(lineage: Mapping[str, Any]) -> int:
+    """How many whole classes a model was measured on that it never saw; 0 where photos or val rows were held out."""
+    by_class = (lineage.get("holdout") or {}).get("split", "classes") == "classes"
+    return len(lineage.get("held_out_classes") or ()) if by_class else 0
 
 
 class Registry:

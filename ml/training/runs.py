@@ -20,6 +20,7 @@ from typing import Any
 
 from ml import files
 from ml.data.datasets import Dataset
+from ml.model.bundle import MODEL_JSON
 from ml.training import checkpoints, lineage
 from ml.training.checkpoints import TrainingFailed
 from ml.training.config import TrainConfig
@@ -42,7 +43,7 @@ class Run:
         return cls(name, runs_dir / name)
 
     def begin_anew(self) -> str | None:
-        """Makes room for a run from the beginning. Checkpoints of an unfinished run are set aside, never deleted.
+        """Makes room for a run from the beginning. Model or checkpoints of an earlier one are set aside, never deleted.
 
         Returns:
             What was set aside, in words.
@@ -51,7 +52,8 @@ class Run:
             TrainingFailed: the folder cannot be moved.
         """
         unfinished = checkpoints.latest(self.directory / "checkpoints")
-        if unfinished is None:
+        is_finished = unfinished is None and (self.directory / "model" / MODEL_JSON).exists()
+        if unfinished is None and not is_finished:
             checkpoints.clear(self.directory)
             return None
         taken = [int(path.suffix[1:]) for path in self.directory.parent.glob(f"{self.name}.[0-9]*")]
@@ -60,6 +62,10 @@ class Run:
             self.directory.rename(aside)
         except OSError as error:
             raise TrainingFailed(f"{self.directory} cannot be moved: {error.strerror}") from error
+        if unfinished is None:
+            return (
+                f"an earlier run of this command was set aside with its model, as {aside}; --resume would have kept it"
+            )
         return f"an unfinished run of {unfinished.epoch} epochs was set aside as {aside}; --resume would have gone on"
 
     def write_config(self, config: TrainConfig, data: Dataset, notes: Sequence[str]) -> None:

@@ -77,8 +77,8 @@ def train(
         data: labelled images.
         runs_dir: the run gets a folder in it, named after data and settings.
         test: images of other classes, measured once at the end; nothing is chosen by them.
-        resume: go on after the last checkpoint of this very run; a finished run is given back as it is. Otherwise the
-            checkpoints of an unfinished run are set aside.
+        resume: go on after the last checkpoint of this very run; a finished run is given back as it is. Otherwise what
+            an earlier run left, checkpoints or a model, is set aside.
         cache: decoded images that runs share.
         process_group: processes that train together; all but the first get None back.
         device: auto, cuda or cpu.

@@ -39,13 +39,16 @@ class Publishing(Following):
         """
         if not preview and (waiting := self._waiting_preview(model)):
             return self.confirm(waiting)
-        from ml.model.registry import is_no_better
+        from ml.model.registry import FEW_HELD_OUT, held_out_classes, is_no_better
 
-        metrics = self.registry.record(model).metrics
+        record = self.registry.record(model)
+        metrics, classes = record.metrics, held_out_classes(record.lineage)
         if is_no_better(metrics) and not force and not preview:
             after, before = 100 * metrics["held_out_map@r"], 100 * metrics["held_out_map@r_before"]
+            few = f" on {classes} held-out classes, too few to be sure" if 0 < classes < FEW_HELD_OUT else ""
             raise Refused(
-                f"model {model} is no better than an untrained one: mAP@R {after:.1f}, before training {before:.1f}",
+                f"model {model} is no better than an untrained one{few}:"
+                f" mAP@R {after:.1f}, before training {before:.1f}",
                 hint=f"train with other settings, or: lookalike publish {model} --force",
             )
         active = self.registry.active()

@@ -12,7 +12,7 @@ from ml.data.holdout import HeldOut, hold_out
 from ml.errors import LookalikeError
 from ml.evaluation.evaluate import evaluate
 from ml.model.bundle import Bundle
-from ml.model.registry import Registry, is_no_better
+from ml.model.registry import held_out_classes, is_no_better
 from ml.names import RunName
 from ml.sweeps import report as report_page
 from ml.sweeps import run as sweeps
@@ -27,7 +27,7 @@ from workers.messages import SweepRequest
 from workers.settings import Settings, expanded
 from workers.trainer import data
 from workers.trainer.report import Report
-from workers.trainer.train import check_gpus, requested_config
+from workers.trainer.train import check_gpus, is_active, register, requested_config
 
 
 def sweep(request: SweepRequest, settings: Settings, report: Report) -> dict[str, Any]:
@@ -36,8 +36,8 @@ def sweep(request: SweepRequest, settings: Settings, report: Report) -> dict[str
     Returns:
         What `lookalike sweep --json` prints: `best` with `map@r` measured anew, the mean that it was chosen by and
         what was `held_out` for both (classes, images, or the table's val rows),
-        `trials`, `test` where test images were given, `model`, whether it `is_worse` than none, `report`, `name` and
-        `seconds`.
+        `trials`, `test` where test images were given, `model`, whether it `is_worse` than none on how many
+        `held_out_classes` and `is_active` already, `report`, `name` and `seconds`.
 
     Raises:
         LookalikeError: the request, the data or every trial is at fault; the message says how.
@@ -204,10 +204,11 @@ def _registered(
     if test is not None:
         figures = evaluate(folder, test, device=device, cache_dir=settings.compiled, on_progress=report.progress)
         facts["test"] = figures.metrics
-    report.step("registering the model")
-    facts["model"] = Registry(settings.models_url).register(folder, cache_dir=settings.compiled)
-    facts["is_worse"] = is_no_better(Bundle.load(folder).metrics)
-    report.registered(facts["model"])
+    bundle = Bundle.load(folder)
+    facts["model"] = register(bundle, settings, report)
+    facts["is_active"] = is_active(facts["model"], settings)
+    facts["is_worse"] = is_no_better(bundle.metrics)
+    facts["held_out_classes"] = held_out_classes(bundle.lineage)
     return facts
 
 

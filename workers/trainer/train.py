@@ -12,7 +12,7 @@ from ml.errors import LookalikeError
 from ml.evaluation.evaluate import evaluate
 from ml.model import weights
 from ml.model.bundle import Bundle
-from ml.model.registry import Registry, is_no_better
+from ml.model.registry import Registry, held_out_classes, is_no_better
 from ml.training import probe, recipes, runs, tracking
 from ml.training import train as training
 from ml.training.config import TrainConfig, preset_config
@@ -41,6 +41,7 @@ class Trained:
         tuning: whether held-out classes gained by a head fitted to photos without labels, and by how much; and of what
             it was fitted to at the end, if it was: `photos`, `views`, `pairs`, `neighbours`.
         is_worse: whether it does worse on what was held out than the network did before training.
+        is_active: whether it answers searches already, as the same model from an earlier run does.
         paper: of a recipe, the figures that its paper reports, in per cent.
     """
 
@@ -54,6 +55,7 @@ class Trained:
     holdout: dict[str, Any] = dataclasses.field(default_factory=dict)
     tuning: dict[str, Any] = dataclasses.field(default_factory=dict)
     is_worse: bool = False
+    is_active: bool = False
 
 
 def train(request: TrainRequest, settings: Settings, report: Report) -> Trained:
@@ -117,23 +119,43 @@ def train(request: TrainRequest, settings: Settings, report: Report) -> Trained:
         bundle = _tuned(result.bundle, Path(folder) / "tuned", request, settings, report)
         if bundle is not result.bundle and test is not None:
             metrics |= _measured_again(bundle, test, metrics, request, settings, report)
-        report.step("registering the model")
-        name = Registry(settings.models_url).register(bundle.directory, cache_dir=settings.compiled)
-        report.registered(name)
+        name = register(bundle, settings, report)
     told = ("photos", "views", "pairs", "neighbours")
     fitted = {key: value for key, value in (bundle.lineage.get("tuning") or {}).items() if key in told}
     return Trained(
         model=name,
         metrics=metrics,
         threshold=bundle.threshold,
-        held_out_classes=len(result.bundle.lineage.get("held_out_classes") or ()),
+        held_out_classes=held_out_classes(result.bundle.lineage),
         seconds=round(result.seconds, 1),
         remarks=list(result.remarks),
         paper=dict(recipe.published) if recipe is not None else {},
         holdout=dict(result.bundle.lineage.get("holdout") or {}),
         tuning=dict(bundle.lineage.get(CONFIRMED) or {}) | fitted,
         is_worse=is_no_better(metrics),
+        is_active=is_active(name, settings),
     )
+
+
+def register(bundle: Bundle, settings: Settings, report: Report) -> str:
+    """Registers a model, and says where one of that name or of these weights was there before. Returns its name."""
+    report.step("registering the model")
+    registry = Registry(settings.models_url)
+    before = {record.name for record in registry.models()}
+    name = registry.register(bundle.directory, cache_dir=settings.compiled)
+    if name in before:
+        answers = ", and answers searches" if is_active(name, settings) else ""
+        report.say(f"note: {name} was registered before with the very same weights: it stays as it is{answers}")
+    elif name != bundle.name:
+        report.say(f"note: an earlier model is called {bundle.name}, and stays as it is: the new one is {name}")
+    report.registered(name)
+    return name
+
+
+def is_active(model: str, settings: Settings) -> bool:
+    """Whether a registered model answers searches."""
+    active = Registry(settings.models_url).active()
+    return active is not None and active.model == model
 
 
 def _tuned(bundle: Bundle, directory: Path, request: TrainRequest, settings: Settings, report: Report) -> Bundle:

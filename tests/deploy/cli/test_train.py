@@ -166,11 +166,22 @@ def test_a_run_that_is_no_better_than_untrained_says_so_first(capsys):
     assert rest[-1] == "make it answer all the same: lookalike publish bad --force"
 
 
+def test_that_verdict_says_how_sure_it_is_where_few_classes_were_held_out(capsys):
+    figures = {"held_out_map@r": 0.33, "held_out_map@r_before": 0.6, "held_out_recall@1": 0.5}
+    facts = {"seconds": 1.0, "held_out_classes": 2, "holdout": {"split": "classes"}, "is_worse": True}
+    publish_and_show(Console(), settings.load({}), {"model": "bad"} | facts | figures, _show_trained, publish=False)
+    first, *rest = capsys.readouterr().out.splitlines()
+    assert "NO BETTER THAN AN UNTRAINED ONE on 2 held-out classes, too few to be sure" in first
+    assert not any("so few classes" in line for line in rest), "said already"
+
+
 def test_what_was_published_is_not_told_to_be(capsys, monkeypatch):
     monkeypatch.setattr("deploy.cli.models._connect_and_publish", lambda console, settings, model: {"job": "1"})
     facts = {"model": "good", "seconds": 1.0, "is_worse": False}
     publish_and_show(Console(), settings.load({}), dict(facts), _show_trained, publish=False)
     assert capsys.readouterr().out.endswith("make it answer: lookalike publish good\n")
+    publish_and_show(Console(), settings.load({}), facts | {"is_active": True}, _show_trained, publish=False)
+    assert capsys.readouterr().out.endswith("good answers searches already\n")
     publish_and_show(Console(), settings.load({}), dict(facts), _show_trained, publish=True)
     assert capsys.readouterr().out.endswith("good answers searches now; back to the one before: lookalike rollback\n")
 

@@ -132,7 +132,11 @@ class TestWeightsFromElsewhere:
 
 @pytest.mark.parametrize(
     ("name", "nearest"),
-    [("resnet5", "resnet50"), ("vit_small_patch14_dino", "vit_small_patch14_dinov2"), ("convnext_tny", "convnext_tiny")],
+    [
+        ("resnet5", "resnet50"),
+        ("vit_small_patch14_dino", "vit_small_patch14_dinov2"),
+        ("convnext_tny", "convnext_tiny"),
+    ],
 )
 def test_a_misspelt_name_is_told_the_names_that_are_nearest(name: str, nearest: str) -> None:
     with pytest.raises(LookalikeError, match=f"there is no backbone '{name}'") as refused:

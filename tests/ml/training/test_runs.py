@@ -34,6 +34,16 @@ def test_checkpoints_of_an_unfinished_run_are_set_aside(tmp_path):
     assert run.begin_anew() is None
 
 
+def test_the_model_of_a_finished_run_is_set_aside_and_told(tmp_path: Path) -> None:
+    run = Run.of(quick(), DATA, tmp_path)
+    model = run.directory / "model" / "model.json"
+    model.parent.mkdir(parents=True)
+    model.write_text("{}")
+    said = run.begin_anew()
+    assert said is not None and f"with its model, as {tmp_path / run.name}.1" in said
+    assert (tmp_path / f"{run.name}.1" / "model" / "model.json").exists() and not run.directory.exists()
+
+
 def test_what_differs_from_the_nearest_run_is_said(tmp_path):
     _unfinished(tmp_path, quick())
     _unfinished(tmp_path, quick(epochs=9, dim=64, temperature=0.2))

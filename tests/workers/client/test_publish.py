@@ -12,8 +12,8 @@ from workers.errors import Refused
 WORSE = {"held_out_map@r": 0.33, "held_out_map@r_before": 0.479}
 
 
-def _client(metrics: dict[str, float]) -> Any:
-    registry = SimpleNamespace(record=lambda model: SimpleNamespace(metrics=metrics))
+def _client(metrics: dict[str, float], **lineage: object) -> Any:
+    registry = SimpleNamespace(record=lambda model: SimpleNamespace(metrics=metrics, lineage=lineage))
     return SimpleNamespace(registry=registry, _waiting_preview=lambda model: None)
 
 
@@ -21,6 +21,13 @@ def test_a_model_that_training_made_worse_is_not_published_unforced() -> None:
     with pytest.raises(Refused, match=r"no better than an untrained one: mAP@R 33.0, before training 47.9") as caught:
         Client.publish(_client(WORSE), "ruined")
     assert "lookalike publish ruined --force" in caught.value.hint
+
+
+def test_few_held_out_classes_are_told_with_the_verdict() -> None:
+    with pytest.raises(Refused, match=r"an untrained one on 2 held-out classes, too few to be sure: mAP@R 33.0"):
+        Client.publish(_client(WORSE, held_out_classes=["a", "b"]), "ruined")
+    with pytest.raises(Refused, match=r"an untrained one: mAP@R 33.0"):
+        Client.publish(_client(WORSE, held_out_classes=["a", "b"], holdout={"split": "val"}), "ruined")
 
 
 @pytest.mark.parametrize(

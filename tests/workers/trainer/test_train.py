@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from ml.errors import LookalikeError
+from ml.model.registry import Registry
 from ml.training.fit import device_of
 from tests.ml.conftest import write_image
 from workers import settings
@@ -108,3 +109,34 @@ def test_a_gpu_that_a_setting_names_by_number_is_trained_on(monkeypatch: pytest.
     assert device_of("cuda:1") == torch.device("cuda:1")
     with pytest.raises(LookalikeError, match="device cuda:2 is not one of the 2 here"):
         device_of("cuda:2")
+
+
+def test_the_same_command_again_says_what_becomes_of_the_earlier_model(
+    tmp_path: Path, demo_photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOOKALIKE_HOME", str(tmp_path))
+    current, said = settings.load(), _Said()
+    request = TrainRequest(str(demo_photos), preset="fast", config={"test_px": 64, "dim": 16, "tune": False})
+    first = train(request, current, said)
+    assert not first.is_active and not [line for line in said.lines if "earlier" in line or "before" in line]
+    Registry(current.models_url).activate(first.model, "gallery-1")
+    again = train(request, current, said)
+    assert again.model == first.model and again.is_active
+    assert f"note: {first.model} was registered before with the very same weights: it stays as it is, and answers" in (
+        "\n".join(said.lines)
+    )
+    (aside,) = (tmp_path / "runs").glob("*.1")
+    assert (aside / "model" / "model.json").exists() and any(str(aside) in line for line in said.lines)
+
+
+@pytest.mark.parametrize("perform", [train, sweep])
+def test_an_empty_folder_is_told_in_the_same_words(
+    perform: Callable[..., object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOOKALIKE_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    request = TrainRequest("empty") if perform is train else SweepRequest(("empty",))
+    with pytest.raises(LookalikeError) as refused:
+        perform(request, settings.load(), _Said())
+    assert refused.value.message == f"{tmp_path / 'empty'} is empty"
