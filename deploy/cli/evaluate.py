@@ -83,10 +83,7 @@ def evaluate(
     others = {other.bundle.name: other.metrics for other in evaluations[1:]}
     gains = {other.bundle.name: differences(first, other) for other in evaluations[1:]}
     extra = {"compared": others, "differences": gains} if others else {}
-    notes = [note for one in evaluations for note in one.notes]
-    for note in notes:
-        console.say(f"note: {note}")
-    said = {"notes": notes} if notes else {}
+    said = _say_notes(console, [note for one in evaluations for note in one.notes])
     console.result({"model": first.bundle.name, **first.metrics, **extra, **said, **written})
     _show_metrics(console, [(one.bundle.name, one.metrics) for one in evaluations])
     for name, gain in gains.items():
@@ -111,7 +108,7 @@ _MEANINGS = {
     "dim256_map@r": "map@r of the first 256 dimensions alone",
     "dim128_map@r": "of the first 128",
     "dim64_map@r": "of the first 64",
-    "median_rank": "place of one right photo among 99 wrong ones, median; 1 is best",
+    "median_rank": "place of one right photo among {negatives} wrong ones, median; 1 is best",
     "comparative_recall@1": "how often it comes first",
     "nmi": "agreement of clusters with classes",
     "same_precision": "half the classes absent: first hits said to be the same that are",
@@ -130,14 +127,26 @@ def _evaluate_vectors(console: Console, file: Path, *, rerank: bool, binary: boo
     from ml.evaluation.vectors import Vectors
 
     found = Vectors.read(file)
-    metrics = measure(found.vectors, found.numbers, rerank=rerank, binary=binary, seed=seed).metrics
-    console.result({"model": found.model, "embeddings": str(file), **metrics})
-    _show_metrics(console, [(found.model, metrics)])
+    measured = measure(found.vectors, found.numbers, rerank=rerank, binary=binary, seed=seed)
+    said = _say_notes(console, measured.notes)
+    console.result({"model": found.model, "embeddings": str(file), **measured.metrics, **said})
+    _show_metrics(console, [(found.model, measured.metrics)])
+
+
+def _say_notes(console: Console, notes: list[str]) -> dict[str, list[str]]:
+    """Says them, and gives what `--json` prints of them."""
+    for note in notes:
+        console.say(f"note: {note}")
+    return {"notes": notes} if notes else {}
 
 
 def _show_metrics(console: Console, columns: Sequence[tuple[str, dict[str, Any]]]) -> None:
     rows = [
-        [name, *(_figure(name, metrics.get(name), metrics["intervals"]) for _, metrics in columns), meaning]
+        [
+            name,
+            *(_figure(name, metrics.get(name), metrics["intervals"]) for _, metrics in columns),
+            meaning.format(negatives=columns[0][1]["comparative_negatives"]),
+        ]
         for name, meaning in _MEANINGS.items()
         if name in columns[0][1]
     ]

@@ -1,10 +1,14 @@
 """`lookalike export`: a model as one file that other programs run."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from deploy.cli.console import Console, command
+
+if TYPE_CHECKING:
+    from ml.preprocessing import Preprocessing
 
 _FITS = {"crop": "the short side", "squash": "both sides", "pad": "the long side, padded with the mean colour,"}
 
@@ -39,7 +43,11 @@ def export(console: Console, model: str, file: Path) -> None:
     )
     side = preprocessing.size_px
     console.show(f"{file}: image uint8 [n, {side}, {side}, 3] in, embedding float32 [n, {bundle.dim}] out")
-    console.show(
-        f"photos for it: {_FITS[preprocessing.fit]} scaled to {preprocessing.resize_px} px"
-        f" ({preprocessing.interpolation}), then the middle {side} x {side}"
-    )
+    console.show(f"photos for it: {_scaled(preprocessing)}")
+
+
+def _scaled(preprocessing: "Preprocessing") -> str:
+    """What becomes of a photo before the network sees it, as far as something is scaled, cut or filled up."""
+    side, scaled = preprocessing.size_px, preprocessing.resize_px
+    cut = f", then the middle {side} x {side}" if preprocessing.fit == "crop" or scaled > side else ""
+    return f"{_FITS[preprocessing.fit]} scaled to {scaled} px ({preprocessing.interpolation}){cut}"

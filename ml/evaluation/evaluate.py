@@ -92,11 +92,7 @@ class Evaluation:
                 f"transductive: the head of {name} was fitted to {self.tuned_to} of these {len(self.dataset)} photos,"
                 " without their labels"
             )
-        if self.judged is None:
-            found.append(
-                f"not measured how true probabilities of hits are: that takes {FEWEST_TO_MEASURE} classes of two photos"
-            )
-        return found
+        return found + _unmeasured(self.judged)
 
 
 @dataclass(frozen=True)
@@ -110,6 +106,17 @@ class Measured:
     reranked: Tensor | None
     figures: Mapping[str, ByClass]
     judged: Judged | None
+
+    @property
+    def notes(self) -> list[str]:
+        """What is not among the figures, and why."""
+        return _unmeasured(self.judged)
+
+
+def _unmeasured(judged: Judged | None) -> list[str]:
+    if judged is not None:
+        return []
+    return [f"not measured how true probabilities of hits are: that takes {FEWEST_TO_MEASURE} classes of two photos"]
 
 
 def evaluate(
@@ -194,11 +201,13 @@ def measure(
     if len(counts) < 2 or int(counts.max()) < 2:
         raise BadDataset("there is nothing to measure", hint="give at least two classes with two images in one of them")
     retrieval = evaluate_retrieval(vectors, labels, ks=ks)
-    ranks = comparative_ranks(vectors, comparative_sets(labels, seed=seed))
+    sets = comparative_sets(labels, seed=seed)
+    ranks = comparative_ranks(vectors, sets)
     pairs = count_pairs(vectors, labels)
     metrics: dict[str, Any] = _figures(retrieval) | {
         "median_rank": float(np.median(ranks)),
         **{f"comparative_recall@{k}": float((ranks <= k).mean()) for k in (1, 5, 10)},
+        "comparative_negatives": sets.negatives.shape[1],
         "nmi": normalized_mutual_information(vectors, labels, seed=seed),
         "threshold": pairs.threshold(),
         "match_rate": pairs.match_rate(pairs.threshold())[0],

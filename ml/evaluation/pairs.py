@@ -1,6 +1,7 @@
 """Images compared in pairs and small sets: comparative sets, and how similar same and different labels are.
 
-Comparative sets are the seed's own measure: one positive among 99 negatives, and the rank that the positive gets.
+Comparative sets are the seed's own measure: one positive among 99 negatives, or as many as there are, and the rank that
+the positive gets.
 Pairs give the similarity from which on two images count as a match.
 """
 
@@ -26,12 +27,12 @@ class ComparativeSets:
 
 
 def comparative_sets(labels: Tensor, *, count: int = 1000, negatives: int = 99, seed: int = 0) -> ComparativeSets:
-    """Draws sets: a query, another image of its label, and images of other labels (without repetition if enough).
+    """Draws sets: a query, another image of its label, and images of other labels, none of them twice.
 
     Args:
         labels: int64 [n].
         count: how many sets.
-        negatives: images of other labels in each.
+        negatives: images of other labels in each; fewer where some query has fewer, so that all ranks compare.
         seed: of the draw.
 
     Raises:
@@ -43,6 +44,7 @@ def comparative_sets(labels: Tensor, *, count: int = 1000, negatives: int = 99, 
     if len(unique) < 2 or not len(eligible):
         raise ValueError("comparative sets need two labels, and one that occurs twice")
     random = np.random.default_rng(seed)
+    negatives = min(negatives, len(values) - int(counts.max()))
     query = random.choice(eligible, count)
     positive, other = np.empty(count, np.int64), np.empty((count, negatives), np.int64)
     for row, position in enumerate(query):
@@ -50,7 +52,7 @@ def comparative_sets(labels: Tensor, *, count: int = 1000, negatives: int = 99, 
         different = np.flatnonzero(~same)
         same[position] = False
         positive[row] = random.choice(np.flatnonzero(same))
-        other[row] = random.choice(different, negatives, replace=len(different) < negatives)
+        other[row] = random.choice(different, negatives, replace=False)
     return ComparativeSets(query, positive, other)
 
 

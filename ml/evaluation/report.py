@@ -126,7 +126,7 @@ _SHOWN = (
     ("map", "mAP", "over the whole ranking"),
     ("nmi", "NMI", "agreement of clusters with labels"),
     ("match_rate", "match rate", "pairs of one label above the threshold of 1 % false matches"),
-    ("comparative_recall@1", "comparative recall@1", "one right among 99 wrong ones comes first"),
+    ("comparative_recall@1", "comparative recall@1", "one right among {negatives} wrong ones comes first"),
     ("rerank_map@r", "mAP@R, re-ranked", "k-reciprocal re-ranking"),
     ("rerank_recall@1", "recall@1, re-ranked", "k-reciprocal re-ranking"),
     ("binary_map@r", "mAP@R, binary codes", "one bit per dimension"),
@@ -146,6 +146,7 @@ def _comparison(evaluations: Sequence[Evaluation]) -> list[dict[str, Any]]:
         if known:
             intervals = [one.metrics.get("intervals", {}).get(key) for one in evaluations]
             best = max(known) if _is_ahead(evaluations, key) else None
+            meaning = meaning.format(negatives=evaluations[0].metrics.get("comparative_negatives"))
             rows.append({"name": name, "meaning": meaning, "values": values, "intervals": intervals, "best": best})
     return rows
 
@@ -168,9 +169,10 @@ def _recall_chart(evaluations: Sequence[Evaluation]) -> Markup:
 
 
 def _rank_chart(one: Evaluation) -> Markup:
-    counts = np.bincount(np.minimum(one.ranks, 100), minlength=101)[1:]
-    chance = np.full(100, 1)
-    edges = np.arange(0.5, 101.5)
+    places = one.metrics["comparative_negatives"] + 1
+    counts = np.bincount(one.ranks, minlength=places + 1)[1:]
+    chance = np.full(places, 1)
+    edges = np.arange(0.5, places + 1.5)
     return charts.histograms(
         edges, [("this model", counts), ("by chance", chance)], x="rank of the right image", bins=50
     )

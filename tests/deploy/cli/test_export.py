@@ -1,6 +1,7 @@
 """`lookalike export`: what ONNX Runtime makes of the file is what the model gives."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,8 @@ import pytest
 
 from deploy.cli.__main__ import run
 from deploy.cli.console import Console
+from deploy.cli.export import _scaled
+from ml.model.backbone import IMAGENET
 from ml.model.default import write_default
 
 
@@ -49,3 +52,16 @@ def test_a_model_that_is_not_there_is_one_line_with_a_way_out(
     told = capsys.readouterr().err
     assert told.startswith(message) and way_out in told
     assert not (tmp_path / "model.onnx").exists()
+
+
+@pytest.mark.parametrize(
+    ("fit", "resize_px", "told"),
+    [
+        ("squash", 224, "both sides scaled to 224 px (bicubic)"),
+        ("squash", 256, "both sides scaled to 256 px (bicubic), then the middle 224 x 224"),
+        ("crop", 224, "the short side scaled to 224 px (bicubic), then the middle 224 x 224"),
+        ("pad", 224, "the long side, padded with the mean colour, scaled to 224 px (bicubic)"),
+    ],
+)
+def test_a_cut_is_told_where_something_is_cut(fit: str, resize_px: int, told: str) -> None:
+    assert _scaled(replace(IMAGENET, fit=fit, resize_px=resize_px)) == told

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -140,6 +141,16 @@ def test_vectors_go_into_a_file_and_measure_as_the_model_does(
     measured = json.loads(capsys.readouterr().out)
     assert measured["images"] == written["images"] and measured["model"] == name
     assert measured["map@r"] == pytest.approx(trained[0]["map@r"], abs=1e-6)
+
+
+def test_vectors_of_few_photos_are_measured_as_honestly_as_a_model(home, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("LOOKALIKE_HOME", str(home))
+    vectors = np.eye(6, 8, dtype=np.float32)
+    np.savez(tmp_path / "vectors.npz", vectors=vectors, labels=np.array(list("aabbcc")))
+    assert run(["evaluate", "--embeddings", str(tmp_path / "vectors.npz")], Console()) == 0
+    told = capsys.readouterr()
+    assert "note: not measured how true probabilities of hits are" in told.err
+    assert "among 4 wrong ones" in told.out and "99" not in told.out
 
 
 def test_strict_ends_a_run_with_notes_on_its_data_before_it_begins(tmp_path, monkeypatch):

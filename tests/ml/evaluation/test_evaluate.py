@@ -90,6 +90,8 @@ def test_the_report_holds_everything_it_shows(measured, tmp_path):
     for heading in ("In curves", "Where it fails", "Where it shines", "Map of the embeddings", "Class by class"):
         assert heading in page
     assert all(name in page for name in measured.dataset.classes)
+    assert page.count("42 wrong ones") == 3, "of 48 photos 6 are of the query's class"
+    assert "median rank of one right photo among 42 wrong ones; chance is 21" in page
     assert not re.findall(r"""(?:src|href)=["'](?!data:)""", page)
     assert "url(" not in page and "<script" not in page and "@import" not in page
     assert "default-src 'none'" in page

@@ -22,6 +22,13 @@ def test_a_set_holds_another_image_of_the_label_and_images_of_others():
     assert all(len(set(row)) == 40 for row in sets.negatives.tolist())
 
 
+def test_of_few_images_no_set_holds_one_twice_and_all_hold_equally_many():
+    labels = torch.tensor([0] * 5 + [1] * 3 + [2])
+    sets = comparative_sets(labels, count=50)
+    assert sets.negatives.shape == (50, 4), "those of label 0 have four others"
+    assert all(len(set(row)) == 4 for row in sets.negatives.tolist())
+
+
 def test_sets_repeat_with_the_seed_and_differ_without():
     _, labels = _random()
     first, again, other = (comparative_sets(labels, count=50, negatives=20, seed=seed) for seed in (5, 5, 6))
