@@ -132,7 +132,11 @@ class TrainConfig:
         }
         for name, (is_good, rule) in checks.items():
             if not is_good:
-                raise LookalikeError(f"{name} must {rule}, got {getattr(self, name)!r}")
+                usual = PRESETS.get(self.preset, {}).get(name, getattr(TrainConfig, name))
+                raise LookalikeError(
+                    f"{name} must {rule}, got {getattr(self, name)!r}",
+                    hint=f"it is {'empty' if usual == '' else usual} unless it is given",
+                )
         losses.check(self.loss, self.miner)
 
     def to_json(self) -> dict[str, Any]:
@@ -181,7 +185,10 @@ def _augmentation(text: str) -> dict[str, Any]:
         return {"augmentation_class": text}
     if text not in _AUGMENTATIONS:
         allowed = ", ".join(_AUGMENTATIONS)
-        raise LookalikeError(f"augmentation must be one of {allowed} or {FORM}, got {text!r}")
+        raise LookalikeError(
+            f"augmentation must be one of {allowed} or {FORM}, got {text!r}",
+            hint="its numbers are settings: --set augmentation.rotation=45",
+        )
     return {"augmentation": _AUGMENTATIONS[text], "augmentation_class": ""}
 
 

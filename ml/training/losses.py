@@ -82,8 +82,11 @@ def check(loss: str, miner: str) -> None:
             hint=f"its classes are {', '.join(sorted(_pml('losses')))}",
         )
     if not (miner in (OWN_MINER, NO_MINER) or is_import_path(miner) or miner in _pml("miners")):
-        allowed = f"{OWN_MINER}, {NO_MINER}, {', '.join(sorted(_pml('miners')))} or {FORM}"
-        raise LookalikeError(f"miner must be one of {allowed}, got {miner!r}")
+        allowed = f"{OWN_MINER}, {NO_MINER}, a class of pytorch_metric_learning.miners or {FORM}"
+        raise LookalikeError(
+            f"miner must be one of {allowed}, got {miner!r}",
+            hint=f"its classes are {', '.join(sorted(_pml('miners')))}",
+        )
     if miner not in (OWN_MINER, NO_MINER) and loss in _OF_CLASSES:
         raise LookalikeError(f"loss {loss} compares with classes, and takes no miner", hint="leave out miner")
 

@@ -67,7 +67,7 @@ def test_classes_of_pytorch_metric_learning_go_by_their_names(loss, miner):
     [
         ({"loss": "magic"}, "loss must be one of normsoftmax, .*package.module:Name, got 'magic'"),
         ({"loss": "BaseMetricLossFunction"}, "loss must be one of"),
-        ({"loss": "supcon", "miner": "Magic"}, "miner must be one of own, none, .*BatchHardMiner.* got 'Magic'"),
+        ({"loss": "supcon", "miner": "Magic"}, "miner must be one of own, none, .*package.module:Name, got 'Magic'"),
         ({"miner": "BatchHardMiner"}, "loss normsoftmax compares with classes, and takes no miner"),
         ({"augmentation": "strong"}, "augmentation must be one of default, none or package.module:Name, got 'strong'"),
         ({"augmentation.tilt": 1}, "there is no hyper-parameter 'augmentation.tilt'"),
@@ -75,8 +75,15 @@ def test_classes_of_pytorch_metric_learning_go_by_their_names(loss, miner):
     ],
 )
 def test_an_unknown_name_is_told_what_there_is(changes, message):
-    with pytest.raises(LookalikeError, match=message):
+    with pytest.raises(LookalikeError, match=message) as refused:
         preset_config("accurate").changed(changes)
+    assert refused.value.hint
+
+
+def test_an_unknown_miner_is_told_the_classes_that_there_are():
+    with pytest.raises(LookalikeError) as refused:
+        losses.check("supcon", "semihrd")
+    assert "BatchHardMiner" in refused.value.hint
 
 
 @pytest.mark.parametrize(

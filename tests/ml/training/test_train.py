@@ -267,8 +267,16 @@ def test_a_full_disk_at_the_end_is_said(products, tmp_path, monkeypatch):
     ],
 )
 def test_an_error_in_the_settings_names_what_is_allowed(name, value, message):
-    with pytest.raises(LookalikeError, match=message):
+    with pytest.raises(LookalikeError, match=message) as refused:
         TrainConfig(**{name: value})
+    assert refused.value.hint
+
+
+def test_a_number_that_makes_no_sense_is_told_what_the_preset_has():
+    for preset, name, value, usual in (("accurate", "lr", -1, "0.0001"), ("fast", "margin", 1, "0.125")):
+        with pytest.raises(LookalikeError) as refused:
+            preset_config(preset, **{name: value})
+        assert refused.value.hint == f"it is {usual} unless it is given"
 
 
 def test_presets_are_named():
