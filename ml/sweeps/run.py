@@ -30,6 +30,7 @@ from ml.data import datasets
 from ml.data.datasets import BadDataset, Dataset
 from ml.data.holdout import hold_out
 from ml.errors import LookalikeError
+from ml.model import weights
 from ml.ray_cluster.session import session
 from ml.ray_cluster.shared_cache import start_cache_actor
 from ml.sweeps import search_space
@@ -111,6 +112,8 @@ class SweepPlan:
         for settings in itertools.product(*(search_space.ends(each) for each in others.values())):
             try:
                 self.base.changed({name: value} | dict(zip(others, settings, strict=True)))
+                if name == "backbone":
+                    weights.check_name(value)
                 return
             except LookalikeError as error:
                 wrong = wrong or error

@@ -136,6 +136,8 @@ def test_a_value_with_which_no_trial_could_begin_is_refused():
     for grid in ("loss=normsoftmax,supconn", "lr=-1..1", "train_px=int:48..50000"):
         with pytest.raises(LookalikeError, match=f"{grid.partition('=')[0]} must"):
             _plan(grid)
+    with pytest.raises(LookalikeError, match="there is no backbone 'resnet5'"):
+        _plan("backbone=resnet50,resnet5")
     plan = _plan("loss=normsoftmax,triplet", "miner=own,BatchHardMiner")
     assert len(plan.space) == 2, "a miner that one loss takes, and the other does not"
 
