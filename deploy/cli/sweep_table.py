@@ -34,7 +34,7 @@ class Table:
             self._live = Live(console=Terminal(stderr=True), refresh_per_second=4)
             self._live.start()
         else:
-            self._console.say(f"{self._total} trials")
+            self._console.say(_trials(self._total))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -66,7 +66,7 @@ class Table:
 
         trials = list(record.trials.values())
         ended = sum(trial.state != "running" for trial in trials)
-        title = f"{ended} of {self._total} trials" if ended <= self._total else f"{ended} trials"
+        title = f"{ended} of {_trials(self._total)}" if ended <= self._total else _trials(ended)
         drawn = Drawn(title=title, title_justify="left")
         for name in (*self._plan.space, "state", "epoch", "mAP@R", "s"):
             drawn.add_column(name, justify="right" if name in ("epoch", "mAP@R", "s") else "left")
@@ -77,6 +77,10 @@ class Table:
             figures = [str(len(trial.history)), _figure(trial), f"{trial.seconds:.0f}"]
             drawn.add_row(*cells, trial.state, *figures, style=style)
         return drawn
+
+
+def _trials(count: int) -> str:
+    return f"{count} trial{'' if count == 1 else 's'}"
 
 
 def settings_text(trial: "Trial") -> str:
