@@ -29,7 +29,7 @@ How long a seed takes, in minutes of one core, `--only accurate softmax supcon m
 
     --images 10 --epochs 6 --train-px 96 --test-px 160    6 (measured)
     --images 15 --epochs 10 --train-px 112                17 (by the images and pixels seen)
-    none of these                                         50 (the same, and earlier runs of some rows)
+    none of these                                         72 (measured)
 
 Images are decoded once for all rows and seeds, a quarter larger than they are trained on. Whether the head gains from a
 gallery's own photos, which `lookalike train` also tries, is left out: it changes nothing that is measured here.
