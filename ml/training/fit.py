@@ -70,14 +70,6 @@ def device_of(name: str) -> torch.device:
     return device
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """The network before training, and how the finished model sees images."""
-
-    model: EmbeddingModel
-    preprocessing: Preprocessing
-
-
 def check(config: TrainConfig, data: Dataset) -> None:
     """Whether what the config names can be made: loss, miner and augmentation by making them, a backbone by its name.
 
@@ -91,15 +83,17 @@ def check(config: TrainConfig, data: Dataset) -> None:
         _augmentation(config)
 
 
-def prepare(config: TrainConfig, data: Dataset) -> Prepared:
-    """All that can fail before the first image is read, so that nothing is written for a run that never began.
+def prepare(config: TrainConfig, data: Dataset) -> EmbeddingModel:
+    """The network before training; it sees images as the finished model does.
+
+    All that can fail before the first image is read, so that nothing is written for a run that never began.
 
     Raises:
         LookalikeError: as `check`, and weights cannot be had or do not fit.
     """
     check(config, data)
     torch.manual_seed(config.seed)  # the first weights of a linear head and of some losses
-    return Prepared(*_untrained(config))
+    return _untrained(config)
 
 
 def fit(
@@ -107,7 +101,7 @@ def fit(
     data: Dataset,
     run_dir: Path,
     *,
-    prepared: Prepared,
+    model: EmbeddingModel,
     resume: Checkpoint | None,
     cache: Cache,
     process_group: ProcessGroup | None,
@@ -115,8 +109,8 @@ def fit(
     on_progress: Progress | None,
     on_epoch: Callable[[EpochReport], None] | None,
 ) -> Fitted:
-    """Runs a config with what `prepare` made for it; see `ml.training.train.train`."""
-    model, preprocessing = prepared.model, prepared.preprocessing
+    """Runs a config on the network that `prepare` made for it; see `ml.training.train.train`."""
+    preprocessing = model.preprocessing
     seen = cache.pixels(data, preprocessing, on_progress)
     held = hold_out(seen.dataset, config.holdout, split=config.split, seed=config.seed)
     trained, held_out = np.flatnonzero(~held.is_held), np.flatnonzero(held.is_held)
@@ -218,7 +212,7 @@ def _tuning_tried(
     return tuning_trial.try_schemes(labels, groups, embed, schemes=schemes)
 
 
-def _untrained(config: TrainConfig) -> tuple[EmbeddingModel, Preprocessing]:
+def _untrained(config: TrainConfig) -> EmbeddingModel:
     model, own = pretrained(config.backbone, layer_norm=True, size_px=config.test_px, any_size=bool(config.epochs))
     size = own.size_px
     if size != config.test_px:
@@ -227,7 +221,7 @@ def _untrained(config: TrainConfig) -> tuple[EmbeddingModel, Preprocessing]:
     if config.fit != OWN:
         preprocessing = replace(preprocessing, resize_px=round(size / (1 - config.margin)), fit=config.fit)
     model.projection, model.layer_norm, model.preprocessing = None, True, preprocessing
-    return model, preprocessing
+    return model
 
 
 def _train_px(config: TrainConfig, model: EmbeddingModel) -> int:

@@ -123,7 +123,7 @@ def _probed(backbone: str, data: Dataset, config: TrainConfig, run_dir: Path, de
             own,
             data,
             run_dir,
-            prepared=fit.prepare(own, data),
+            model=fit.prepare(own, data),
             resume=None,
             cache=Cache(),
             process_group=None,

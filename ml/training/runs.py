@@ -52,8 +52,7 @@ class Run:
             TrainingFailed: the folder cannot be moved.
         """
         unfinished = checkpoints.latest(self.directory / "checkpoints")
-        is_finished = unfinished is None and (self.directory / "model" / MODEL_JSON).exists()
-        if unfinished is None and not is_finished:
+        if unfinished is None and not (self.directory / "model" / MODEL_JSON).exists():
             checkpoints.clear(self.directory)
             return None
         taken = [int(path.suffix[1:]) for path in self.directory.parent.glob(f"{self.name}.[0-9]*")]
@@ -63,9 +62,7 @@ class Run:
         except OSError as error:
             raise TrainingFailed(f"{self.directory} cannot be moved: {error.strerror}") from error
         if unfinished is None:
-            return (
-                f"an earlier run of this command was set aside with its model, as {aside}; --resume would have kept it"
-            )
+            return f"an earlier run was set aside with its model, as {aside}; --resume would have kept it"
         return f"an unfinished run of {unfinished.epoch} epochs was set aside as {aside}; --resume would have gone on"
 
     def write_config(self, config: TrainConfig, data: Dataset, notes: Sequence[str]) -> None:

@@ -100,7 +100,7 @@ def train(
     if finished is not None:
         reports = [EpochReport.from_json(item) for item in checkpoints.read_history(run.directory)]
         return TrainResult(finished, finished.metrics, reports, time.monotonic() - began, remarks, run.directory)
-    used_device, prepared = fit.device_of(device), fit.prepare(config, data)  # what can fail does so before it writes
+    used_device, model = fit.device_of(device), fit.prepare(config, data)  # what can fail does so before it writes
     notes = list(remarks)
     if not resume and (process_group is None or process_group.rank == 0) and (aside := run.begin_anew()):
         remarks.append(aside)
@@ -126,7 +126,7 @@ def train(
             config,
             data,
             run.directory,
-            prepared=prepared,
+            model=model,
             resume=checkpoints.latest(run.directory / "checkpoints") if resume else None,
             cache=cache or Cache(),
             process_group=process_group,
