@@ -40,6 +40,9 @@ class Name(str):
         return super().__new__(cls, text)
 
 
+MODEL_JSON = "model.json"  # in the folder of a model: what it is
+
+
 class ModelName(Name):
     """Of a model in the registry, and of its folder there."""
 

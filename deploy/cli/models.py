@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from deploy.cli.console import Console, Phases, command, table
+from ml.model.registry import are_few, held_out_classes
 
 if TYPE_CHECKING:
     from workers.client import Client
@@ -131,8 +132,6 @@ def _held_out(lineage: dict[str, Any]) -> str:
     holdout = lineage.get("holdout") or {}
     if holdout.get("split") in ("images", "val"):
         return f"{holdout['images']} photos"
-    from ml.model.registry import held_out_classes
-
     classes = held_out_classes(lineage)
     return f"{classes} classes" if classes else "–"
 
@@ -243,19 +242,17 @@ def publish_and_show(
         _show_whether_it_answers(console, facts)
 
 
-def _verdict(held_out_classes: int) -> str:
+def _verdict(classes: int) -> str:
     """That a model is not worth it, and in the same breath how sure that is.
 
     Args:
-        held_out_classes: that it was measured on; 0 where photos of every class were held out.
+        classes: held-out ones that it was measured on; 0 where photos of every class were held out.
     """
-    from ml.model.registry import FEW_HELD_OUT
-
     verdict, published = "THIS MODEL IS NO BETTER THAN AN UNTRAINED ONE", "published with --force alone"
-    if not 0 < held_out_classes < FEW_HELD_OUT:
+    if not are_few(classes):
         return f"{verdict}, and is {published}"
     return (
-        f"{verdict} on {held_out_classes} held-out classes, too few to be sure: it may be better on others, which"
+        f"{verdict} on {classes} held-out classes, too few to be sure: it may be better on others, which"
         f" lookalike evaluate and a larger --holdout tell. It is {published}"
     )
 

@@ -8,6 +8,7 @@ from deploy.cli.console import Console, command
 from deploy.cli.models import publish_and_show
 from deploy.cli.setting_option import parsed, setting_option, track_option
 from deploy.cli.training_report import ConsoleReport
+from ml.model.registry import are_few
 
 _LOSSES = "normsoftmax, softmax, proxy_anchor, arcface, multi_similarity, triplet, …"
 
@@ -126,8 +127,6 @@ def train(
 
 
 def _show_trained(console: Console, facts: dict[str, Any]) -> None:
-    from ml.model.registry import FEW_HELD_OUT
-
     console.show(f"model {facts['model']} in {facts['seconds']:.0f} s")
     held_out, before, test = (facts.get(key) for key in ("held_out_map@r", "held_out_map@r_before", "map@r"))
     if held_out is not None:
@@ -138,7 +137,7 @@ def _show_trained(console: Console, facts: dict[str, Any]) -> None:
         if not of_classes:
             console.show(f"photos were held out, not classes: {holdout['why']}")
         console.show(f"{what}: mAP@R {100 * held_out:.1f}{was}, recall@1 {100 * facts['held_out_recall@1']:.1f}")
-        if of_classes and classes < FEW_HELD_OUT and not facts["is_worse"]:  # else the verdict says it
+        if of_classes and are_few(classes) and not facts["is_worse"]:  # else the verdict says it
             console.show("so few classes say little: measure on others with lookalike evaluate, or raise --holdout")
     _show_tuning(console, facts.get("tuning") or {})
     if test is not None:

@@ -29,12 +29,11 @@ from msgspec import Meta
 from ml import files, images, records, tensors
 from ml.errors import BadBundle
 from ml.model.head import Head
-from ml.names import ModelName
+from ml.names import MODEL_JSON, ModelName
 from ml.preprocessing import Preprocessing
 from ml.records import Moment, Sha256
 from ml.tensors import Expected
 
-MODEL_JSON = "model.json"
 NETWORK = "network.onnx"
 WEIGHTS = "backbone.safetensors"
 HEAD = "head.safetensors"

@@ -16,10 +16,11 @@ from ml.errors import BadBundle
 from ml.import_path import is_import_path
 from ml.model import backbone as backbones
 from ml.model.backbone import DEFAULT_BACKBONE
-from ml.model.bundle import MODEL_JSON, WEIGHTS, Bundle
+from ml.model.bundle import WEIGHTS, Bundle
 from ml.model.head import Head, LinearMap
 from ml.model.upgrade import load_bundle
 from ml.model.weights import pretrained_weights
+from ml.names import MODEL_JSON
 from ml.preprocessing import Preprocessing
 
 

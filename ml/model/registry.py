@@ -14,21 +14,22 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ml import files, records
 from ml.errors import LookalikeError, UnknownModel
-from ml.model.bundle import MODEL_JSON, Bundle
 from ml.model.removed_models import RemovedModels
-from ml.names import BadName, CollectionName, JobName, ModelName
+from ml.names import MODEL_JSON, BadName, CollectionName, JobName, ModelName
 from ml.records import Damaged, DamageLog, Moment, T, Unlogged
 from ml.storage import open_storage
+
+if TYPE_CHECKING:
+    from ml.model.bundle import Bundle
 
 _NOISE = 0.005  # of mAP@R, as in the check before publishing
 _RUINED = 0.2
 
-# Held-out classes: figures of fewer swing by ten points with the draw, and so does the verdict of `is_no_better`.
-FEW_HELD_OUT = 4
+_FEW_HELD_OUT = 4
 
 HELD_OUT_GAIN = "held_out_map@r_gain"  # by training; its interval is kept among the others
 
@@ -88,6 +89,11 @@ def held_out_classes(lineage: Mapping[str, Any]) -> int:
     """How many whole classes a model was measured on that it never saw; 0 where photos or val rows were held out."""
     by_class = (lineage.get("holdout") or {}).get("split", "classes") == "classes"
     return len(lineage.get("held_out_classes") or ()) if by_class else 0
+
+
+def are_few(held_out_classes: int) -> bool:
+    """Whether figures of so many held-out classes, `is_no_better` among them, swing by ten points with the draw."""
+    return 0 < held_out_classes < _FEW_HELD_OUT
 
 
 class Registry:
@@ -361,7 +367,9 @@ class Registry:
         self._log.mended(_shown(key))
 
 
-def _bundle(name: str, facts: Any) -> Bundle:
+def _bundle(name: str, facts: Any) -> "Bundle":
+    from ml.model.bundle import Bundle  # imports NumPy and Pillow: a command that reads no model starts sooner without
+
     bundle = Bundle.from_json(Path(name), facts)
     if bundle.name != name:
         raise ValueError(f"it is that of model {bundle.name}")

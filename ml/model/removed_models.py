@@ -7,12 +7,15 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import PurePath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ml import records
-from ml.model.bundle import MODEL_JSON, Bundle
+from ml.names import MODEL_JSON
 from ml.records import Damaged, DamageLog, Moment
 from ml.storage import Storage
+
+if TYPE_CHECKING:
+    from ml.model.bundle import Bundle
 
 REMOVED_JSON = "removed.json"
 _AT = "removed_at"
@@ -27,12 +30,12 @@ class RemovedModels:
         log: told of damaged records.
     """
 
-    def __init__(self, storage: Storage, parse: Callable[[str, Any], Bundle], log: DamageLog) -> None:
+    def __init__(self, storage: Storage, parse: Callable[[str, Any], "Bundle"], log: DamageLog) -> None:
         self._storage = storage
         self._parse = parse
         self._log = log
 
-    def all(self) -> dict[str, Bundle]:
+    def all(self) -> dict[str, "Bundle"]:
         """name -> what is known of each model that can be brought back."""
         return {name: self._parse(name, facts) for name, (facts, _) in self._each()}
 

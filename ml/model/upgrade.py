@@ -12,9 +12,10 @@ import numpy as np
 
 from ml import child_process, files, records
 from ml.errors import BadBundle, LookalikeError
-from ml.model.bundle import FORMAT, GOLDEN_VECTOR, MODEL_JSON, TIGHT_COSINE, Bundle, OldBundle, sha256_of
+from ml.model.bundle import FORMAT, GOLDEN_VECTOR, TIGHT_COSINE, Bundle, OldBundle, sha256_of
 from ml.model.head import Head, LinearMap
 from ml.model.writer import Parts, golden_views, write_bundle
+from ml.names import MODEL_JSON
 from ml.tensors import Expected
 
 _WEIGHTS = "model.safetensors"  # of format 1: backbone.* and projection.*

@@ -21,14 +21,13 @@ from ml.model.bundle import (
     GOLDEN_IMAGE,
     GOLDEN_VECTOR,
     HEAD,
-    MODEL_JSON,
     NETWORK,
     WEIGHTS,
     Bundle,
     sha256_of,
 )
 from ml.model.head import Head
-from ml.names import ModelName
+from ml.names import MODEL_JSON, ModelName
 from ml.preprocessing import Preprocessing
 
 

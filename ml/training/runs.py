@@ -20,7 +20,7 @@ from typing import Any
 
 from ml import files
 from ml.data.datasets import Dataset
-from ml.model.bundle import MODEL_JSON
+from ml.names import MODEL_JSON
 from ml.training import checkpoints, lineage
 from ml.training.checkpoints import TrainingFailed
 from ml.training.config import TrainConfig

@@ -20,9 +20,10 @@ from ml.data.notes import near_duplicates, notes_on, same_files
 from ml.errors import LookalikeError
 from ml.evaluation.evaluate import Evaluation, evaluate
 from ml.evaluation.vectors import vectors_of
-from ml.model.bundle import MODEL_JSON, Bundle
+from ml.model.bundle import Bundle
 from ml.model.save import save_bundle
 from ml.model.upgrade import load_bundle
+from ml.names import MODEL_JSON
 from ml.training import checkpoints, fit, lineage, runs
 from ml.training.checkpoints import TrainingFailed
 from ml.training.config import TrainConfig

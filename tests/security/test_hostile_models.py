@@ -11,8 +11,9 @@ from safetensors.numpy import save
 
 from ml import tensors
 from ml.errors import BadBundle
-from ml.model.bundle import AS_NEW, GOLDEN_VECTOR, HEAD, MODEL_JSON, Bundle, sha256_of
+from ml.model.bundle import AS_NEW, GOLDEN_VECTOR, HEAD, Bundle, sha256_of
 from ml.model.registry import Registry
+from ml.names import MODEL_JSON
 from ml.records import Damaged
 from ml.storage import open_storage
 from ml.tuning.left_out import AsNew

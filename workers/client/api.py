@@ -6,7 +6,7 @@ in line. A call that needs a worker raises Unavailable when none answers.
 
 import contextlib
 import functools
-import time
+import importlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +16,7 @@ import redis
 
 from ml import images
 from ml.errors import LookalikeError
+from ml.model.registry import Active, ModelRecord, Registry
 from ml.storage import open_storage
 from workers.answers import APART, Answers
 from workers.client.changes import Changed, Changes
@@ -48,17 +49,15 @@ from workers.messages import (
 )
 from workers.queue.damage import DamageNotes
 from workers.queue.jobs import PREFIXES
-from workers.queue.liveness import images_counted, living_workers
+from workers.queue.liveness import images_counted
 from workers.queue.locks import SharedLocks
 from workers.saved_queries import SavedQueries
 from workers.settings import Settings
 
 if TYPE_CHECKING:
-    from ml.model.registry import Active, ModelRecord, Registry
     from workers.client.throttle import Throttle
 
 EVERYTHING = Selection()
-_FOLLOWED_S = 5.0  # workers follow a switch in a quarter of a second; one that hangs is not waited for
 _LISTED = 500  # images in one answer
 
 
@@ -80,8 +79,9 @@ class Client(Publishing):
     def __init__(self, settings: Settings, *, is_interactive: bool = False) -> None:
         self.settings = settings
         self.connection = QueueConnection(settings, is_interactive=is_interactive)
-        self._damage = DamageNotes(self.connection.redis)
-        self.gallery = Gallery.open(settings, self._damage, SharedLocks(self.connection.redis).hold)
+        damage = DamageNotes(self.connection.redis)
+        self.gallery = Gallery.open(settings, damage, SharedLocks(self.connection.redis).hold)
+        self.registry = Registry(settings.models_url, damage)
         self.jobs = self.connection.jobs
         storage, hold = open_storage(settings.storage_url), SharedLocks(self.connection.redis).hold
         self.answers = Answers(storage, hold)
@@ -96,17 +96,11 @@ class Client(Publishing):
         self._searches = Searches(self._rpc, settings.max_upload_mb)
         self.trainings = Trainings(settings, self.jobs)
         self.sessions = Sessions(self.connection)
-        if is_interactive:
-            _ = self.registry, self.connection.app  # no visitor shall wait for what is imported
+        if is_interactive:  # no visitor shall wait for what is imported
+            importlib.import_module("ml.model.bundle")
+            _ = self.connection.app
 
     # What a search does without is imported when it is needed: a command starts a tenth of a second sooner.
-
-    @functools.cached_property
-    def registry(self) -> "Registry":  # type: ignore[override] # Publishing asks for an attribute
-        """The published models."""
-        from ml.model.registry import Registry
-
-        return Registry(self.settings.models_url, self._damage)
 
     @functools.cached_property
     def failures(self) -> "Throttle":
@@ -336,31 +330,13 @@ class Client(Publishing):
 
     # Models
 
-    def models(self) -> list["ModelRecord"]:
+    def models(self) -> list[ModelRecord]:
         """Registered models."""
         return self.registry.models()
 
-    def active(self) -> "Active | None":
+    def active(self) -> Active | None:
         """The model and collection that answer searches; None before the first start."""
         return self.registry.active()
-
-    def rollback(self) -> tuple["Active", str]:
-        """Switches back to what was active before and starts a job that adds what has been indexed since.
-
-        Returns when the workers have followed, which takes less than a second.
-
-        Returns:
-            What is active now, and the job's id.
-
-        Raises:
-            Refused: nothing was active before.
-        """
-        previous = self.registry.previous()
-        if previous is None:
-            raise Refused("there is nothing to roll back to", hint="only one model has been active so far")
-        active = self.registry.activate(previous.model, previous.collection)
-        self._await_followers(active)
-        return active, self.verify(repair=True, quick=True)
 
     def answers_since_training(self) -> int:
         """How many answers *same* and *not the same* were given since a model was last trained on the gallery."""
@@ -394,12 +370,3 @@ class Client(Publishing):
         from workers.metrics import exposition
 
         return exposition(self.connection.redis)
-
-    def _await_followers(self, active: "Active") -> None:
-        """Returns when every living worker answers from what is active, or when one takes too long to."""
-        with self.connection.errors_reported():
-            deadline = time.monotonic() + _FOLLOWED_S
-            while any(worker.collection != active.collection for worker in living_workers(self.connection.redis)):
-                if time.monotonic() > deadline:
-                    return
-                time.sleep(0.02)

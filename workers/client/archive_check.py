@@ -10,9 +10,9 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from ml import records
-from ml.model.bundle import MODEL_JSON, Bundle
+from ml.model.bundle import Bundle
 from ml.model.registry import Registry
-from ml.names import BadName, CollectionName, ModelName
+from ml.names import MODEL_JSON, BadName, CollectionName, ModelName
 from ml.records import Damaged
 from ml.storage import Storage
 from workers import answers, coverage, saved_queries

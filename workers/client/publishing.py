@@ -1,25 +1,26 @@
 """Making another model the one that answers searches: publishing, previewing, tuning, going back."""
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
 
 from ml.errors import LookalikeError
+from ml.model.registry import Active, Registry, are_few, held_out_classes, is_no_better
 from workers.client.following import Following
 from workers.errors import Busy, Refused
 from workers.messages import JobStatus, PreviewedQuery
 from workers.queue.jobs import DRIVEN
+from workers.queue.liveness import living_workers
 
-if TYPE_CHECKING:
-    from ml.model.registry import Registry
-
+_FOLLOWED_S = 5.0  # workers follow a switch in a quarter of a second; one that hangs is not waited for
 PREVIEW = "preview"  # the phase in which a job waits for somebody to look
 
 
 class Publishing(Following):
     """What a Client knows of switching models."""
 
-    registry: "Registry"
+    registry: Registry
+    verify: Callable[..., str]
 
     def publish(self, model: str, *, force: bool = False, preview: bool = False) -> str:
         """Starts a job that builds a collection with a model, checks it, and switches searches over. Returns its id.
@@ -39,13 +40,11 @@ class Publishing(Following):
         """
         if not preview and (waiting := self._waiting_preview(model)):
             return self.confirm(waiting)
-        from ml.model.registry import FEW_HELD_OUT, held_out_classes, is_no_better
-
         record = self.registry.record(model)
         metrics, classes = record.metrics, held_out_classes(record.lineage)
         if is_no_better(metrics) and not force and not preview:
             after, before = 100 * metrics["held_out_map@r"], 100 * metrics["held_out_map@r_before"]
-            few = f" on {classes} held-out classes, too few to be sure" if 0 < classes < FEW_HELD_OUT else ""
+            few = f" on {classes} held-out classes, too few to be sure" if are_few(classes) else ""
             raise Refused(
                 f"model {model} is no better than an untrained one{few}:"
                 f" mAP@R {after:.1f}, before training {before:.1f}",
@@ -151,3 +150,30 @@ class Publishing(Following):
             reason = status.detail.get("reason", f"the job was {status.state}")
             raise LookalikeError(f"{what} is not published: {reason}", hint="the model before it goes on answering")
         return status
+
+    def rollback(self) -> tuple[Active, str]:
+        """Switches back to what was active before and starts a job that adds what has been indexed since.
+
+        Returns when the workers have followed, which takes less than a second.
+
+        Returns:
+            What is active now, and the job's id.
+
+        Raises:
+            Refused: nothing was active before.
+        """
+        previous = self.registry.previous()
+        if previous is None:
+            raise Refused("there is nothing to roll back to", hint="only one model has been active so far")
+        active = self.registry.activate(previous.model, previous.collection)
+        self._await_followers(active)
+        return active, self.verify(repair=True, quick=True)
+
+    def _await_followers(self, active: Active) -> None:
+        """Returns when every living worker answers from what is active, or when one takes too long to."""
+        with self.connection.errors_reported():
+            deadline = time.monotonic() + _FOLLOWED_S
+            while any(worker.collection != active.collection for worker in living_workers(self.connection.redis)):
+                if time.monotonic() > deadline:
+                    return
+                time.sleep(0.02)

@@ -1,11 +1,12 @@
 """System status, in words: what `lookalike status`, the portal and readiness probes show."""
 
 import shutil
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import redis
 
 from ml.errors import LookalikeError
+from ml.model.registry import Registry
 from workers.client.connection import QueueConnection, advice
 from workers.messages import SystemStatus, WorkerStatus
 from workers.queue.app import LONGEST_SEARCH_QUEUE
@@ -16,14 +17,11 @@ from workers.queue.questions import queue_lengths
 from workers.settings import Settings
 from workers.supervision import Supervision
 
-if TYPE_CHECKING:
-    from ml.model.registry import Registry
-
 _GROWN = 1.5  # times the photos that a model was tuned to
 _SILENT_S = 45.0  # a canary goes through every queue every ten seconds
 
 
-def system_status(connection: QueueConnection, registry: "Registry") -> SystemStatus:
+def system_status(connection: QueueConnection, registry: Registry) -> SystemStatus:
     """The whole system in one object, within two seconds. Raises nothing: what does not answer is among the problems.
 
     What only workers know is None while none of them can be heard.
@@ -53,7 +51,7 @@ def system_status(connection: QueueConnection, registry: "Registry") -> SystemSt
     )
 
 
-def suggestions(registry: "Registry", model: str, images: int) -> tuple[str, ...]:
+def suggestions(registry: Registry, model: str, images: int) -> tuple[str, ...]:
     """What would make searches better, in words: tuning the model to the gallery, or again to one that has grown."""
     from ml.tuning.gallery_head import FEWEST_PHOTOS
 
