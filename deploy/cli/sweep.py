@@ -102,7 +102,8 @@ def _show(console: Console, facts: dict[str, Any]) -> None:
     console.show(table(rows, ["setting", "mean mAP@R", "± seeds", "repeats done"]))
     console.show(f"best: {_text(best['settings'])}")
     if level := [_text(settings) for settings in facts["level"]]:
-        console.show(f"no better for sure than {'; '.join(level)}{_AS_TOLD_BY[best['repeats'] > 1]}")
+        why = "they are equal" if best["repeats"] == 1 else "the means differ by no more than their standard error"
+        console.show(f"no better for sure than {'; '.join(level)}: {why}")
     console.show(f"measured anew {_MEASURED_ON[best['held_out']]}: mAP@R {100 * best['map@r']:.1f}")
     chosen_by = "one seed" if best["repeats"] == 1 else f"the mean of {best['repeats']} seeds"
     console.show(f"chosen by {chosen_by}: mAP@R {100 * best['selected_by_map@r']:.1f}")
@@ -118,7 +119,6 @@ _MEASURED_ON = {
     "images": "on other held-out photos of the same classes",
     "val": "with another seed, on the same val rows",
 }
-_AS_TOLD_BY = {True: ": the means differ by no more than their standard error", False: ": they are equal"}
 _SHOWN = 10  # settings; the report has all of them
 
 

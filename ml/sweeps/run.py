@@ -107,18 +107,18 @@ class SweepPlan:
 
     def _check(self, name: str, value: Any) -> None:
         """Raises LookalikeError for a value with which no trial could begin, whatever the other settings are."""
-        others = {other: each for other, each in self.space.items() if other in _TOGETHER - {name}}
-        wrong = None
-        for settings in itertools.product(*(search_space.ends(each) for each in others.values())):
+        if name == "backbone":
+            weights.check_name(value)
+        together = _TOGETHER & self.space.keys() - {name} if name in _TOGETHER else ()
+        others = {other: search_space.ends(self.space[other]) for other in together}
+        wrong: list[LookalikeError] = []
+        for settings in itertools.product(*others.values()):
             try:
                 self.base.changed({name: value} | dict(zip(others, settings, strict=True)))
-                if name == "backbone":
-                    weights.check_name(value)
                 return
             except LookalikeError as error:
-                wrong = wrong or error
-        if wrong is not None:
-            raise wrong
+                wrong.append(error)
+        raise wrong[0]
 
     def to_json(self) -> dict[str, Any]:
         """A dict of plain JSON types."""

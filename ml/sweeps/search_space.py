@@ -54,7 +54,7 @@ class Range:
 
 
 def ends(dimension: "Dimension") -> tuple[Any, ...]:
-    """What has to make sense for all of a dimension to: each value of a choice, both ends of a range."""
+    """Where all of a dimension makes sense if these do: each value of a choice, both ends of a range."""
     if isinstance(dimension, Choice):
         return dimension.values
     bounds = (dimension.low, dimension.high)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ml.data.datasets import Dataset
-from ml.data.holdout import HeldOut, hold_out
+from ml.data.holdout import hold_out
 from ml.errors import LookalikeError
 from ml.evaluation.evaluate import evaluate
 from ml.model.bundle import Bundle
@@ -50,17 +50,15 @@ def sweep(request: SweepRequest, settings: Settings, report: Report) -> dict[str
     test = None
     if request.test is not None:
         test = data.read_test(request.test, request.test, settings, on_progress=report.progress)
-    first = _held_out(plan, datasets[0])
+    held_out = [hold_out(each, plan.base.holdout, split=plan.base.split, seed=plan.base.seed) for each in datasets]
     record = (
         Record.load(directory) if directory.exists() else Record.new(directory, plan.to_json() | {"sources": sources})
     )
     _check_same_data(record, datasets)
     report.say(f"sweep {directory.name}: {plan.search} search, in {directory}")
-    record.plan["held_out"] = first.split
-    for held in (first, *(_held_out(plan, images) for images in datasets[1:])):
-        if held.split == "images":
-            report.say(f"settings are judged by held-out photos, not classes: {held.why}")
-            break
+    record.plan["held_out"] = held_out[0].split
+    if why := next((held.why for held in held_out if held.split == "images"), None):
+        report.say(f"settings are judged by held-out photos, not classes: {why}")
     report.trials(record, plan)
     try:
         result = sweeps.sweep(plan, datasets, record, on_change=lambda changed: report.trials(changed, plan))
@@ -141,11 +139,6 @@ def _apart(datasets: list[Dataset]) -> list[Dataset]:
     ]
 
 
-def _held_out(plan: SweepPlan, images: Dataset) -> HeldOut:
-    """What settings are judged by."""
-    return hold_out(images, plan.base.holdout, split=plan.base.split, seed=plan.base.seed)
-
-
 def _check_same_data(record: Record, datasets: list[Dataset]) -> None:
     """Remembers which data a sweep is on, and refuses to go on with other data."""
     facts = [{"name": each.name, "fingerprint": each.fingerprint, "images": len(each)} for each in datasets]
@@ -194,7 +187,7 @@ def _registered(
             "map@r": result.measured.map_at_r,
             "selected_by_map@r": result.best.map_at_r,
             "repeats": plan.repeats,
-            "held_out": _held_out(plan, images).split,
+            "held_out": result.record.plan["held_out"],
             "seconds": result.best.seconds,
         },
         "ranking": [_ranked(configuration) for configuration in result.record.configurations()],
