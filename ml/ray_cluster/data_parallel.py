@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 import torch
+from torch import distributed
 
 from ml import cores
 from ml.data import datasets
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 RETRIES = 3
+# What another try would only repeat.
+_MISTAKES = (LookalikeError, ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError)
 
 
 @dataclass(frozen=True)
@@ -210,15 +213,21 @@ def _work(loop_config: dict[str, Any]) -> None:
                 on_progress=progress_reporter(job.channel) if is_first else None,
                 on_epoch=lambda report: _report_epoch(job.channel, report, is_first=is_first),
             )
-        except LookalikeError as error:
+        except _MISTAKES as error:
             # Raised, so that Ray ends the other processes, which may be waiting for this one. Those that it starts
-            # again come back to the first lines of this function, and end.
-            ray.get(job.channel.fail.remote(error.message, error.hint))
-            raise
-        except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
-            ray.get(job.channel.fail.remote(f"{type(error).__name__}: {error}", "run it with --workers 1 --debug"))
+            # again come back to the first lines of this function, and end. Ray itself ends the group of those whose
+            # neighbour has died, in the midst of their work: what they raise then is no mistake of the run.
+            if distributed.is_initialized():
+                ray.get(job.channel.fail.remote(*_told(error)))
             raise
         _report_model(run.directory, is_first=is_first)
+
+
+def _told(error: Exception) -> tuple[str, str]:
+    """Message and hint."""
+    if isinstance(error, LookalikeError):
+        return error.message, error.hint
+    return f"{type(error).__name__}: {error}", "run it with --workers 1 --debug"
 
 
 def _report_epoch(channel: Any, report: EpochReport, *, is_first: bool) -> None:

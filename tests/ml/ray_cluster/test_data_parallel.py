@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import psutil
 import pytest
+import ray
 
 from ml.ray_cluster.data_parallel import train_distributed
 from ml.ray_cluster.session import session
@@ -75,6 +76,31 @@ def test_a_killed_process_is_replaced_and_training_goes_on_from_the_last_checkpo
     assert len({pid for pids in started for pid in pids}) >= 3, "no process was replaced"
     assert epochs.count(1) == 1, "training began anew"
     assert not list((tmp_path / ".ray").glob("*")), "checkpoints of a finished run are kept"
+
+
+class Once:
+    """Says yes the first time that it is asked."""
+
+    def __init__(self) -> None:
+        self._asked = 0
+
+    def is_first(self) -> bool:
+        self._asked += 1
+        return self._asked == 1
+
+
+def test_a_process_whose_group_was_ended_for_another_one_does_not_end_the_run(products, tmp_path):
+    once = ray.remote(Once).options(name="once", num_cpus=0).remote()
+    found = train_distributed(
+        quick(head="none", loss="tests.ml.training.own_code:LossOfItsGroup"),
+        products,
+        tmp_path,
+        workers=2,
+        gpus=0,
+        cpus_each=1,
+    )
+    assert [report.epoch for report in found.history] == [1, 2]
+    assert not ray.get(once.is_first.remote()), "no group was ended"
 
 
 def test_a_run_that_cannot_work_says_why_and_is_not_tried_again(products, tmp_path):
