@@ -20,6 +20,9 @@ from ml.statistics.uncertainty import ByClass
 # Similarities held at a time, 128 MiB in float32; a few temporaries of the same size come with them, so that
 # 60,000 x 60,000 stays far within 4 GB.
 CHUNK_ELEMENTS = 2**25
+# Of so many vectors among themselves all similarities are held, 1 GiB in float32, since that halves the products.
+HELD_ROWS = 2**14
+_BLOCK = 512  # rows, of those
 
 KS = (1, 2, 4, 8, 16, 32)
 
@@ -267,13 +270,26 @@ def _relevant_counts(labels: Tensor, gallery_labels: Tensor) -> Tensor:
 
 def _similarities(queries: Tensor, gallery: Tensor, *, is_self: bool) -> Iterator[tuple[slice, Tensor]]:
     """Chunks of rows and their similarities float32 [rows, m]; -inf where a row meets itself."""
+    queries, gallery = queries.float(), gallery.float()
+    whole = _among_themselves(queries) if is_self and len(queries) <= HELD_ROWS else None
     step = max(1, CHUNK_ELEMENTS // len(gallery))
     for start in range(0, len(queries), step):
         rows = slice(start, min(start + step, len(queries)))
-        similarity = queries[rows].float() @ gallery.float().T
+        similarity = queries[rows] @ gallery.T if whole is None else whole[rows]
         if is_self:
             similarity[torch.arange(len(similarity)), torch.arange(rows.start, rows.stop)] = -torch.inf
         yield rows, similarity
+
+
+def _among_themselves(vectors: Tensor) -> Tensor:
+    """All similarities, float32 [n, n]: one half is computed, the other is the same numbers across the diagonal."""
+    count = len(vectors)
+    similarity = torch.empty(count, count, device=vectors.device)
+    for start in range(0, count, _BLOCK):
+        end = min(start + _BLOCK, count)
+        similarity[start:end, start:] = vectors[start:end] @ vectors[start:].T
+        similarity[end:, start:end] = similarity[start:end, end:].T
+    return similarity
 
 
 class _RightOnes:

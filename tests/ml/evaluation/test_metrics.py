@@ -70,18 +70,19 @@ def _assert_equal(result, expected, ks):
     levels=st.sampled_from([2, 3, 1000]),
     seed=st.integers(0, 1000),
     chunk=st.sampled_from([1, 50, 2**20]),
+    held_rows=st.sampled_from([0, 2**14]),
 )
-def test_every_metric_equals_a_loop_whatever_ties_singletons_and_chunks(n, classes, levels, seed, chunk):
+def test_every_metric_equals_a_loop_whatever_ties_singletons_and_chunks(n, classes, levels, seed, chunk, held_rows):
     embeddings, labels = _random(n, 4, classes, seed, levels)
     if labels.unique(return_counts=True)[1].max() < 2:
         labels[:] = 0
     ks = (1, 2, 5, n - 1, 2 * n)
-    before, metrics.CHUNK_ELEMENTS = metrics.CHUNK_ELEMENTS, chunk
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(metrics, "CHUNK_ELEMENTS", chunk)
+        patch.setattr(metrics, "HELD_ROWS", held_rows)
+        patch.setattr(metrics, "_BLOCK", 3)
         result = evaluate_retrieval(embeddings, labels, ks=ks)
         at_r = mean_average_precision_at_r(embeddings, labels)
-    finally:
-        metrics.CHUNK_ELEMENTS = before
     _assert_equal(result, _brute_force(embeddings, labels, embeddings, labels, ks, True), ks)
     assert at_r == pytest.approx(result.map_at_r, abs=1e-6)
 
