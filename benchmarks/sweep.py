@@ -28,8 +28,9 @@ from ml.data import datasets
 from ml.data.datasets import Dataset
 from ml.ray_cluster.session import session
 from ml.sweeps import search_space
+from ml.sweeps.plan import SweepPlan
 from ml.sweeps.record import Record
-from ml.sweeps.run import SweepPlan, SweepResult, sweep
+from ml.sweeps.run import SweepResult, sweep
 from ml.training.config import TrainConfig, preset_config
 from ml.training.lineage import device_name
 

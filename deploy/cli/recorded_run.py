@@ -14,8 +14,8 @@ from workers.trainer.job_report import JobReport, reporting_to
 from workers.trainer.report import Report
 
 if TYPE_CHECKING:
+    from ml.sweeps.plan import SweepPlan
     from ml.sweeps.record import Record
-    from ml.sweeps.run import SweepPlan
     from ml.training.finetune import EpochReport
 
 

@@ -10,8 +10,8 @@ from deploy.cli.console import Console
 if TYPE_CHECKING:
     from rich.live import Live
 
+    from ml.sweeps.plan import SweepPlan
     from ml.sweeps.record import Record, Trial
-    from ml.sweeps.run import SweepPlan
 
 _ROWS = 20
 

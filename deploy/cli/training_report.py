@@ -8,8 +8,8 @@ from deploy.cli.sweep_table import Table
 from workers.trainer.report import Report
 
 if TYPE_CHECKING:
+    from ml.sweeps.plan import SweepPlan
     from ml.sweeps.record import Record
-    from ml.sweeps.run import SweepPlan
 
 
 class ConsoleReport(Report):

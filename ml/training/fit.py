@@ -89,11 +89,13 @@ def prepare(config: TrainConfig, data: Dataset) -> EmbeddingModel:
     All that can fail before the first image is read, so that nothing is written for a run that never began.
 
     Raises:
-        LookalikeError: as `check`, and weights cannot be had or do not fit.
+        LookalikeError: as `check`, weights cannot be had or do not fit, or no layer would be left to train.
     """
     check(config, data)
     torch.manual_seed(config.seed)  # the first weights of a linear head and of some losses
-    return _untrained(config)
+    model = _untrained(config)
+    layers.check(model.backbone, config.frozen_layers)
+    return model
 
 
 def fit(

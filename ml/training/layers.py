@@ -26,23 +26,23 @@ def numbers(backbone: nn.Module) -> dict[str, int]:
     return {name: order[number] for name, number in groups.items()}
 
 
-def freeze(backbone: nn.Module, count: int) -> None:
-    """Keeps the first layers as they are.
-
-    Raises:
-        LookalikeError: there are fewer, or nothing would be left to train.
-    """
+def check(backbone: nn.Module, count: int) -> None:
+    """Raises LookalikeError unless something is left to train when so many of the first layers are frozen."""
     if not count:
         return
-    layer_of = numbers(backbone)
-    layers = 1 + max(layer_of.values())
+    layers = 1 + max(numbers(backbone).values())
     if count >= layers:
         raise LookalikeError(
             f"frozen_layers must be < {layers}, the layers of this backbone, got {count}",
             hint="to train none of it use --preset fast",
         )
+
+
+def freeze(backbone: nn.Module, count: int) -> None:
+    """Keeps the first layers as they are; see `check`."""
+    layer_of = numbers(backbone) if count else {}
     for name, parameter in backbone.named_parameters():
-        if layer_of[name] < count:
+        if layer_of.get(name, count) < count:
             parameter.requires_grad_(False)
 
 

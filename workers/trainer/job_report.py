@@ -23,8 +23,8 @@ from workers.queue.jobs import Jobs
 from workers.trainer.report import Report
 
 if TYPE_CHECKING:
+    from ml.sweeps.plan import SweepPlan
     from ml.sweeps.record import Record
-    from ml.sweeps.run import SweepPlan
     from ml.training.finetune import EpochReport
 
 logger = logging.getLogger(__name__)

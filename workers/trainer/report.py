@@ -3,8 +3,8 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ml.sweeps.plan import SweepPlan
     from ml.sweeps.record import Record
-    from ml.sweeps.run import SweepPlan
     from ml.training.finetune import EpochReport
 
 

@@ -5,7 +5,7 @@ import math
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ml.data.datasets import Dataset
 from ml.data.holdout import hold_out
@@ -14,11 +14,11 @@ from ml.evaluation.evaluate import evaluate
 from ml.model.bundle import Bundle
 from ml.model.registry import held_out_classes, is_no_better
 from ml.names import RunName
+from ml.sweeps import plan as plans
 from ml.sweeps import report as report_page
-from ml.sweeps import run as sweeps
 from ml.sweeps import search_space
+from ml.sweeps.plan import SweepPlan
 from ml.sweeps.record import Configuration, Record
-from ml.sweeps.run import SweepPlan, SweepResult
 from ml.sweeps.search_space import BadSearchSpace, Choice
 from ml.training import tracking
 from ml.training import train as training
@@ -28,6 +28,9 @@ from workers.settings import Settings, expanded
 from workers.trainer import data
 from workers.trainer.report import Report
 from workers.trainer.train import check_gpus, is_active, register, requested_config
+
+if TYPE_CHECKING:
+    from ml.sweeps.run import SweepResult
 
 
 def sweep(request: SweepRequest, settings: Settings, report: Report) -> dict[str, Any]:
@@ -50,6 +53,9 @@ def sweep(request: SweepRequest, settings: Settings, report: Report) -> dict[str
     test = None
     if request.test is not None:
         test = data.read_test(request.test, request.test, settings, on_progress=report.progress)
+    plans.check(plan, datasets)
+    from ml.sweeps import run  # Ray takes seconds to import: mistakes are told without it
+
     held_out = [hold_out(each, plan.base.holdout, split=plan.base.split, seed=plan.base.seed) for each in datasets]
     record = (
         Record.load(directory) if directory.exists() else Record.new(directory, plan.to_json() | {"sources": sources})
@@ -61,7 +67,7 @@ def sweep(request: SweepRequest, settings: Settings, report: Report) -> dict[str
         report.say(f"settings are judged by held-out photos, not classes: {why}")
     report.trials(record, plan)
     try:
-        result = sweeps.sweep(plan, datasets, record, on_change=lambda changed: report.trials(changed, plan))
+        result = run.sweep(plan, datasets, record, on_change=lambda changed: report.trials(changed, plan))
     except KeyboardInterrupt:
         report.say(f"finished trials are kept: lookalike sweep --resume {directory.name}")
         raise
@@ -107,22 +113,22 @@ def _new_plan(request: SweepRequest) -> SweepPlan:
             space[name] = dimension
     if twice := sorted(space.keys() & request.config.keys()):
         raise BadSearchSpace(f"{twice[0]} is set, and to be searched", hint="say one of the two")
-    space = space or {name: each for name, each in sweeps.DEFAULT_SPACE.items() if name not in request.config}
+    space = space or {name: each for name, each in plans.DEFAULT_SPACE.items() if name not in request.config}
     is_listed = all(isinstance(dimension, Choice) for dimension in space.values())
     search = request.search or ("grid" if is_listed else "optuna")
     combinations = math.prod(len(dimension.values) for dimension in space.values() if isinstance(dimension, Choice))
     if search == "grid":
         list(search_space.grid(space))  # says what is wrong before anything is written
     # Of the best model, `lookalike tune` does the same once.
-    changes = {"holdout": sweeps.DEFAULT_HOLDOUT, "tune": False, **request.config}
+    changes = {"holdout": plans.DEFAULT_HOLDOUT, "tune": False, **request.config}
     if request.preset == "accurate":
-        changes = {"epochs": sweeps.DEFAULT_EPOCHS, **changes}
+        changes = {"epochs": plans.DEFAULT_EPOCHS, **changes}
     return SweepPlan(
         space,
         requested_config(request.preset, changes),
         search=search,
         scheduler=request.scheduler,
-        trials=combinations if search == "grid" else request.trials or sweeps.DEFAULT_TRIALS,
+        trials=combinations if search == "grid" else request.trials or plans.DEFAULT_TRIALS,
         repeats=request.repeats,
         workers=request.workers,
         gpus=request.gpus,
@@ -169,14 +175,14 @@ def _registered(
     settings: Settings,
     report: Report,
     plan: SweepPlan,
-    result: SweepResult,
+    result: "SweepResult",
     images: Dataset,
     test: Dataset | None,
 ) -> dict[str, Any]:
     """Registers the winner, trained once more on all classes when that is asked for."""
     folder, device = result.model, settings.device
     if request.refit:
-        config = sweeps.best_config(plan, result.best, holdout=0.0)
+        config = plans.best_config(plan, result.best, holdout=0.0)
         runs = settings.home / "runs"
         refitted = training.train(config, images, runs, resume=True, device=device, on_progress=report.progress)
         assert refitted is not None  # only further processes get None

@@ -16,8 +16,8 @@ from deploy.cli.console import Console
 from deploy.cli.models import publish_and_show
 from deploy.cli.sweep import _show
 from deploy.cli.sweep_table import Table
+from ml.sweeps.plan import SweepPlan
 from ml.sweeps.record import Record, Trial
-from ml.sweeps.run import SweepPlan
 from ml.sweeps.search_space import Choice
 from ml.training.config import preset_config
 from workers import settings
@@ -123,6 +123,7 @@ def test_a_killed_sweep_goes_on_and_repeats_no_finished_trial(command, demo_phot
         (["--grid", "lr=1e-4..1e-2", "--search", "grid"], 1, "a grid needs values"),
         (["--resume", "nothing"], 1, "there is no sweep 'nothing'"),
         (["--grid", "loss=normsoftmax,supconn"], 1, "loss must be one of"),
+        (["--grid", "loss=normsoftmax,losses:Mine"], 1, "loss losses:Mine cannot be imported"),
         (["--grid", "lr=1e-4,-1"], 1, "lr must be > 0"),
         (["--grid", "train_px=48..50000"], 1, "train_px must be in 32..1024"),
         (["--grid", "lr=1e-4,1e-3", "--set", "lr=1e-3"], 1, "lr is set, and to be searched"),

@@ -9,8 +9,9 @@ from ml.errors import LookalikeError
 from ml.model.upgrade import load_bundle
 from ml.ray_cluster.session import session
 from ml.sweeps import search_space
+from ml.sweeps.plan import DEFAULT_SPACE, SweepPlan
 from ml.sweeps.record import Record
-from ml.sweeps.run import DEFAULT_SPACE, SweepPlan, sweep
+from ml.sweeps.run import sweep
 from ml.sweeps.search_space import BadSearchSpace
 from ml.training.checkpoints import TrainingFailed
 from ml.training.config import TrainConfig
@@ -118,9 +119,9 @@ def test_optuna_and_seeds_on_two_data_sets(ray_here, products, tmp_path):
 
 
 def test_a_sweep_whose_every_trial_fails_says_why_and_keeps_the_logs(ray_here, products, tmp_path):
-    plan = _plan("loss=nowhere:Loss,nowhere:Other")
+    plan = _plan("loss=tests.ml.training.own_code:FailingLoss", "lr=1e-4,1e-3")
     record = _record(tmp_path, plan)
-    reason = "all 2 trials failed, the first because .*nowhere"
+    reason = "all 2 trials failed, the first because .*no such features"
     with pytest.raises(TrainingFailed, match=reason):
         sweep(plan, [products], record)
     assert all("Traceback" in record.log_file(id).read_text() for id in record.trials)
@@ -140,6 +141,15 @@ def test_a_value_with_which_no_trial_could_begin_is_refused():
         _plan("backbone=resnet50,resnet5")
     plan = _plan("loss=normsoftmax,triplet", "miner=own,BatchHardMiner")
     assert len(plan.space) == 2, "a miner that one loss takes, and the other does not"
+
+
+@pytest.mark.parametrize("line", ["loss=normsoftmax,losses:Mine", "augmentation_class=losses:Mine"])
+def test_code_that_cannot_be_made_is_refused_before_anything_runs(line, products, tmp_path):
+    plan = _plan(line)
+    record = _record(tmp_path, plan)
+    with pytest.raises(LookalikeError, match=r"losses:Mine cannot be imported"):
+        sweep(plan, [products], record)
+    assert not record.trials
 
 
 def test_what_decides_the_measurement_cannot_be_searched():

@@ -20,6 +20,13 @@ class Loss(nn.Module):
         return functional.cross_entropy(self.linear(features), labels)
 
 
+class FailingLoss(Loss):
+    """Can be made, and fails at the first batch."""
+
+    def forward(self, features: Tensor, labels: Tensor) -> Tensor:
+        raise ValueError("no such features")
+
+
 class LossOfItsGroup(Loss):
     """Ends the group of the second process at its first batch, once: what Ray does to those whose neighbour died.
 

@@ -173,7 +173,7 @@ class TestLayers:
 
     def test_so_many_that_nothing_would_learn_are_refused(self):
         with pytest.raises(LookalikeError, match=r"frozen_layers must be < \d+, the layers of this backbone, got 99"):
-            layers.freeze(backbone.create("test_vit", 160), 99)
+            layers.check(backbone.create("test_vit", 160), 99)
 
 
 def test_depthwise_kernels_are_trained_where_that_costs_nothing():

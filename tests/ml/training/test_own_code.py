@@ -110,6 +110,7 @@ def test_code_that_cannot_be_used_is_named(loss, message):
         {"backbone": "losses:Mine"},
         {"backbone": "resnet5"},
         {"backbone": "test_vit@absent.pth"},
+        {"frozen_layers": 99},
     ],
 )
 def test_what_cannot_be_made_leaves_no_run_behind_and_an_earlier_one_as_it_is(
