@@ -36,7 +36,7 @@ def measure(effort: Effort) -> Found:
     vectors = functional.normalize(means[labels] + 2 * noise, dim=1)
     mine, others = metrics.ours(vectors, labels), metrics.theirs(metrics.BOTH, vectors, labels)
     assert all(abs(mine[name] - others[name]) < 1e-5 for name in mine), (mine, others)
-    limit = "limit: the products of the vectors alone"
+    limit = "limit: the product of each pair once"
     both = race(
         {
             "ours": lambda: _done(metrics.ours(vectors, labels)),
