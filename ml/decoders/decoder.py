@@ -16,17 +16,24 @@ import numpy as np
 from ml.decoders.nursery import ANSWER, AWAIT, COMMAND, FORK
 from ml.decoders.wire import Wire, shared_memory
 from ml.decoders.work import Prepared, Work
+from ml.errors import LookalikeError
 from ml.images import UnreadableImage
 
 _STARTS_S = 60.0
 
 
 class Gone(Exception):
-    """A child ended before it answered. `status` is how: a negative number is that of the signal."""
+    """A child ended before it answered. `status` is how: a negative number is that of the signal. None when nobody can
+    tell, for the nursery ended, and with it all its children."""
 
-    def __init__(self, status: int) -> None:
+    def __init__(self, status: int | None) -> None:
         super().__init__(status)
         self.status = status
+
+    @property
+    def may_be_chance(self) -> bool:
+        """Whether another child may do the same work: somebody who ended this one may have meant another."""
+        return self.status in (None, -signal.SIGKILL)
 
 
 class Nursery:
@@ -43,25 +50,40 @@ class Nursery:
         """Its process, if it runs."""
         return self._process.pid if self._process else None
 
-    def fork(self, channel: socket.socket, shared: int, niceness: int) -> int:
-        """A child that works for the other end of a socket, with shared memory. Returns its process id."""
+    def fork(self, channel: socket.socket, shared: int, niceness: int) -> tuple[int, socket.socket]:
+        """A child that works for the other end of a socket, with shared memory.
+
+        Returns:
+            Its process id, and the channel to the process that is its parent: `wait` takes both.
+
+        Raises:
+            LookalikeError: it cannot be started now. That passes.
+            OSError: the nursery is closed.
+        """
         with self._lock:
             for is_last in (False, True):
                 try:
                     return self._command(FORK, niceness, [channel.fileno(), shared])
-                except (OSError, EOFError):
-                    if is_last or self._is_closed:
+                except (OSError, EOFError) as error:
+                    if self._is_closed:
                         raise
-                    self._end()
+                    if is_last:
+                        raise LookalikeError(
+                            f"the process that decodes images cannot be started: {error}",
+                            hint="try again when this machine has less to do",
+                            passes=True,
+                        ) from error
         raise AssertionError
 
-    def wait(self, pid: int) -> int:
-        """How a child ended; waits until it has. SIGKILL when the nursery itself is gone, and all children with it."""
+    def wait(self, pid: int, parent: socket.socket) -> int | None:
+        """How a child ended; waits until it has. None when its parent ended: another process knows nothing of it."""
         with self._lock:
+            if parent is not self._control:
+                return None
             try:
-                return self._command(AWAIT, pid, [])
+                return self._command(AWAIT, pid, [])[0]
             except (OSError, EOFError):
-                return -signal.SIGKILL
+                return None
 
     def close(self) -> None:
         """Ends all children."""
@@ -69,10 +91,16 @@ class Nursery:
             self._is_closed = True
             self._end()
 
-    def _command(self, kind: bytes, number: int, descriptors: list[int]) -> int:
-        control = self._control or self._start()
-        socket.send_fds(control, [COMMAND.pack(kind, number)], descriptors)
-        return self._answer(control)
+    def _command(self, kind: bytes, number: int, descriptors: list[int]) -> tuple[int, socket.socket]:
+        """The answer, and the channel that it came over. Any error ends the process with all children: an answer that
+        nobody waited for would be taken for that to the next command."""
+        try:
+            control = self._control or self._start()
+            socket.send_fds(control, [COMMAND.pack(kind, number)], descriptors)
+            return self._answer(control), control
+        except BaseException:
+            self._end()
+            raise
 
     def _answer(self, control: socket.socket) -> int:
         answer = control.recv(ANSWER.size, socket.MSG_WAITALL)
@@ -83,7 +111,7 @@ class Nursery:
     def _start(self) -> socket.socket:
         if self._is_closed:
             raise OSError("no more images are decoded")
-        ours, theirs = socket.socketpair()
+        self._control, theirs = socket.socketpair()
         # In the folder that holds this package, which need not be installed; -c, for -m would load it a second time.
         code = f"import sys; sys.path.insert(0, {str(Path(__file__).parents[2])!r})\n"
         code += "from ml.decoders.nursery import main; main()"
@@ -96,14 +124,9 @@ class Nursery:
                 env=os.environ | dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"),
                 start_new_session=True,
             )
-        ours.settimeout(_STARTS_S)
-        try:
-            self._answer(ours)
-        except OSError:
-            self._process.kill()
-            raise
-        self._control = ours
-        return ours
+        self._control.settimeout(_STARTS_S)
+        self._answer(self._control)
+        return self._control
 
     def _end(self) -> None:
         if self._control is not None:
@@ -125,7 +148,7 @@ class Decoder:
         self._wire = Wire(ours, os.dup(shared))
         with theirs:
             try:
-                self.pid = nursery.fork(theirs, shared, niceness)
+                self.pid, self._parent = nursery.fork(theirs, shared, niceness)
             finally:
                 os.close(shared)
         self._told: Work | None = None
@@ -191,4 +214,4 @@ class Decoder:
     def _gone(self) -> Gone:
         self.is_reusable = False
         self._wire.close()
-        return Gone(self._nursery.wait(self.pid))
+        return Gone(self._nursery.wait(self.pid, self._parent))

@@ -26,6 +26,7 @@ def main() -> None:
     control = socket.socket(fileno=int(sys.argv[1]))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that started this one
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, which is inherited, it would hide how children ended
     gc.freeze()
     control.sendall(ANSWER.pack(os.getpid()))
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # decoders talk about every odd byte

@@ -17,6 +17,7 @@ from ml import cores
 from ml.decoders.decoder import Decoder, Gone, Nursery
 from ml.decoders.memory import Budget, needed
 from ml.decoders.work import Prepared, Work
+from ml.errors import LookalikeError
 from ml.images import UnreadableImage
 
 # Of processor time, for whoever waits for the processor is not slow: on a machine that does other work, too, a third of
@@ -36,7 +37,7 @@ _PATIENCE_S = 15.0  # a search is answered within 30 s, and the photo itself may
 
 @dataclass(frozen=True)
 class Unfinished:
-    """A photo that takes longer than a search should. `finish` waits for it, and raises UnreadableImage."""
+    """A photo that takes longer than a search should. `finish` waits for it, and raises what `Decoders.decode` does."""
 
     finish: Callable[[], Prepared]
 
@@ -82,6 +83,10 @@ class _Lane:
         with self._changed:
             if self._idle:
                 return self._idle.pop()
+        return self.start()
+
+    def start(self) -> Decoder:
+        """A new child."""
         return Decoder(self._nursery, self._niceness)
 
     def give_back(self, decoder: Decoder) -> None:
@@ -122,7 +127,7 @@ class Decoders:
         """Starts what the first search needs, in the background."""
 
         def start() -> None:
-            with contextlib.suppress(OSError, EOFError):
+            with contextlib.suppress(OSError, LookalikeError):
                 self._quick.give_back(self._quick.take())
 
         threading.Thread(target=start, name="warm-decoders", daemon=True).start()
@@ -132,6 +137,7 @@ class Decoders:
 
         Raises:
             UnreadableImage: the image is refused, by what it is or by what it costs.
+            LookalikeError: it could not be decoded now, which is no fault of its own and passes.
         """
         wanted = needed(data, work)
         with self._bulk.turn(), self._budget.taken(wanted) as memory:
@@ -142,6 +148,7 @@ class Decoders:
 
         Raises:
             UnreadableImage: the image is refused.
+            LookalikeError: as of `decode`.
         """
         memory = needed(data, work)
         if memory > self._budget.reserve:
@@ -159,7 +166,7 @@ class Decoders:
                         return prepared
                 decoder.is_reusable = False
             except Gone as gone:
-                if gone.status != -signal.SIGKILL:
+                if not gone.may_be_chance:
                     raise _refusal(gone, work) from gone
             finally:
                 self._quick.give_back(decoder)
@@ -182,7 +189,7 @@ class Decoders:
         return Unfinished(finish)
 
     def _finished(self, lane: _Lane, data: bytes, work: Work, memory: int, *, again: bool = True) -> Prepared:
-        decoder = lane.take()
+        decoder = lane.take() if again else lane.start()  # the others may have ended together with the first one
         began = time.monotonic()
         longest_s = _LONGEST_PER_SECOND * work.limits.max_decode_s
         try:
@@ -195,7 +202,7 @@ class Decoders:
                     raise _too_slow(work)
             return prepared
         except Gone as gone:
-            if gone.status != -signal.SIGKILL or not again:  # somebody may have killed it who meant another
+            if not (gone.may_be_chance and again):
                 raise _refusal(gone, work) from gone
         finally:
             lane.give_back(decoder)
@@ -215,7 +222,13 @@ def _too_slow(work: Work) -> UnreadableImage:
     )
 
 
-def _refusal(gone: Gone, work: Work) -> UnreadableImage:
+def _refusal(gone: Gone, work: Work) -> LookalikeError:
+    if gone.status is None:
+        return LookalikeError(
+            "the process that decodes images was ended",
+            hint="try again; the system's log may say by whom, and whether for want of memory",
+            passes=True,
+        )
     if gone.status == -signal.SIGPROF:
         return _too_slow(work)
     if gone.status == -signal.SIGKILL:
