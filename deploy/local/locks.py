@@ -128,6 +128,7 @@ class HomeLock:
                     hint="use it, stop it with Ctrl-C there, or choose another LOOKALIKE_HOME",
                 )
             time.sleep(0.05)
+        Description.remove(home)  # of a killed system, whose services are only ending
         while not self.stack.try_exclusive():
             if time.monotonic() - started > wait_s:
                 raise AlreadyRunning(

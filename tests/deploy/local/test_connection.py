@@ -4,6 +4,7 @@ import dataclasses
 import signal
 import subprocess
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import redis
@@ -50,6 +51,22 @@ def test_running_tells_of_a_ready_system_alone(home_settings: Settings) -> None:
         described = connection.running(home_settings)
         assert described and described.portal == stack.address
     assert connection.running(home_settings) is None
+
+
+def test_a_killed_system_is_no_ready_one_while_its_successor_waits_for_its_services(home_settings: Settings) -> None:
+    home = home_settings.home
+    killed = locks.Description(
+        pid=0, redis_url="redis://example.invalid/0", storage="", portal=None, started_at=0, is_ready=True
+    )
+    killed.write(home)
+    with ThreadPoolExecutor(1) as thread, locks.FileLock(home / "run" / "stack.lock") as its_services:
+        assert its_services.try_exclusive()
+        successor = thread.submit(locks.HomeLock, home)
+        wait_for(lambda: locks.is_held(home))
+        wait_for(lambda: connection.running(home_settings) is None, timeout_s=10)
+        assert not successor.done()
+        its_services.release()
+        successor.result().release()
 
 
 def test_the_owner_waits_for_a_command_that_uses_its_system(home_settings: Settings, elsewhere: Elsewhere) -> None:
