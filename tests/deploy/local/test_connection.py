@@ -127,8 +127,17 @@ def test_a_service_that_keeps_dying_is_told_and_comes_back_by_itself(
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a shell does for what it starts in the background
         from deploy.local import supervisor
         supervisor.LONGEST_BACKOFF_S = 0.2
-        dying = "import os; healed = os.path.exists('healed')" + stand_ins.WORKER[2]
-        stack.worker_command = lambda: [sys.executable, "-c", dying.replace("600", "600 if healed else 0.1")]
+        asked = Stack._is_worker_alive
+        def is_alive(stack, pid):
+            alive = asked(stack, pid)
+            if alive:
+                (settings.home / "run" / f"noticed-{pid}").touch()
+            return alive
+        Stack._is_worker_alive = is_alive
+        dying = "import os; healed = os.path.exists('healed')" + stand_ins.WORKER[2].replace(
+            "time.sleep(600)", "while healed or not os.path.exists(f'noticed-{os.getpid()}'): time.sleep(0.01)"
+        )
+        stack.worker_command = lambda: [sys.executable, "-c", dying]
         with Stack(settings, warn=lambda line: print(line, flush=True)):
             time.sleep(600)
         """

@@ -53,6 +53,7 @@ def test_the_queue_comes_back_at_the_same_address(home_settings: Settings) -> No
     with Stack(home_settings) as running:
         queue = redis.Redis.from_url(running.settings.redis_url)
         queue.set("job", "kept")
+        assert queue.execute_command("WAITAOF", 1, 0, 60_000)[0] == 1  # a second's writes may be lost otherwise
         runner = running.runner("queue")
         assert runner.pid
         os.kill(runner.pid, signal.SIGKILL)

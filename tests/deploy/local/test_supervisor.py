@@ -22,12 +22,22 @@ ROOT = Path(__file__).parents[3]
 
 
 def service(folder: Path, program: str, **more: object) -> Service:
-    """A service that runs a few lines of Python and is ready once it has made the file `ready`."""
+    """A service that runs a few lines of Python and is ready once it has made the file `ready-PID`.
+
+    It finds `noticed-PID` once its supervisor has seen that.
+    """
+
+    def is_ready(pid: int) -> bool:
+        is_ready = (folder / f"ready-{pid}").exists()
+        if is_ready:
+            (folder / f"noticed-{pid}").touch()
+        return is_ready
+
     return Service(
         name="service",
         command=[sys.executable, "-c", textwrap.dedent(program)],
         environment=dict(os.environ),
-        is_ready=lambda pid: (folder / f"ready-{pid}").exists(),
+        is_ready=is_ready,
         log_path=folder / "service.log",
         working_directory=folder,
         **more,  # type: ignore[arg-type]
@@ -104,8 +114,9 @@ DYING = """
     import os, time, pathlib
     pathlib.Path(f"ready-{os.getpid()}").touch()
     print("no space left", flush=True)
-    while not pathlib.Path("healed").exists():
-        time.sleep(0.1)
+    while not pathlib.Path(f"noticed-{os.getpid()}").exists():
+        time.sleep(0.01)
+    if not pathlib.Path("healed").exists():
         raise SystemExit(3)
     time.sleep(600)
 """
@@ -143,7 +154,8 @@ def test_a_service_that_keeps_dying_is_restarted_later_each_time(
         with open("lives", "a") as lives:
             print(time.monotonic(), file=lives, flush=True)
             pathlib.Path(f"ready-{os.getpid()}").touch()
-            time.sleep(0.2)
+            while not pathlib.Path(f"noticed-{os.getpid()}").exists():
+                time.sleep(0.01)
             print(time.monotonic(), file=lives)
     """
     runner = run(service(tmp_path, program))
@@ -198,8 +210,9 @@ def test_a_service_that_hangs_when_it_is_started_again_is_killed(
             pathlib.Path(f"ready-{os.getpid()}").touch()
         time.sleep(600)
     """
-    runner = run(service(tmp_path, program, start_timeout_s=1.0))
+    runner = run(service(tmp_path, program))
     runner.wait_until_ready()
+    runner.service = dataclasses.replace(runner.service, start_timeout_s=1.0)
     runner.kill()
     wait_for(lambda: runner.restarts >= 2)
     assert runner.status.reason == "not ready after 1 s"
