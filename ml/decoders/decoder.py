@@ -152,14 +152,20 @@ class Decoder:
             finally:
                 os.close(shared)
         self._told: Work | None = None
-        self.is_reusable = True  # False: of low priority, or ended, or about to
+        self._is_at_work = False
+        self._is_spent = False  # of low priority, or ended, or about to
+
+    @property
+    def is_reusable(self) -> bool:
+        """Whether it may be given work. Not while it is at work: it would be asked one thing and answer another."""
+        return not (self._is_at_work or self._is_spent)
 
     def ask(self, data: bytes, work: Work, *, seconds: float, memory: int) -> None:
         """Gives it work. Raises Gone."""
         head: dict[str, Any] = {"seconds": seconds, "memory": memory}
         if work != self._told:
             head["work"] = work.to_json()
-        self._told = work
+        self._told, self._is_at_work = work, True
         try:
             self._wire.channel.settimeout(None)
             self._wire.send(head, [data])
@@ -181,7 +187,8 @@ class Decoder:
         if message is None:
             raise self._gone()
         head, parts = message
-        self.is_reusable = self.is_reusable and not head["is_last"]
+        self._is_at_work = False
+        self._is_spent = self._is_spent or head["is_last"]
         if "message" in head:
             raise UnreadableImage(head["message"], hint=head["hint"])
         pixels, thumbnail = parts
@@ -194,9 +201,18 @@ class Decoder:
                 return time.clock_gettime((~self.pid << 3) | 2)  # CPUCLOCK_SCHED of a process, as clock_getcpuclockid
         return time.monotonic()
 
+    @property
+    def is_asleep(self) -> bool:
+        """Whether no thread of it wants the processor, or waits for a disk; False where the system does not tell."""
+        states = []
+        with contextlib.suppress(OSError):  # a thread may end meanwhile
+            for thread in Path(f"/proc/{self.pid}/task").iterdir():
+                states.append((thread / "stat").read_text().rpartition(")")[2].split()[0])
+        return bool(states) and set(states) == {"S"}
+
     def lower_priority(self, niceness: int) -> None:
         """For good: only the system's administrator may raise it again."""
-        self.is_reusable = False
+        self._is_spent = True
         threads = Path(f"/proc/{self.pid}/task")  # Linux knows priorities of threads, not of processes
         with contextlib.suppress(OSError):
             names = [each.name for each in threads.iterdir()] if threads.is_dir() else [str(self.pid)]
@@ -205,13 +221,13 @@ class Decoder:
 
     def kill(self) -> None:
         """Ends it, whatever it does."""
-        self.is_reusable = False
+        self._is_spent = True
         if self._wire.channel.fileno() >= 0:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
             self._gone()
 
     def _gone(self) -> Gone:
-        self.is_reusable = False
+        self._is_spent = True
         self._wire.close()
         return Gone(self._nursery.wait(self.pid, self._parent))

@@ -25,10 +25,11 @@ from ml.images import UnreadableImage
 _QUICK_S = 0.1  # a photo of 12 megapixels takes some 25 ms, a HEIC of that size 300
 _QUICK_WITH_OTHERS_S = 0.04
 _LONGEST_QUICK_S = 0.4  # with all waiting
-_SLOW_BULK_S = 1.0
+_SLOW_BULK_S = 1.0  # of processor time, too
 _TICK_S = 1.0
 # A decoder that gets no processor is not its image's fault; but whoever waits must not wait for ever.
 _LONGEST_PER_SECOND = 12.0
+_NEARLY_ALL = 0.9  # of the processor time that an image may take
 
 _OF_BULK, _OF_SLOW_SEARCHES, _OF_SLOW_BULK = 10, 9, 19  # niceness
 _RESERVE_SHARE = 1 / 6
@@ -164,7 +165,6 @@ class Decoders:
                         break
                     if (prepared := decoder.wait(0.01 if self._quick.has_others else 0.02)) is not None:
                         return prepared
-                decoder.is_reusable = False
             except Gone as gone:
                 if not gone.may_be_chance:
                     raise _refusal(gone, work) from gone
@@ -190,16 +190,16 @@ class Decoders:
 
     def _finished(self, lane: _Lane, data: bytes, work: Work, memory: int, *, again: bool = True) -> Prepared:
         decoder = lane.take() if again else lane.start()  # the others may have ended together with the first one
-        began = time.monotonic()
+        began, spent_before = time.monotonic(), decoder.processor_s()
         longest_s = _LONGEST_PER_SECOND * work.limits.max_decode_s
         try:
             decoder.ask(data, work, seconds=work.limits.max_decode_s, memory=memory)
             while (prepared := decoder.wait(_TICK_S)) is None:
-                waited = time.monotonic() - began
-                if lane is self._bulk and decoder.is_reusable and waited > _SLOW_BULK_S:
+                spent, waited = decoder.processor_s() - spent_before, time.monotonic() - began
+                if lane is self._bulk and spent > _SLOW_BULK_S:
                     decoder.lower_priority(_OF_SLOW_BULK)
                 if waited > longest_s:
-                    raise _too_slow(work)
+                    raise _given_up(decoder, work, spent, waited)
             return prepared
         except Gone as gone:
             if not (gone.may_be_chance and again):
@@ -212,6 +212,19 @@ class Decoders:
 def _too_many() -> UnreadableImage:
     return UnreadableImage(
         "takes long to decode, and many that do were sent before it", hint="try again later, or save it as JPEG"
+    )
+
+
+def _given_up(decoder: Decoder, work: Work, spent_s: float, waited_s: float) -> LookalikeError:
+    """Whose fault it is that a decoder has not finished, though the kernel has not ended it for what it took."""
+    if decoder.is_asleep:
+        return _made_to_fail()
+    if spent_s >= _NEARLY_ALL * work.limits.max_decode_s:
+        return _too_slow(work)
+    return LookalikeError(
+        f"decoding a photo got {spent_s:.1f} s of processor time in {waited_s:.0f} s: this machine is busy",
+        hint="try again when it has less to do",
+        passes=True,
     )
 
 
@@ -233,4 +246,8 @@ def _refusal(gone: Gone, work: Work) -> LookalikeError:
         return _too_slow(work)
     if gone.status == -signal.SIGKILL:
         return UnreadableImage("needs more memory than decoding may take", hint="save it smaller")
+    return _made_to_fail()
+
+
+def _made_to_fail() -> UnreadableImage:
     return UnreadableImage("is damaged, or made to make decoders fail")
