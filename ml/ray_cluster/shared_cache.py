@@ -4,9 +4,10 @@ One actor, on the node where the photos are, decodes and keeps; the others see i
 a copy on the same node, and need no access to the files themselves.
 """
 
+import contextlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -23,7 +24,9 @@ from ml.errors import LookalikeError
 from ml.preprocessing import Preprocessing
 from ml.training.features import Cache
 
-_CLAIM_S = 120.0  # features that nobody delivered by then are computed by whoever asks next
+# Computing features of many photos takes minutes, and whoever does may die: a claim is renewed, or falls to who asks.
+_CLAIM_S = 90.0
+_RENEW_S = 30.0
 _UNBOUNDED = 2**62  # the object store itself spills to disk what does not fit
 
 
@@ -60,8 +63,12 @@ class _CacheActor:
             return self._features[key]
         if time.monotonic() - self._claims.get(key, -_CLAIM_S) < _CLAIM_S:
             return "wait"
-        self._claims[key] = time.monotonic()
+        self.claim(key)
         return None
+
+    def claim(self, key: str) -> None:
+        """Says that somebody is computing these features."""
+        self._claims[key] = time.monotonic()
 
     def keep(self, key: str, features: np.ndarray) -> None:
         self._features[key] = [ray.put(np.array(features))]
@@ -101,6 +108,22 @@ class SharedCache(Cache):
             time.sleep(0.1)
         if answer is not None:
             return torch.from_numpy(np.array(ray.get(answer[0])))
-        features = compute()
+        with self._claimed(key):
+            features = compute()
         ray.get(self._actor.keep.remote(key, features.numpy()))
         return features
+
+    @contextlib.contextmanager
+    def _claimed(self, key: str) -> Iterator[None]:
+        """Keeps the claim on features while the block computes them."""
+        ended = threading.Event()
+
+        def renew() -> None:
+            while not ended.wait(_RENEW_S):
+                self._actor.claim.remote(key)
+
+        threading.Thread(target=renew, name="claim on features", daemon=True).start()
+        try:
+            yield
+        finally:
+            ended.set()
