@@ -11,7 +11,7 @@ import fcntl
 import os
 import threading
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -21,6 +21,8 @@ from ml import files
 from ml.errors import LookalikeError
 from ml.names import BadName
 from ml.reflink import clone
+
+Hold = Callable[[str], AbstractContextManager[None]]  # locks a key between processes
 
 _PUT_AT_ONCE = 16  # an object store answers in milliseconds, one after another
 _LOCKS = 64  # keys share locks; few enough files, and seldom do two writers meet
@@ -73,8 +75,23 @@ class Storage(Protocol):
         """While it is held, nobody else who asks for the lock of this key has it.
 
         That holds between processes for a folder, between threads of one process for storage that is elsewhere.
-        Who shares storage that is elsewhere with other processes locks it with something that they share, too.
+        Who shares storage that is elsewhere with other processes locks it with something that they share, too:
+        `lock_between`.
         """
+
+
+def lock_between(storage: Storage, hold: Hold | None) -> Hold:
+    """What locks a storage's keys between all who share it: its own locks, and where those hold in one process alone,
+    `hold` as well."""
+    if hold is None or storage.local_path("") is not None:
+        return storage.lock
+
+    @contextlib.contextmanager
+    def both(key: str) -> Iterator[None]:
+        with storage.lock(key), hold(key):
+            yield
+
+    return both
 
 
 def open_storage(url: str) -> Storage:

@@ -10,7 +10,8 @@ others. An answer that was taken back stays as one without a verdict: of two cop
 import contextlib
 import logging
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import PurePath
 from typing import Annotated, Any
@@ -19,9 +20,8 @@ from msgspec import Meta
 
 from ml import records
 from ml.records import Damaged, Moment
-from ml.storage import Storage
+from ml.storage import Hold, Storage, lock_between
 from workers.gallery.image_records import is_id
-from workers.gallery.metadata import Hold
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ class Answers:
     def __init__(self, storage: Storage, hold: Hold | None = None, folder: str = FOLDER) -> None:
         self._storage = storage
         self._folder = folder
-        self._hold = hold if storage.local_path("") is None else None  # a folder's own locks hold between processes
+        self._lock_key = lock_between(storage, hold)
 
     def give(self, one: str, other: str, is_same: bool | None) -> Answer:
         """Notes an answer in place of any that was given before; None takes it back.
@@ -138,11 +138,8 @@ class Answers:
     def _write(self, prefix: str, answers: Mapping[tuple[str, str], Answer]) -> None:
         records.write(self._storage, key_of(prefix, self._folder), to_record(answers))
 
-    @contextlib.contextmanager
-    def _lock(self, prefix: str) -> Iterator[None]:
-        key = key_of(prefix, self._folder)
-        with self._storage.lock(key), self._hold(key) if self._hold else contextlib.nullcontext():
-            yield
+    def _lock(self, prefix: str) -> AbstractContextManager[None]:
+        return self._lock_key(key_of(prefix, self._folder))
 
 
 def is_pair(one: str, other: str) -> bool:

@@ -11,7 +11,7 @@ by `repair`; a model whose model.json is damaged is left out of lists.
 
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ from ml.errors import LookalikeError, UnknownModel
 from ml.model.removed_models import RemovedModels
 from ml.names import MODEL_JSON, BadName, CollectionName, JobName, ModelName
 from ml.records import Damaged, DamageLog, Moment, T, Unlogged
-from ml.storage import open_storage
+from ml.storage import Hold, lock_between, open_storage
 
 if TYPE_CHECKING:
     from ml.model.bundle import Bundle
@@ -100,8 +100,9 @@ class Registry:
     """Models at a URL, say file:///home/storage/models. Safe to read from many processes; publishing is serialised by
     its callers."""
 
-    def __init__(self, root_url: str, log: DamageLog | None = None) -> None:
+    def __init__(self, root_url: str, log: DamageLog | None = None, hold: Hold | None = None) -> None:
         self._storage = open_storage(root_url)
+        self._lock = lock_between(self._storage, hold)
         self._log = log or Unlogged()
         self._removed = RemovedModels(self._storage, _bundle, self._log)
 
@@ -285,8 +286,21 @@ class Registry:
         """Collections that are being built: changes of the gallery must reach them too."""
         return self._list("building.json", Building)
 
-    def set_building(self, entries: Iterable[Building]) -> None:
-        self._write("building.json", [asdict(entry) for entry in entries])
+    def begin_building(self, entry: Building) -> None:
+        """Notes one, in place of what the same job has begun before."""
+        self._change_building(lambda entries: [*(each for each in entries if each.job != entry.job), entry])
+
+    def end_building(self, job: str) -> list[Building]:
+        """Forgets what a job was building. Returns what that was."""
+        before = self._change_building(lambda entries: [entry for entry in entries if entry.job != job])
+        return [entry for entry in before if entry.job == job]
+
+    def _change_building(self, change: Callable[[list[Building]], list[Building]]) -> list[Building]:
+        """Returns what was being built before the change."""
+        with self._lock("building.json"):
+            before = self.building()
+            self._write("building.json", [asdict(entry) for entry in change(before)])
+        return before
 
     def calibration(self, collection: str) -> dict[str, Any] | None:
         """What was noted of how true a collection's answers are; None where nothing was. Raises Damaged."""
@@ -331,7 +345,7 @@ class Registry:
         active = self.active() if serving is None else serving
         mended = []
         if reason := damaged.get(_shown("building.json")):
-            self.set_building([])
+            self._write("building.json", [])
             mended.append(f"{reason}; it names nothing now")
         reasons = [damaged[key] for key in map(_shown, ("active.json", "history.json")) if key in damaged]
         if active is not None and (reasons or not self.named()):

@@ -140,8 +140,7 @@ class Trainings:
         """Ends a run; what it has finished stays, and the same command with --resume goes on. Raises NotFound."""
         status = self._jobs.status(job)
         training_queue.withdraw(self._jobs.server, job)
-        if not status.is_finished:
-            self._jobs.end(job, "stopped", status.detail)
+        self._jobs.end(job, "stopped", status.detail)
 
     def log(self, job: str) -> Path:
         """Where a run on this machine logs."""

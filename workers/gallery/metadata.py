@@ -3,8 +3,6 @@
 metadata/ab/<id>.json    a messages.GalleryImage, who gave the label, and where the original is if it stays in place
 """
 
-import contextlib
-from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -13,12 +11,11 @@ from msgspec import Meta
 
 from ml import records
 from ml.records import Count, Moment, Text
-from ml.storage import Storage
+from ml.storage import Hold, Storage, lock_between
 from workers.gallery.image_records import ImageRecords, record_key
 from workers.gallery.originals import Reference
 from workers.messages import GalleryImage
 
-Hold = Callable[[str], AbstractContextManager[None]]  # locks a key between processes
 FOLDER = "metadata"
 _FOUND_OUT = ("state", "is_in_place")  # by each reader anew
 
@@ -55,13 +52,11 @@ class Metadata(ImageRecords[Known]):
 
     def __init__(self, storage: Storage, hold: Hold | None = None) -> None:
         super().__init__(storage, FOLDER, parsed)
-        self._hold = hold if storage.local_path("") is None else None  # a folder's own locks hold between processes
+        self._lock = lock_between(storage, hold)
 
-    @contextlib.contextmanager
-    def lock(self, id: str) -> Iterator[None]:
+    def lock(self, id: str) -> AbstractContextManager[None]:
         """To be held from reading to writing."""
-        with self._storage.lock(key(id)), self._hold(key(id)) if self._hold else contextlib.nullcontext():
-            yield
+        return self._lock(key(id))
 
     def write(self, known: Known) -> None:
         self.put(known.image.id, to_record(known))

@@ -8,10 +8,10 @@ from typing import Self
 
 from ml.images import Limits
 from ml.records import Damaged, DamageLog, Unlogged
-from ml.storage import Storage, open_storage
+from ml.storage import Hold, Storage, open_storage
 from workers.errors import NotFound
 from workers.gallery.image_records import is_id
-from workers.gallery.metadata import Hold, Metadata
+from workers.gallery.metadata import Metadata
 from workers.gallery.originals import AGAIN, Changed, Originals
 from workers.gallery.originals import key as original_key
 from workers.gallery.trash import Discarded, Trash

@@ -19,10 +19,9 @@ from ml.model.embedder import Embedder
 from ml.model.registry import Active, Building, Registry
 from ml.names import CollectionName, ModelName
 from ml.records import Damaged, DamageLog, Unlogged
-from ml.storage import Storage, open_storage
+from ml.storage import Hold, Storage, open_storage
 from ml.tuning.calibration import Calibration
 from workers.gallery import Gallery, limits
-from workers.gallery.metadata import Hold
 from workers.process.appearances import Appearances
 from workers.process.batching import Batcher
 from workers.process.honesty import calibration_of
@@ -65,7 +64,7 @@ class Serving:
         self.storage = open_storage(settings.storage_url)
         self.gallery = Gallery(self.storage, self.limits, self.log, hold)
         self.appearances = Appearances(self.gallery)
-        self.registry = Registry(settings.models_url, self.log)
+        self.registry = Registry(settings.models_url, self.log, hold)
         self.batcher = Batcher()
         self.neighbourhoods = Neighbourhoods(self.store, self.batcher.yield_to_searches)
         self.decoders = Decoders(settings.decode_memory_mb * 2**20)

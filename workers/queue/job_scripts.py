@@ -80,6 +80,20 @@ close_if_finished(record, chunks, failures, findings, running, ARGV[1])
 return 1
 """
 
+# args: job, state, detail as JSON or nothing; keys after the fourth hold the job's chunks and go.
+# Returns 1 if it was still running.
+END = f"""{_NOW}
+local record, failures, findings, running = unpack(KEYS)
+if redis.call('HGET', record, 'state') ~= 'running' then return 0 end
+redis.call('HSET', record, 'state', ARGV[2], 'finished_at', now)
+redis.call('HDEL', record, 'waits_for')
+if ARGV[3] ~= '' then redis.call('HSET', record, 'detail', ARGV[3]) end
+for i = 5, #KEYS do redis.call('DEL', KEYS[i]) end
+redis.call('SREM', running, ARGV[1])
+for _, key in ipairs({{record, failures, findings}}) do redis.call('EXPIRE', key, {KEPT_S}) end
+return 1
+"""
+
 # args: seconds until a nudge counts as lost, width, prefix of worker keys. Lost chunks go before waiting ones.
 NEXT = f"""{_NOW}
 local record, chunks, waiting, leases, holders = unpack(KEYS)

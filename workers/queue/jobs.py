@@ -80,6 +80,7 @@ class Jobs:
         self._release = server.register_script(job_scripts.RELEASE)
         self._postpone = server.register_script(job_scripts.POSTPONE)
         self._split = server.register_script(job_scripts.SPLIT)
+        self._end = server.register_script(job_scripts.END)
 
     def create(self, kind: str, params: Mapping[str, Any] | None = None, *, externally_driven: bool = False) -> str:
         """Opens a record, to be filled by `append` and closed by `seal`.
@@ -308,19 +309,15 @@ class Jobs:
         keys = _keys(chunk.job, "chunks", "waiting", "leases", "holders", "attempts", "intents")
         self._split(keys, [chunk.number, *[json.dumps([item]) for item in chunk.items]])
 
-    def end(self, job: str, state: str, detail: Mapping[str, Any] | None = None) -> None:
-        """Ends a job whatever is left of it: `done`, `failed` or `stopped`."""
-        with self._redis.pipeline() as pipe:
-            pipe.hset(_key(job), mapping={"state": state, "finished_at": server_time(self._redis)})
-            pipe.hdel(_key(job), "waits_for")
-            if detail is not None:
-                pipe.hset(_key(job), "detail", json.dumps(dict(detail)))
-            pipe.delete(*_keys(job, "chunks", "waiting", "leases", "holders", "attempts", "intents", "waits")[1:])
-            pipe.srem(_RUNNING, job)
-            pipe.expire(_key(job), KEPT_S)
-            pipe.expire(f"{_key(job)}:failures", KEPT_S)
-            pipe.expire(f"{_key(job)}:findings", KEPT_S)
-            pipe.execute()
+    def end(self, job: str, state: str, detail: Mapping[str, Any] | None = None) -> bool:
+        """Ends a job whatever is left of it: `done`, `failed` or `stopped`. One that has ended stays as it ended.
+
+        Returns:
+            Whether it was still running.
+        """
+        keys = [*_keys(job, "failures", "findings"), _RUNNING]
+        keys += _keys(job, "chunks", "waiting", "leases", "holders", "attempts", "intents", "waits")[1:]
+        return bool(self._end(keys, [job, state, "" if detail is None else json.dumps(dict(detail))]))
 
     def describe(self, job: str, detail: Mapping[str, Any], **counters: int) -> None:
         """Replaces the job's `detail`, which shows what its kind has to tell, and sets counters."""

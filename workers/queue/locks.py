@@ -4,16 +4,53 @@ lookalike:lock:<key>    whoever holds it; gone by itself when its holder died
 """
 
 import contextlib
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import redis
+from redis.exceptions import LockNotOwnedError
 
 from workers.errors import Unavailable
 
 _HELD_S = 60.0  # a holder reads and writes a few small files
 _AWAITED_S = 20.0
 _POLLED_S = 0.02
+_KEPT_S = 60.0  # without a sign of its holder
+
+
+@contextlib.contextmanager
+def taken(server: Any, key: str, kept_s: float = _KEPT_S) -> Iterator[Callable[[], bool]]:
+    """Takes a lock unless somebody holds it, and keeps it however long the block takes.
+
+    Args:
+        server: the Redis that it is in.
+        key: what it is called there.
+        kept_s: how long it outlives a holder that died.
+
+    Yields:
+        Asks whether it is ours: somebody else may hold it, also because this process stood still for so long.
+    """
+    lock = server.lock(key, timeout=kept_s, blocking=False, thread_local=False)
+    if not lock.acquire():
+        yield lock.owned
+        return
+    ended = threading.Event()
+
+    def keep() -> None:
+        while not ended.wait(kept_s / 4):
+            with contextlib.suppress(redis.RedisError):  # away for a moment, or it took longer than that
+                lock.reacquire()
+
+    keeper = threading.Thread(target=keep, name=f"lock {key}", daemon=True)
+    keeper.start()
+    try:
+        yield lock.owned
+    finally:
+        ended.set()
+        keeper.join()
+        with contextlib.suppress(LockNotOwnedError):
+            lock.release()
 
 
 class SharedLocks:

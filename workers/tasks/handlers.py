@@ -1,6 +1,5 @@
 """The workers' side of the queue. Tasks are thin: they unpack, call the module that knows, and answer."""
 
-import contextlib
 import logging
 import time
 from collections.abc import Callable
@@ -8,13 +7,13 @@ from typing import Any
 
 from celery.worker import state
 from redis.client import NEVER_DECODE
-from redis.exceptions import LockNotOwnedError
 
 from ml.errors import LookalikeError
 from workers.metrics import FAILURES, TASK_SECONDS
 from workers.queue import replies
 from workers.queue.app import CHUNKS_PER_WORKER, enqueue_due_chunks
 from workers.queue.liveness import count_living_workers, living_workers, record_canary, server_time
+from workers.queue.locks import taken
 from workers.queue.questions import Question
 from workers.tasks import labelling
 from workers.tasks.answer import Answering
@@ -124,17 +123,10 @@ def register(context: Context) -> None:
         """Takes the steps of a publish job that are due; not when it waited until the next message was sent."""
         if server_time(context.redis) - sent_at > ADVANCE_EXPIRES_S:
             return
-        lock = context.redis.lock(f"lookalike:advancing:{job}", timeout=120, blocking=False)
-        if not lock.acquire():
-            return
-        with contextlib.suppress(LockNotOwnedError):  # a step that took so long may run twice
-            try:
-                while job in context.jobs.running() and advance(
-                    context.serving, context.jobs, living_workers(context.redis), job
-                ):
-                    lock.reacquire()
-            finally:
-                lock.release()
+        with taken(context.redis, f"lookalike:advancing:{job}") as is_ours:
+            while is_ours() and job in context.jobs.running():
+                if not advance(context.serving, context.jobs, living_workers(context.redis), job):
+                    return
 
 
 def _reply(context: Context, reply_to: str, compute: Callable[[], Any]) -> None:

@@ -79,25 +79,27 @@ def advance(serving: Serving, jobs: Jobs, workers: list[WorkerStatus], job: str)
         if not wait_or_fail(jobs, job, told(error), functools.partial(jobs.wait, job)):
             abandon(serving, job)
         return False
+    now = jobs.status(job)
+    if now.is_finished or now.detail.get("phase", "prepare") != phase:
+        return False  # it was stopped, or another worker was faster than this one, which stood still for so long
     jobs.go_on(job)
     if following == {"phase": "done"}:
         jobs.end(job, "done", detail | following)
     elif following is not None:
         if "model" in following:  # from here on it is the publishing of that one
             jobs.set_params(job, following | {"force": params.get("force", False)})
-        jobs.describe(job, jobs.status(job).detail | following)
+        jobs.describe(job, now.detail | following)
         return bool(following.get("phase", phase) != phase)
     return False
 
 
 def abandon(serving: Serving, job: str) -> None:
     """Forgets the collection of a job that ended before the switch."""
-    entries = serving.registry.building()
-    serving.registry.set_building([entry for entry in entries if entry.job != job])
+    entries = serving.registry.end_building(job)
     serving.refresh()
     active = serving.registry.active()
     for entry in entries:
-        if entry.job == job and not (active and active.collection == entry.collection):
+        if not (active and active.collection == entry.collection):
             serving.store.drop(entry.collection)
 
 
@@ -106,8 +108,7 @@ Step = dict[str, Any] | None
 
 def _prepare(serving: Serving, jobs: Jobs, workers: list[WorkerStatus], job: str, state: dict[str, Any]) -> Step:
     live = serving.live(state["model"], state["collection"])
-    others = [entry for entry in serving.registry.building() if entry.job != job]
-    serving.registry.set_building([*others, Building(live.model, live.collection, JobName(job))])
+    serving.registry.begin_building(Building(live.model, live.collection, JobName(job)))
     return {"phase": "load"}
 
 
@@ -167,8 +168,7 @@ def _graph(serving: Serving, jobs: Jobs, workers: list[WorkerStatus], job: str, 
 
 def _switch(serving: Serving, jobs: Jobs, workers: list[WorkerStatus], job: str, state: dict[str, Any]) -> Step:
     serving.registry.activate(state["model"], state["collection"])
-    entries = serving.registry.building()
-    serving.registry.set_building([entry for entry in entries if entry.job != job])
+    serving.registry.end_building(job)
     serving.refresh()
     return {"phase": "settle"}
 

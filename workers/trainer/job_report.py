@@ -109,38 +109,36 @@ def reporting_to(jobs: Jobs, job: str, *, ends_unheard: bool = True) -> Iterator
                 heard_at = time.monotonic()
             except redis.RedisError:
                 goes_on = not ends_unheard or time.monotonic() - heard_at < SILENT_S
-            if not goes_on:
+            if not goes_on and not ended.is_set():
                 os.kill(os.getpid(), signal.SIGINT)
                 return
 
+    def end(state: str, **facts: Any) -> None:
+        """Ends the record, once nobody watches it: that it has ended is no reason to interrupt this run then."""
+        ended.set()
+        beating.join()
+        try:
+            jobs.end(job, state, report.detail | facts)
+        except redis.RedisError as error:
+            logger.warning("the job record cannot be closed: %s", error)
+
     jobs.touch(job)
     report = JobReport(jobs, job)
-    threading.Thread(target=beat, name="job-record", daemon=True).start()
+    beating = threading.Thread(target=beat, name="job-record", daemon=True)
+    beating.start()
     try:
         yield report
     except KeyboardInterrupt:
-        _end(jobs, job, "stopped", report.detail)
+        end("stopped")
         raise
     except BaseException as error:
-        message = error.message if isinstance(error, LookalikeError) else f"{type(error).__name__}: {error}"
-        _end(jobs, job, "failed", report.detail | {"reason": message})
+        end("failed", reason=error.message if isinstance(error, LookalikeError) else f"{type(error).__name__}: {error}")
         raise
     else:
-        _end(jobs, job, "done", report.detail)
-    finally:
-        ended.set()
+        end("done")
 
 
 def _thinned(curve: list[dict[str, float | None]]) -> list[dict[str, float | None]]:
     """A curve of at most so many points, the last one among them."""
     step = -(-len(curve) // _POINTS)
     return curve[::-1][::step][::-1]
-
-
-def _end(jobs: Jobs, job: str, state: str, detail: dict[str, Any]) -> None:
-    """Ends a record that nobody has ended before."""
-    try:
-        if not jobs.status(job).is_finished:
-            jobs.end(job, state, detail)
-    except redis.RedisError as error:
-        logger.warning("the job record cannot be closed: %s", error)

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -129,11 +130,11 @@ class TestModels:
             registry.register(folder, cache_dir=tiny_compiled)
         registry.activate("tiny", "one")
         registry.activate("tiny-v2", "two")
-        registry.set_building([Building("tiny-v3", "three", "job")])
+        registry.begin_building(Building("tiny-v3", "three", "job"))
         for name, why in [("tiny", "rollback returns to"), ("tiny-v2", "answers searches"), ("tiny-v3", "being built")]:
             with pytest.raises(ModelInUse, match=why):
                 registry.remove(name)
-        registry.set_building([])
+        registry.end_building("job")
         registry.remove("tiny-v3")
         assert [record.name for record in registry.models()] == ["tiny", "tiny-v2"]
 
@@ -204,10 +205,33 @@ class TestActive:
         assert registry.retain(2) == []
 
     def test_what_is_being_built_is_remembered(self, registry, root):
-        registry.set_building([Building("a", "one", "job-1")])
-        assert Registry(root).building() == [Building("a", "one", "job-1")]
-        registry.set_building([])
-        assert registry.building() == []
+        for collection in ("zero", "one"):
+            registry.begin_building(Building("a", collection, "job-1"))
+        registry.begin_building(Building("b", "two", "job-2"))
+        assert Registry(root).building() == [Building("a", "one", "job-1"), Building("b", "two", "job-2")]
+        assert registry.end_building("job-1") == [Building("a", "one", "job-1")]
+        assert registry.end_building("job-1") == []
+        assert registry.building() == [Building("b", "two", "job-2")]
+
+    def test_a_publish_begun_while_another_is_forgotten_is_not_lost(self, root):
+        """A folder's locks hold between processes, which two registries stand for; a bucket needs one more."""
+        lock = threading.Lock()
+        one, other = (Registry(root, hold=lambda key: lock) for _ in range(2))
+        one.begin_building(Building("a", "one", "job-1"))
+        reading, write = threading.Event(), one._write
+
+        def slow(key, value):
+            reading.set()
+            time.sleep(0.2)
+            write(key, value)
+
+        one._write = slow
+        with ThreadPoolExecutor(1) as thread:
+            forgotten = thread.submit(one.end_building, "job-1")
+            reading.wait()
+            other.begin_building(Building("b", "two", "job-2"))
+            forgotten.result()
+        assert other.building() == [Building("b", "two", "job-2")]
 
 
 class TestDamage:
@@ -218,7 +242,7 @@ class TestDamage:
         registry = Registry(f"file://{tmp_path}/models")
         for name in "ab":
             registry.activate(name, f"collection-{name}")
-        registry.set_building([Building("c", "collection-c", "job-1")])
+        registry.begin_building(Building("c", "collection-c", "job-1"))
         return registry
 
     @pytest.fixture(params=[b"", b'{"model": "b", "coll', b"\0" * 90, b"[]", b"{}", b'[{"model": 1}]', None])

@@ -66,7 +66,7 @@ def test_a_building_model_that_cannot_be_loaded_ends_its_publish_and_no_worker(
     jobs, collection = Jobs(queue), f"gallery-{model}-1"
     job = jobs.create("publish", {"model": model, "collection": collection}, externally_driven=True)
     jobs.describe(job, {"model": model, "collection": collection, "phase": phase})
-    registry.set_building([Building(model, collection, job)])
+    registry.begin_building(Building(model, collection, job))
     worker = start()
     assert (worker.active().model, [each.model for each in worker.targets()]) == ("good", ["good"])
     worker.refresh()

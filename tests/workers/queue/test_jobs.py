@@ -177,6 +177,16 @@ def test_a_filler_that_was_silent_goes_on_in_a_job_that_still_runs(jobs: Jobs) -
     assert jobs.status(job).state == "running"
 
 
+def test_a_job_ends_once(jobs: Jobs) -> None:
+    job = jobs.create("index")
+    jobs.append(job, ["x"])
+    assert jobs.end(job, "stopped", {"phase": "reading"})
+    assert not jobs.end(job, "failed", {"reason": "there is no collection photos"})
+    status = jobs.status(job)
+    assert (status.state, status.detail) == ("stopped", {"phase": "reading"})
+    assert not jobs.end("index-0", "failed")
+
+
 @pytest.mark.parametrize("state", ["stopped", "failed"])
 def test_nothing_is_appended_to_a_job_that_has_ended(jobs: Jobs, state: str) -> None:
     job = jobs.create("index")

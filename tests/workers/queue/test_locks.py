@@ -9,10 +9,11 @@ import pytest
 import redis
 
 from ml.storage import Storage, open_storage
+from tests.processes import wait_for
 from tests.workers.gallery.samples import photo
 from workers.errors import Unavailable
 from workers.gallery import Gallery
-from workers.queue.locks import SharedLocks
+from workers.queue.locks import SharedLocks, taken
 
 
 def test_one_holder_at_a_time(queue: redis.Redis) -> None:
@@ -27,6 +28,23 @@ def test_one_holder_at_a_time(queue: redis.Redis) -> None:
         list(threads.map(count, [SharedLocks(queue) for _ in range(4)]))
     assert counted == list(range(40))
     assert queue.keys("lookalike:lock:*") == []
+
+
+def test_a_lock_that_was_taken_is_kept_for_as_long_as_it_takes_and_then_free(queue: redis.Redis) -> None:
+    with taken(queue, "lookalike:step", kept_s=0.4) as is_ours:
+        queue.persist("lookalike:step")
+        wait_for(lambda: queue.pttl("lookalike:step") > 0)  # it was given its time once more
+        assert is_ours()
+        with taken(queue, "lookalike:step") as is_theirs:
+            assert not is_theirs()
+        assert is_ours()
+        queue.set("lookalike:step", "another")
+        assert not is_ours()
+    assert queue.get("lookalike:step") == "another"
+    queue.delete("lookalike:step")
+    with taken(queue, "lookalike:step") as is_ours:
+        assert is_ours()
+    assert queue.get("lookalike:step") is None
 
 
 def test_a_holder_that_died_does_not_hold_for_ever(queue: redis.Redis) -> None:

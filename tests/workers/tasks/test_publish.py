@@ -32,8 +32,12 @@ class Registry:
     def building(self) -> list[Building]:
         return self.entries
 
-    def set_building(self, entries: list[Building]) -> None:
-        self.entries = entries
+    def begin_building(self, entry: Building) -> None:
+        self.entries.append(entry)
+
+    def end_building(self, job: str) -> list[Building]:
+        before, self.entries = self.entries, [entry for entry in self.entries if entry.job != job]
+        return [entry for entry in before if entry.job == job]
 
     def active(self) -> None:
         return None
@@ -76,6 +80,29 @@ def test_no_collection_is_switched_to_before_its_graph_is_there(jobs: Jobs, job:
     advance(serving(loaded, has_graph=False), jobs, [], job)
     assert jobs.status(job).detail["phase"] == "graph"
     advance(serving(loaded, has_graph=True), jobs, [], job)
+    assert jobs.status(job).detail["phase"] == "switch"
+
+
+def test_what_becomes_of_a_step_after_its_job_was_stopped_does_not_matter(jobs: Jobs, job: str) -> None:
+    """Its collection goes within seconds, and then the step fails."""
+
+    def stopped(model: str, collection: str) -> None:
+        jobs.end(job, "stopped")
+        raise LookalikeError(f"there is no collection {collection}")
+
+    advance(serving(stopped), jobs, [], job)
+    status = jobs.status(job)
+    assert (status.state, "reason" in status.detail) == ("stopped", False)
+
+
+def test_a_step_that_another_worker_took_meanwhile_changes_nothing(jobs: Jobs, job: str) -> None:
+    """This worker stood still for so long that its lock was given to another, which has come further."""
+
+    def late(model: str, collection: str) -> Any:
+        jobs.describe(job, {"phase": "switch"})
+        return loaded(model, collection)
+
+    assert not advance(serving(late), jobs, [], job)
     assert jobs.status(job).detail["phase"] == "switch"
 
 

@@ -200,7 +200,7 @@ def begun(
     fill(store, Head(False), images)
     serving = serving_of(store, Head(False), images)
     serving.active().embedder.bundle.lineage = lineage
-    serving.registry = SimpleNamespace(building=list, set_building=lambda entries: None, active=lambda: None)
+    serving.registry = SimpleNamespace(building=list, end_building=lambda job: [], active=lambda: None)
     serving.refresh = lambda: None
     job = jobs.create("tune", {"force": force}, externally_driven=True)
     jobs.describe(job, {"phase": "vary"})

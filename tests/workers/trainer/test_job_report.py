@@ -3,6 +3,7 @@
 import dataclasses
 import subprocess
 import sys
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -116,6 +117,23 @@ def test_a_record_that_somebody_ended_stays_as_it_is(jobs: Jobs, job: str) -> No
         report.update(phase="training")
     assert jobs.status(job).state == "stopped"
     assert jobs.status(job).detail["phase"] == "reading"
+
+
+def test_a_run_that_is_done_is_not_interrupted_because_its_record_has_ended(
+    jobs: Jobs, job: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    end = jobs.end
+
+    def and_then_wait(*args: Any) -> bool:
+        was_running = end(*args)
+        time.sleep(0.3)  # thirty beats
+        return was_running
+
+    monkeypatch.setattr(job_report, "_BEAT_S", 0.01)
+    monkeypatch.setattr(jobs, "end", and_then_wait)
+    with reporting_to(jobs, job):
+        pass
+    assert jobs.status(job).state == "done"
 
 
 def test_a_run_ends_when_the_queue_stays_away(current: Settings) -> None:
