@@ -27,8 +27,8 @@ class LifeSign:
         self.stuck = ""
         self._file = _folder(home) / f"{os.getpid()}.alive"
         self._file.parent.mkdir(parents=True, exist_ok=True)
-        for left in self._file.parent.glob("*.alive"):  # by those that were killed
-            if time.time() - left.stat().st_mtime > LONGEST_SILENCE_S:
+        for given_at, left in _signs(home):  # by those that were killed
+            if time.time() - given_at > LONGEST_SILENCE_S:
                 left.unlink(missing_ok=True)
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="life-sign", daemon=True)
@@ -49,14 +49,26 @@ class LifeSign:
 
 def problem(home: Path) -> str:
     """What is wrong with the process of this home that gave the latest sign; empty when nothing is."""
-    signs = sorted((file.stat().st_mtime, file) for file in _folder(home).glob("*.alive"))
+    signs = _signs(home)
     if not signs:
         return f"nothing has given a sign of life in {_folder(home)}"
     given_at, file = signs[-1]
     silent_s = time.time() - given_at
     if silent_s > LONGEST_SILENCE_S:
         return f"it has given no sign of life for {silent_s:.0f} s"
-    return file.read_text()
+    try:
+        return file.read_text()
+    except FileNotFoundError:  # taken away as it was found: its process has just ended
+        return problem(home)
+
+
+def _signs(home: Path) -> list[tuple[float, Path]]:
+    """When each sign was given, and its file; the latest last."""
+    found = []
+    for file in _folder(home).glob("*.alive"):
+        with contextlib.suppress(FileNotFoundError):  # taken away meanwhile by another process
+            found.append((file.stat().st_mtime, file))
+    return sorted(found)
 
 
 def _folder(home: Path) -> Path:

@@ -42,6 +42,18 @@ def test_one_that_lives_and_consumes_nothing_says_so_itself(tmp_path: Path, monk
     sign.close()
 
 
+def test_a_sign_that_is_taken_away_while_it_is_looked_at_does_not_matter(tmp_path: Path, monkeypatch) -> None:
+    """Of two workers one ends while the other one starts, or a probe looks."""
+    sign = LifeSign(tmp_path)
+    gone = tmp_path / "run" / "1.alive"
+    glob = Path.glob
+    monkeypatch.setattr(Path, "glob", lambda folder, pattern: [gone, *glob(folder, pattern)])
+    assert problem(tmp_path) == ""
+    LifeSign(tmp_path).close()
+    assert problem(tmp_path) != ""
+    sign.close()
+
+
 def test_signs_of_workers_that_were_killed_are_swept(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     left = tmp_path / "run" / "1.alive"

@@ -21,6 +21,7 @@ import numpy as np
 
 from ml.model.backend import Interrupted
 from ml.model.embedder import Embedder
+from workers.errors import Unavailable
 from workers.metrics import BATCH_IMAGES
 
 BULK_SLICE_S = 0.012
@@ -85,12 +86,17 @@ class Batcher:
 
         Returns:
             float32 [n, dim], unit rows.
+
+        Raises:
+            Unavailable: it was closed meanwhile.
         """
         if not len(pixels):
             return np.empty((0, embedder.dim), np.float32)
         step = embedder.largest_batch if urgent else self._bulk_slice(embedder)
         items = [_Item(embedder, pixels[start : start + step]) for start in range(0, len(pixels), step)]
         with self._wake:
+            if self._closed:
+                raise _ended()
             if not urgent and not self._bulk:
                 self._bulk_at = time.monotonic()
             (self._urgent if urgent else self._bulk).extend(items)
@@ -102,6 +108,8 @@ class Batcher:
             self._closed = True
             self._wake.notify()
         self._thread.join()
+        for item in (*self._urgent, *self._bulk):
+            item.future.set_exception(_ended())
 
     def _bulk_slice(self, embedder: Embedder) -> int:
         """Images that take about as long as a slice may, so many that no core is idle meanwhile.
@@ -151,6 +159,10 @@ class Batcher:
                 if self._urgent or self._closed:
                     return _joined(self._urgent, self._urgent[0].embedder.largest_batch) if self._urgent else []
                 self._wake.wait(patience_s if self._bulk else None)
+
+
+def _ended() -> Unavailable:
+    return Unavailable("the worker is ending", hint="try again")
 
 
 def _joined(waiting: deque[_Item], most: int) -> list[_Item]:

@@ -301,6 +301,8 @@ class EdgeStore(Store):
         with self._guard:
             path = self._folder / CollectionName(collection)
             if collection not in self._shards:
+                if self._closed.is_set():
+                    raise StoreFailed("the embedded store is closed", hint="try again", passes=True)
                 shard = self._load(path) if Shard.exists(path) else None
                 if shard is None:
                     raise StoreFailed(f"there is no collection {collection}", hint="run: lookalike verify --repair")

@@ -5,10 +5,11 @@ one that does not loses its point. Safe to run twice, and side by side with itse
 done already counts as done by the run that repeats it.
 """
 
+import contextlib
 import functools
 import logging
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 
@@ -88,20 +89,23 @@ def reconcile(
     # A collection may come to life while we write: whoever makes it counts on us to look again.
     while targets := [t for t in _targets(serving, target) if t.collection not in written]:
         for live in targets:
-            changes = _compare(serving, live.collection, images, gone)
-            missing = [id for id in changes.missing if id not in failed]
-            projected = project(serving, live, [images[id] for id in missing], renew)
-            known = {point.id for point in projected}
-            points = projected + embed(serving, live, [images[id] for id in missing if id not in known], failed, renew)
-            if not written:
-                earlier = {id: result for id, result in intended().items() if id in wanted}
-                results = _results(changes, points, earlier)
-                note_intent(results)
-            _apply(serving, live.collection, changes, points)
-            written.add(live.collection)
+            with _unless_dropped(serving, live.collection, target):
+                changes = _compare(serving, live.collection, images, gone)
+                missing = [id for id in changes.missing if id not in failed]
+                projected = project(serving, live, [images[id] for id in missing], renew)
+                known = {point.id for point in projected}
+                rest = [images[id] for id in missing if id not in known]
+                points = projected + embed(serving, live, rest, failed, renew)
+                if not written:
+                    earlier = {id: result for id, result in intended().items() if id in wanted}
+                    results = _results(changes, points, earlier)
+                    note_intent(results)
+                _apply(serving, live.collection, changes, points)
+                written.add(live.collection)
     for collection in serving.retained() if target is None else ():
-        if serving.store.exists(collection):
-            _apply(serving, collection, _compare(serving, collection, images, gone), [])
+        with _unless_dropped(serving, collection, target):
+            if serving.store.exists(collection):
+                _apply(serving, collection, _compare(serving, collection, images, gone), [])
     for id in gone:
         serving.gallery.sweep(id)
     _catch_up(serving, images, written)
@@ -113,6 +117,19 @@ def reconcile(
 
 def _targets(serving: Serving, target: ServingModel | None) -> Sequence[ServingModel]:
     return serving.targets() if target is None else (target,)
+
+
+@contextlib.contextmanager
+def _unless_dropped(serving: Serving, collection: str, target: ServingModel | None) -> Iterator[None]:
+    """Lets an error pass where the collection need not follow the gallery any more: its publish was stopped or refused,
+    or no rollback can return to it. What was written of it is gone with it."""
+    try:
+        yield
+    except Exception:  # a collection that goes in the midst of a call makes an engine say anything
+        serving.refresh()
+        if target is not None or collection in {*serving.retained(), *(live.collection for live in serving.targets())}:
+            raise
+        logger.info("collection %s was dropped meanwhile", collection)
 
 
 def _compare(serving: Serving, collection: str, images: Mapping[str, GalleryImage], gone: Sequence[str]) -> _Changes:
@@ -274,7 +291,10 @@ def _catch_up(serving: Serving, images: dict[str, GalleryImage], collections: se
         id: Payload.of(p) for id, p in now.items() if p.state != DAMAGED and Payload.of(p) != Payload.of(images[id])
     }
     for collection in collections if gone or changed else ():
-        if gone:
-            serving.store.delete(collection, gone)
-        if changed:
-            serving.store.set_payloads(collection, changed)
+        with _unless_dropped(serving, collection, None):
+            if gone:
+                serving.store.delete(collection, gone)
+            if changed:
+                serving.store.set_payloads(collection, changed)
+    for id in gone:  # a thumbnail of it may have been made since its files were removed
+        serving.gallery.sweep(id)

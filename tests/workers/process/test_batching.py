@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from ml.model.backend import Interrupted
+from workers.errors import Unavailable
 from workers.process.batching import BULK_SLICE_S, Batcher
 
 
@@ -165,6 +166,25 @@ def test_whoever_waits_hears_of_a_failure_and_the_next_is_served(batcher: Batche
     with pytest.raises(ZeroDivisionError):
         batcher.embed(broken, images(1), urgent=True)
     assert batcher.embed(model, images(2), urgent=True)[0, 0] == 2
+
+
+def test_whoever_waits_when_it_closes_hears_of_it_and_whoever_comes_then_too(model: Any) -> None:
+    """Nobody would ever answer them, and a process waits for its threads before it ends."""
+    batcher, heard = Batcher(), []
+
+    def bulk() -> None:
+        with pytest.raises(Unavailable, match="the worker is ending"):
+            batcher.embed(model, images(1), urgent=False)
+        heard.append(1)
+
+    with batcher.searching():  # bulk work gives way to it
+        waiting = start(bulk)
+        while not batcher._bulk:
+            assert waiting.is_alive()
+        batcher.close()
+    waiting.join(10)
+    bulk()
+    assert heard == [1, 1]
 
 
 def test_pieces_of_several_tasks_fill_a_slice_together(batcher: Batcher, model: Any) -> None:

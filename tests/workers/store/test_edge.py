@@ -113,6 +113,15 @@ os.kill(os.getpid(), signal.SIGKILL)
         assert not (tmp_path / ".damaged-photos").exists()
         again.close()
 
+    def test_a_store_that_is_closed_opens_nothing_again(self, tmp_path: Path) -> None:
+        """Another process may own the folder by then."""
+        store = EdgeStore(tmp_path)
+        store.ensure("photos", DIM)
+        store.close()
+        with pytest.raises(StoreFailed, match="the embedded store is closed") as failure:
+            store.count("photos")
+        assert failure.value.passes
+
     def test_what_the_system_refuses_is_no_damage(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         store = EdgeStore(tmp_path)
         store.ensure("photos", DIM)

@@ -2,7 +2,7 @@
 
 import io
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -223,6 +223,54 @@ class TestWhatChangesMeanwhile:
         between(lambda: context.serving.gallery.set_label(ids[0], "newest"))
         work(context, ids)
         assert context.serving.store.fetch("photos", [ids[0]])[ids[0]].payload.label == "newest"
+
+    def test_an_image_that_is_removed_for_good_leaves_no_thumbnail(
+        self, context: Context, ids: list[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        gallery = context.serving.gallery
+        keep = gallery.put_thumbnails
+
+        def removed_first(thumbnails: Mapping[str, bytes]) -> None:
+            gallery.forget(ids[0])
+            gallery.sweep(ids[0])
+            keep(thumbnails)
+
+        monkeypatch.setattr(gallery, "put_thumbnails", removed_first)
+        work(context, ids)
+        assert [gallery.has_thumbnail(id) for id in ids[:2]] == [False, True]
+
+    @pytest.mark.parametrize("is_known", [True, False], ids=["being built", "retained"])
+    def test_a_collection_that_is_dropped_meanwhile_is_no_fault_of_the_job(
+        self, context: Context, ids: list[str], monkeypatch: pytest.MonkeyPatch, is_known: bool
+    ) -> None:
+        """A publish was stopped, or a collection is not needed for a rollback any more."""
+        serving, store = context.serving, context.serving.store
+        store.ensure("other", 2)
+        other = replace(serving.active(), collection="other")
+        live, retained = [serving.active(), other][: 1 + is_known], ["other"][is_known:]
+        monkeypatch.setattr(serving, "targets", lambda: tuple(live))
+        monkeypatch.setattr(serving, "retained", lambda: tuple(retained))
+        fetch = store.store.fetch
+
+        def refresh() -> None:
+            live[1:], retained[:] = [], []
+
+        def dropped_first(collection: str, *args: Any, **options: Any) -> Any:
+            if collection == "other":
+                store.drop("other")
+            return fetch(collection, *args, **options)
+
+        monkeypatch.setattr(serving, "refresh", refresh, raising=False)
+        monkeypatch.setattr(store.store, "fetch", dropped_first)
+        check(context, ids, work(context, ids))
+
+    def test_a_collection_that_is_missing_and_wanted_is_told(self, context: Context, ids: list[str]) -> None:
+        context.serving.refresh = lambda: None
+        context.serving.store.drop("photos")
+        job = start(context.jobs, ids)
+        run(context, job)
+        status = context.jobs.status(job)
+        assert (status.state, status.detail["reason"]) == ("failed", "there is no collection photos")
 
 
 class Tuned(Brightness):
