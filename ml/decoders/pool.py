@@ -10,6 +10,7 @@ import contextlib
 import signal
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -54,30 +55,34 @@ class _Lane:
         self._nursery, self._size, self._niceness = nursery, size, niceness
         self._idle: list[Decoder] = []
         self._at_work = 0
-        self._waiting = 0
+        self._line: deque[object] = deque()
         self._changed = threading.Condition()
 
     @property
-    def has_others(self) -> bool:
-        """Whether somebody waits for a turn."""
-        return self._waiting > 0
+    def waiting(self) -> int:
+        """How many wait for a turn."""
+        return len(self._line)
 
     @contextlib.contextmanager
     def turn(self, patience_s: float | None = None) -> Iterator[None]:
-        """Waits until fewer are at work than may be. Raises _NoTurn when that takes longer than so many seconds."""
+        """Waits until whoever came before had a turn and fewer are at work than may be. Raises _NoTurn when that takes
+        longer than so many seconds."""
+        me = object()
         with self._changed:
-            self._waiting += 1
-            is_free = self._changed.wait_for(lambda: self._at_work < self._size, patience_s)
-            self._waiting -= 1
-            if not is_free:
-                raise _NoTurn
-            self._at_work += 1
+            self._line.append(me)
+            try:
+                if not self._changed.wait_for(lambda: self._line[0] is me and self._at_work < self._size, patience_s):
+                    raise _NoTurn
+                self._at_work += 1
+            finally:
+                self._line.remove(me)
+                self._changed.notify_all()  # the next one is first now
         try:
             yield
         finally:
             with self._changed:
                 self._at_work -= 1
-                self._changed.notify()
+                self._changed.notify_all()
 
     def take(self) -> Decoder:
         """A child that does nothing."""
@@ -161,9 +166,9 @@ class Decoders:
                 began, spent_before = time.monotonic(), decoder.processor_s()
                 while time.monotonic() - began < _LONGEST_QUICK_S:
                     spent = decoder.processor_s() - spent_before
-                    if spent >= (_QUICK_WITH_OTHERS_S if self._quick.has_others else _QUICK_S):
+                    if spent >= (_QUICK_WITH_OTHERS_S if self._quick.waiting else _QUICK_S):
                         break
-                    if (prepared := decoder.wait(0.01 if self._quick.has_others else 0.02)) is not None:
+                    if (prepared := decoder.wait(0.01 if self._quick.waiting else 0.02)) is not None:
                         return prepared
             except Gone as gone:
                 if not gone.may_be_chance:
