@@ -1,6 +1,7 @@
 """What tests share that start processes: a port to listen on, and waiting for what they do."""
 
 import contextlib
+import itertools
 import os
 import socket
 import subprocess
@@ -10,12 +11,19 @@ from collections.abc import Callable, Iterator, Mapping
 
 import requests
 
+_FIRST_PORT, _PORTS_EACH, _PROCESSES = 20_000, 1_500, 8  # below those that a system gives to whoever asks for any
+_numbers = itertools.count(os.getpid())
+
 
 def free_port() -> int:
-    """A port of this machine that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port of this machine that nobody listens on now. Between this and its use nobody is given it: the system hands
+    out higher ones, and other processes of the tests take others."""
+    process = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % _PROCESSES
+    while True:
+        port = _FIRST_PORT + process * _PORTS_EACH + next(_numbers) % _PORTS_EACH
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def listens(port: int) -> bool:

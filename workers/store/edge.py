@@ -58,7 +58,8 @@ from workers.store.written import WriteLog
 
 logger = logging.getLogger(__name__)
 
-_QUIET_S = 10.0
+_LOOKED_S = 10.0  # between two looks for what wants a graph
+_QUIET_S = 10.0  # since it was last written to
 _COUNTS = 64  # selections whose counts are remembered
 
 
@@ -266,7 +267,7 @@ class EdgeStore(Store):
 
     def _keep_optimised(self) -> None:
         while True:
-            self._awaited.wait(_QUIET_S)
+            self._awaited.wait(_LOOKED_S)
             self._awaited.clear()
             if self._closed.is_set():
                 return

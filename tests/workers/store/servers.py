@@ -1,7 +1,6 @@
 """A stand-in for a Qdrant server, as a process that can be stopped and killed."""
 
 import contextlib
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,11 +11,10 @@ from tests.processes import free_port, listens, wait_for
 
 def free_ports() -> int:
     """A free port, and so is the one behind it."""
-    while True:
-        port = free_port()
-        with socket.socket() as behind, contextlib.suppress(OSError):
-            behind.bind(("127.0.0.1", port + 1))
-            return port
+    port = free_port()
+    while (behind := free_port()) != port + 1:
+        port = behind
+    return port
 
 
 @contextlib.contextmanager

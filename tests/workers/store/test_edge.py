@@ -184,7 +184,7 @@ os.kill(os.getpid(), signal.SIGKILL)
             return False
 
         monkeypatch.setattr(codes, "LARGE_BYTES", 4 * DIM)
-        monkeypatch.setattr(edge, "_QUIET_S", 0.05)
+        monkeypatch.setattr(edge, "_LOOKED_S", 0.05)
         monkeypatch.setattr(edge, "optimise", optimised)
         store = EdgeStore(tmp_path)
         store.ensure("new", DIM)
@@ -202,7 +202,7 @@ os.kill(os.getpid(), signal.SIGKILL)
     ) -> None:
         built = threading.Event()
         monkeypatch.setattr(codes, "LARGE_BYTES", 4 * DIM)
-        monkeypatch.setattr(edge, "_QUIET_S", 0.05)
+        monkeypatch.setattr(edge, "_LOOKED_S", 0.05)
         monkeypatch.setattr(edge, "optimise", lambda *_, until: built.set())
         store = EdgeStore(tmp_path)
         store.ensure("photos", DIM)
