@@ -76,6 +76,7 @@ def train_distributed(
     gpus: int | None = None,
     cpus_each: int | None = None,
     resume: bool = False,
+    is_held: bool = False,
     track: str = "",
     storage: str = "",
     cache_actor: Any = None,
@@ -94,6 +95,7 @@ def train_distributed(
         gpus: of all of them together, as many as processes; 0 for CPUs, None for one each where there are any.
         cpus_each: cores of each process; None shares out those that there are.
         resume: go on after the last checkpoint of this very run.
+        is_held: as for `train`.
         track: as for `train`.
         storage: URL under which Ray keeps checkpoints; a cluster of many machines needs one that all of them reach.
         cache_actor: of images shared with other runs.
@@ -104,7 +106,7 @@ def train_distributed(
     Raises:
         BadDataset: the data cannot be trained or measured on.
         TrainingFailed: the run cannot go on; its last checkpoint is kept.
-        LookalikeError: Ray is not there, or has too few GPUs.
+        LookalikeError: Ray is not there or has too few GPUs, or this very run is under way elsewhere.
     """
     began = time.monotonic()
     check_cards(workers, gpus)
@@ -112,30 +114,31 @@ def train_distributed(
     fit.check(config, data)
     run = Run.of(config, data, runs_dir)
     remarks = notes_on(data, test)
-    if not resume and (aside := run.begin_anew()):
-        remarks.append(aside)
-    if not (run.directory / "model" / "model.json").exists():
-        with session(cpus=max(workers, cores.available())):
-            gpus_used = _gpus(workers, gpus)
-            channel = ray.remote(EventChannel).options(num_cpus=0).remote()
-            job = _Job(
-                config,
-                data,
-                test,
-                runs_dir,
-                ray.get_runtime_context().get_node_id(),
-                _packed(checkpoints.latest(run.directory / "checkpoints")),
-                cache_actor or start_cache_actor(),
-                channel,
-                gpus_used > 0,
-                track,
-            )
-            forward_epoch = (lambda event: on_epoch(EpochReport.from_json(event))) if on_epoch else None
-            with forward_events(channel, on_progress, forward_epoch, on_workers):
-                _fit(job, run, workers, gpus_used, cpus_each, storage)
-    finished = Bundle.load(run.directory / "model")
-    history = [EpochReport.from_json(item) for item in checkpoints.read_history(run.directory)]
-    return TrainResult(finished, finished.metrics, history, time.monotonic() - began, remarks, run.directory)
+    with contextlib.nullcontext() if is_held else run.held():
+        if not resume and (aside := run.begin_anew()):
+            remarks.append(aside)
+        if not (run.directory / "model" / "model.json").exists():
+            with session(cpus=max(workers, cores.available())):
+                gpus_used = _gpus(workers, gpus)
+                channel = ray.remote(EventChannel).options(num_cpus=0).remote()
+                job = _Job(
+                    config,
+                    data,
+                    test,
+                    runs_dir,
+                    ray.get_runtime_context().get_node_id(),
+                    _packed(checkpoints.latest(run.directory / "checkpoints")),
+                    cache_actor or start_cache_actor(),
+                    channel,
+                    gpus_used > 0,
+                    track,
+                )
+                forward_epoch = (lambda event: on_epoch(EpochReport.from_json(event))) if on_epoch else None
+                with forward_events(channel, on_progress, forward_epoch, on_workers):
+                    _fit(job, run, workers, gpus_used, cpus_each, storage)
+        finished = Bundle.load(run.directory / "model")
+        history = [EpochReport.from_json(item) for item in checkpoints.read_history(run.directory)]
+        return TrainResult(finished, finished.metrics, history, time.monotonic() - began, remarks, run.directory)
 
 
 def _fit(job: _Job, run: Run, workers: int, gpus: int, cpus_each: int | None, storage: str) -> None:
@@ -206,6 +209,7 @@ def _work(loop_config: dict[str, Any]) -> None:
                 runs_dir,
                 test=job.test if is_first else None,
                 resume=True,
+                is_held=True,
                 cache=SharedCache(job.cache_actor),
                 process_group=process_group,
                 device="cuda" if job.is_gpu else "cpu",

@@ -3,8 +3,10 @@
 trials.json          the plan and one entry per trial; replaced in one step whenever a trial reports
 logs/<trial>.log     what a trial logged, and the traceback of one that failed
 runs/<run>/          the training runs, with the models of trials that went to the end
+lock                 held by the process that sweeps
 """
 
+import contextlib
 import hashlib
 import json
 import math
@@ -19,6 +21,7 @@ from msgspec import Meta
 
 from ml import files, records
 from ml.errors import LookalikeError
+from ml.training import runs
 
 FINISHED = ("done", "pruned")
 _FILE = "trials.json"
@@ -145,12 +148,13 @@ class Configuration:
 
 
 class Record:
-    """The file `trials.json` and what it holds. One process writes it."""
+    """The file `trials.json` and what it holds. One process at a time writes it."""
 
     def __init__(self, directory: Path, plan: dict[str, Any], trials: dict[str, Trial]) -> None:
         self.directory = directory
         self.plan = plan
         self.trials = trials
+        self._is_held = False
 
     @classmethod
     def new(cls, directory: Path, plan: dict[str, Any]) -> "Record":
@@ -174,11 +178,33 @@ class Record:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise LookalikeError(f"{directory / _FILE} cannot be read: {error}", hint="start a new sweep") from error
 
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """The right to work in the folder, to the end of the block; of a record that is held already, to that end.
+
+        Raises:
+            LookalikeError: another process has it.
+        """
+        if self._is_held:
+            yield
+            return
+        refusal = LookalikeError(
+            f"sweep {self.directory.name} is under way already",
+            hint="wait for it or stop it: lookalike jobs lists what runs",
+        )
+        with runs.held(self.directory / "lock", refusal):
+            self._is_held = True
+            try:
+                yield
+            finally:
+                self._is_held = False
+
     def save(self) -> None:
-        """Replaces the file in one step."""
+        """Replaces the file in one step. Raises LookalikeError where it cannot, or another process sweeps here."""
         content = {"plan": self.plan, "trials": [asdict(trial) for trial in self.trials.values()]}
         try:
-            files.write(self.directory / _FILE, json.dumps(content, indent=1))
+            with self.held():
+                files.write(self.directory / _FILE, json.dumps(content, indent=1))
         except OSError as error:
             raise LookalikeError(
                 f"{self.directory} cannot be written: {error.strerror}", hint="free some space, then --resume"

@@ -81,9 +81,17 @@ def sweep(
         BadDataset, LookalikeError: as `ml.sweeps.plan.check`.
         TrainingFailed: no setting went to its end with all repeats; the message says why the first trial failed.
         BadSearchSpace: a grid over a range.
+        LookalikeError: another process sweeps in this folder.
     """
-    began = time.monotonic()
     check(plan, data)
+    with record.held():
+        return _swept(plan, data, record, on_change)
+
+
+def _swept(
+    plan: SweepPlan, data: Sequence[Dataset], record: Record, on_change: Callable[[Record], None] | None
+) -> SweepResult:
+    began = time.monotonic()
     record.plan.setdefault(
         "data", [{"name": each.name, "fingerprint": each.fingerprint, "images": len(each)} for each in data]
     )

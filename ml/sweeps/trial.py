@@ -75,6 +75,8 @@ def run(config: dict[str, Any], job: Job) -> None:
 
 
 def _train(config: TrainConfig, job: Job, on_epoch: Callable[[EpochReport], None]) -> TrainResult:
+    """The run of a trial. The sweep holds its folder, and with it those of all runs: a trial that was pruned still
+    stands in the midst of its run while another process goes on with it."""
     runs = job.directory / "runs"
     if job.workers > 1:
         from ml.ray_cluster.data_parallel import train_distributed
@@ -87,13 +89,14 @@ def _train(config: TrainConfig, job: Job, on_epoch: Callable[[EpochReport], None
             gpus=0 if job.is_on_cpus else None,
             cpus_each=1,
             resume=True,
+            is_held=True,
             track=job.track,
             cache_actor=job.cache_actor,
             on_epoch=on_epoch,
         )
     # Resuming: a trial whose process died goes on from its last epoch.
     cache = SharedCache(job.cache_actor)
-    result = train(config, job.data, runs, resume=True, cache=cache, track=job.track, on_epoch=on_epoch)
+    result = train(config, job.data, runs, resume=True, is_held=True, cache=cache, track=job.track, on_epoch=on_epoch)
     assert result is not None  # only further processes get None
     return result
 

@@ -7,25 +7,50 @@ history.json   the same curves, one entry an epoch
 checkpoints/   while it runs
 model/         the finished bundle
 test.npz       vectors of the test images, if there are any: `ml.evaluation.vectors`
+
+Beside the folder, since that may be moved, lies `.NAME.lock`: whoever leads the run holds it.
 """
 
+import contextlib
+import fcntl
 import hashlib
 import json
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ml import files
 from ml.data.datasets import Dataset
+from ml.errors import LookalikeError
 from ml.names import MODEL_JSON
 from ml.training import checkpoints, lineage
 from ml.training.checkpoints import TrainingFailed
 from ml.training.config import TrainConfig
 
 TEST_VECTORS = "test.npz"
+
+
+@contextlib.contextmanager
+def held(lock_file: Path, refusal: LookalikeError) -> Iterator[None]:
+    """Work that goes on once at a time. When this process dies, however it does, others may do it.
+
+    Args:
+        lock_file: made when missing, and left.
+        refusal: raised where somebody else, of this process or another, is at it.
+    """
+    with contextlib.ExitStack() as until_the_end:
+        # A folder that cannot be written, which is told once something is written; a file system without locks.
+        with contextlib.suppress(OSError):
+            lock_file.parent.mkdir(parents=True, exist_ok=True)
+            file = until_the_end.enter_context(lock_file.open("ab"))  # closing lets go
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise refusal from None
+        yield
 
 
 @dataclass(frozen=True)
@@ -41,6 +66,18 @@ class Run:
         key = hashlib.sha256(facts.encode()).hexdigest()[:8]
         name = f"{_slug(data.name)}-{config.preset}-{key}"
         return cls(name, runs_dir / name)
+
+    def held(self) -> contextlib.AbstractContextManager[None]:
+        """The right to work in the folder, to the end of the block.
+
+        Raises:
+            LookalikeError: another process has it.
+        """
+        refusal = LookalikeError(
+            f"this training is under way already, as {self.name}",
+            hint="wait for it or stop it (lookalike jobs lists what runs), or train another one with another --seed",
+        )
+        return held(self.directory.with_name(f".{self.name}.lock"), refusal)
 
     def begin_anew(self) -> str | None:
         """Makes room for a run from the beginning. Model or checkpoints of an earlier one are set aside, never deleted.

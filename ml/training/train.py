@@ -7,6 +7,7 @@ call the same one. Two presets: `fast` fits a linear head in closed form on feat
 data give progress, early stopping and the threshold of a match; the test set is only ever measured.
 """
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable
@@ -64,6 +65,7 @@ def train(
     *,
     test: Dataset | None = None,
     resume: bool = False,
+    is_held: bool = False,
     cache: Cache | None = None,
     process_group: ProcessGroup | None = None,
     device: str = "auto",
@@ -80,6 +82,8 @@ def train(
         test: images of other classes, measured once at the end; nothing is chosen by them.
         resume: go on after the last checkpoint of this very run; a finished run is given back as it is. Otherwise what
             an earlier run left, checkpoints or a model, is set aside.
+        is_held: who calls sees to it that nobody else works in the run's folder: a sweep for its trials, the process
+            that leads others for the first of them. Otherwise the run is held to its end (`ml.training.runs`).
         cache: decoded images that runs share.
         process_group: processes that train together; all but the first get None back.
         device: auto, cuda or cpu.
@@ -90,26 +94,29 @@ def train(
     Raises:
         BadDataset: the data cannot be trained or measured on.
         TrainingFailed: the run cannot go on; its last good checkpoint is kept.
-        LookalikeError: backbone or device are not there.
+        LookalikeError: backbone or device are not there, or this very run is under way elsewhere.
     """
     began = time.monotonic()
     datasets.check_trainable(data)
     remarks = notes_on(data, test)
     run = Run.of(config, data, runs_dir)
-    model_dir = run.directory / "model"
-    finished = _finished(model_dir, test) if resume else None
-    if finished is not None:
-        reports = [EpochReport.from_json(item) for item in checkpoints.read_history(run.directory)]
-        return TrainResult(finished, finished.metrics, reports, time.monotonic() - began, remarks, run.directory)
     used_device, model = fit.device_of(device), fit.prepare(config, data)  # what can fail does so before it writes
-    notes = list(remarks)
-    if not resume and (process_group is None or process_group.rank == 0) and (aside := run.begin_anew()):
-        remarks.append(aside)
-    run.write_config(config, data, notes)
-
     is_first = process_group is None or process_group.rank == 0
-    flat = runs.flat(config.to_json())
-    with tracked(run.directory, run.name, flat, track, resume=resume) if is_first else untracked() as tracking:
+    with contextlib.ExitStack() as to_the_end:
+        if is_first and not is_held:
+            to_the_end.enter_context(run.held())
+        finished = _finished(run.directory / "model", test) if resume else None
+        if finished is not None:
+            reports = [EpochReport.from_json(item) for item in checkpoints.read_history(run.directory)]
+            return TrainResult(finished, finished.metrics, reports, time.monotonic() - began, remarks, run.directory)
+        notes = list(remarks)
+        if not resume and is_first and (aside := run.begin_anew()):
+            remarks.append(aside)
+        run.write_config(config, data, notes)
+        flat = runs.flat(config.to_json())
+        tracking = to_the_end.enter_context(
+            tracked(run.directory, run.name, flat, track, resume=resume) if is_first else untracked()
+        )
         for note in notes:
             tracking.write(f"note: {note}")
 
@@ -140,8 +147,8 @@ def train(
         seconds = time.monotonic() - began
         saved, metrics = _measured_and_saved(fitted, config, data, test, run, notes, remarks, seconds, device, progress)
         tracking.finish(metrics)
-    checkpoints.clear(run.directory / "checkpoints")
-    checkpoints.clear(run.directory / "best")
+        checkpoints.clear(run.directory / "checkpoints")
+        checkpoints.clear(run.directory / "best")
     return TrainResult(saved, metrics, fitted.history, time.monotonic() - began, remarks, run.directory)
 
 

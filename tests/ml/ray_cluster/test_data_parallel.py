@@ -9,12 +9,16 @@ import psutil
 import pytest
 import ray
 
+from ml.errors import LookalikeError
 from ml.ray_cluster.data_parallel import train_distributed
 from ml.ray_cluster.session import session
 from ml.training.checkpoints import TrainingFailed
 from ml.training.runs import Run
 from ml.training.train import train
 from tests.ml.conftest import quick
+
+# On a busy machine Ray takes minutes to start and a second try, and each of its processes seconds to import torch.
+pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -24,13 +28,17 @@ def ray_here() -> Iterator[None]:
         yield
 
 
-def test_two_processes_find_what_one_finds(products, tmp_path):
+def test_two_processes_find_what_one_finds_and_are_not_disturbed(products, tmp_path):
     config = quick(head="none")
     alone = train(config, products, tmp_path / "alone", device="cpu")
-    epochs, started, listening = [], [], set()
+    epochs, started, listening, refusals = [], [], set(), []
 
     def on_epoch(report):
         epochs.append(report)
+        try:
+            train(config, products, tmp_path / "together", device="cpu")
+        except LookalikeError as error:
+            refusals.append(error.message)
         for pid in (*started[-1], os.getpid()):
             sockets = psutil.Process(pid).net_connections(kind="inet")
             listening.update(each.laddr.ip for each in sockets if each.status == psutil.CONN_LISTEN)
@@ -45,6 +53,7 @@ def test_two_processes_find_what_one_finds(products, tmp_path):
         on_epoch=on_epoch,
         on_workers=started.append,
     )
+    assert len(refusals) == 2 and all("under way already" in refusal for refusal in refusals)
     assert listening, "the processes find each other somewhere"
     assert all(ipaddress.ip_address(each.removeprefix("::ffff:")).is_loopback for each in listening), listening
     assert together.metrics["held_out_map@r"] == pytest.approx(alone.metrics["held_out_map@r"], abs=0.01)

@@ -127,6 +127,24 @@ def test_a_sweep_whose_every_trial_fails_says_why_and_keeps_the_logs(ray_here, p
     assert all("Traceback" in record.log_file(id).read_text() for id in record.trials)
 
 
+def test_a_second_sweep_in_the_same_folder_is_refused_before_it_writes(ray_here, products, tmp_path):
+    plan = _plan("loss=tests.ml.training.own_code:FailingLoss", "lr=1e-4,1e-3")
+    record = _record(tmp_path, plan)
+    refusals = []
+
+    def begin_again(_record: Record) -> None:
+        again = Record.load(record.directory)
+        for begin in (again.save, lambda: sweep(plan, [products], again)):
+            with pytest.raises(LookalikeError, match="sweep try is under way already"):
+                begin()
+            refusals.append(begin)
+
+    with pytest.raises(TrainingFailed):
+        sweep(plan, [products], record, on_change=begin_again)
+    assert len(refusals) >= 4
+    Record.load(record.directory).save()
+
+
 def test_too_few_classes_to_hold_some_out_are_refused(products, tmp_path):
     plan = _plan("lr=1e-4,1e-3")
     with pytest.raises(BadDataset, match="too few classes"):

@@ -1,15 +1,19 @@
-"""Runs on disk: found again, set aside and never deleted, and compared when there is nothing to resume."""
+"""Runs on disk: found again, set aside and never deleted, held, and compared when there is nothing to resume."""
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from torch import nn
 
 from ml.data.datasets import Dataset
+from ml.errors import LookalikeError
 from ml.training import checkpoints
-from ml.training.runs import Run, difference
+from ml.training.runs import Run, difference, held
 from tests.ml.conftest import quick
 
 DATA = Dataset("My photos", (Path("a"), Path("b")), np.array([0, 1]), ("x", "y"), ("1", "2"))
@@ -57,3 +61,28 @@ def test_what_differs_from_the_nearest_run_is_said(tmp_path):
 def test_notes_are_kept_with_the_config(tmp_path):
     run = _unfinished(tmp_path, quick())
     assert '"a note"' in (run.directory / "config.json").read_text()
+
+
+def test_what_a_process_held_is_free_when_it_is_killed(tmp_path: Path) -> None:
+    holds = """
+import pathlib, sys
+from ml.errors import LookalikeError
+from ml.training.runs import held
+with held(pathlib.Path(sys.argv[1]), LookalikeError("no")):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+    command = [sys.executable, "-c", holds, str(tmp_path / "lock")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout and other.stdout.readline() == b"held\n"
+        with pytest.raises(LookalikeError, match="busy"), held(tmp_path / "lock", LookalikeError("busy")):
+            pass
+        other.kill()
+    with held(tmp_path / "lock", LookalikeError("busy")):
+        pass
+
+
+def test_work_in_a_folder_without_a_lock_goes_on(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with held(tmp_path / "file" / "lock", LookalikeError("busy")):
+        pass

@@ -125,8 +125,8 @@ def test_ctrl_c_keeps_the_checkpoint_and_resume_ends_where_the_whole_run_does(pr
 
     with pytest.raises(KeyboardInterrupt):
         train(quick(), products, tmp_path / "cut", on_epoch=interrupt)
-    (run,) = (tmp_path / "cut").iterdir()
-    assert checkpoints.latest(run / "checkpoints").epoch == 1
+    (kept,) = (tmp_path / "cut").glob("*/checkpoints")
+    assert checkpoints.latest(kept).epoch == 1
     epochs = []
     resumed = train(
         quick(), products, tmp_path / "cut", resume=True, on_epoch=lambda report: epochs.append(report.epoch)
@@ -237,8 +237,8 @@ def test_a_learning_rate_that_explodes_says_so_and_keeps_the_last_good_checkpoin
     monkeypatch.setattr(losses, "make", lambda *_, **__: Exploding())
     with pytest.raises(TrainingFailed, match="not a number"):
         train(quick(epochs=3), products, tmp_path)
-    (run,) = tmp_path.iterdir()
-    assert checkpoints.latest(run / "checkpoints").epoch >= 1
+    (kept,) = tmp_path.glob("*/checkpoints")
+    assert checkpoints.latest(kept).epoch >= 1
 
 
 def test_a_full_disk_at_the_end_is_said(products, tmp_path, monkeypatch):
@@ -248,8 +248,8 @@ def test_a_full_disk_at_the_end_is_said(products, tmp_path, monkeypatch):
     monkeypatch.setattr("ml.training.train.save_bundle", full)
     with pytest.raises(TrainingFailed, match="the disk is full"):
         train(quick(epochs=1), products, tmp_path)
-    (run,) = tmp_path.iterdir()
-    assert checkpoints.latest(run / "checkpoints").epoch == 1
+    (kept,) = tmp_path.glob("*/checkpoints")
+    assert checkpoints.latest(kept).epoch == 1
 
 
 @pytest.mark.parametrize(
@@ -332,6 +332,21 @@ def test_training_anew_sets_checkpoints_aside_instead_of_deleting_them(products,
     anew = train(config, products, tmp_path)
     assert any("an unfinished run of 1 epochs was set aside" in remark for remark in anew.remarks)
     assert checkpoints.latest(tmp_path / f"{anew.run_dir.name}.1" / "checkpoints").epoch == 1
+
+
+def test_the_same_training_twice_at_a_time_is_refused_and_the_first_one_goes_on(products, tmp_path):
+    config, refusals = quick(head="none"), []
+
+    def start_again(_report):
+        for resume in (False, True):
+            with pytest.raises(LookalikeError, match="under way already") as refused:
+                train(config, products, tmp_path, resume=resume)
+            refusals.append(refused.value.message)
+
+    first = train(config, products, tmp_path, on_epoch=start_again)
+    assert len(refusals) == 4 and all(first.run_dir.name in refusal for refusal in refusals)
+    assert [report.epoch for report in first.history] == [1, 2]
+    assert first.bundle.directory.is_dir() and not list(tmp_path.glob("*.1"))
 
 
 def test_shared_images_are_copied_a_batch_at_a_time(products, tmp_path):
