@@ -13,6 +13,8 @@ import ray
 from ml.errors import LookalikeError
 from ml.ray_cluster.session import session
 
+pytestmark = pytest.mark.timeout(900)  # on a busy machine Ray takes minutes to start, and a second try
+
 
 @pytest.fixture
 def no_cluster(monkeypatch):
