@@ -48,7 +48,7 @@ def decode(
 
     Raises:
         BadDataset: no image can be decoded.
-        LookalikeError: there is no room for the decoded images.
+        LookalikeError: there is no room for the decoded images, or the machine has no processor time for them.
     """
     size = preprocessing.size_px
     needed = len(dataset) * size * size * 3

@@ -32,7 +32,8 @@ _TICK_S = 1.0
 _LONGEST_PER_SECOND = 12.0
 _NEARLY_ALL = 0.9  # of the processor time that an image may take
 
-_OF_BULK, _OF_SLOW_SEARCHES, _OF_SLOW_BULK = 10, 9, 19  # niceness
+# Niceness. Slow photos get a thirtieth of a core beside a program at 0: of those of a few seconds each is done in time.
+_OF_BULK, _OF_SLOW_SEARCHES, _OF_SLOW_BULK = 10, 9, 15
 _RESERVE_SHARE = 1 / 6
 _PATIENCE_S = 15.0  # a search is answered within 30 s, and the photo itself may take ten
 
