@@ -56,8 +56,8 @@ class _Lane:
         self._nursery, self._size, self._niceness = nursery, size, niceness
         self._idle: list[Decoder] = []
         self._at_work = 0
-        self._line: deque[object] = deque()
-        self._changed = threading.Condition()
+        self._line: deque[threading.Event] = deque()  # who waits; set when a turn is theirs
+        self._lock = threading.Lock()
 
     @property
     def waiting(self) -> int:
@@ -68,26 +68,32 @@ class _Lane:
     def turn(self, patience_s: float | None = None) -> Iterator[None]:
         """Waits until whoever came before had a turn and fewer are at work than may be. Raises _NoTurn when that takes
         longer than so many seconds."""
-        me = object()
-        with self._changed:
-            self._line.append(me)
-            try:
-                if not self._changed.wait_for(lambda: self._line[0] is me and self._at_work < self._size, patience_s):
-                    raise _NoTurn
-                self._at_work += 1
-            finally:
-                self._line.remove(me)
-                self._changed.notify_all()  # the next one is first now
+        self._wait_for_turn(patience_s)
         try:
             yield
         finally:
-            with self._changed:
-                self._at_work -= 1
-                self._changed.notify_all()
+            with self._lock:
+                if self._line:  # a turn is handed on: whoever comes just now does not overtake
+                    self._line.popleft().set()
+                else:
+                    self._at_work -= 1
+
+    def _wait_for_turn(self, patience_s: float | None) -> None:
+        with self._lock:
+            if self._at_work < self._size:
+                self._at_work += 1
+                return
+            mine = threading.Event()
+            self._line.append(mine)
+        if not mine.wait(patience_s):
+            with self._lock:
+                if not mine.is_set():
+                    self._line.remove(mine)
+                    raise _NoTurn
 
     def take(self) -> Decoder:
         """A child that does nothing."""
-        with self._changed:
+        with self._lock:
             if self._idle:
                 return self._idle.pop()
         return self.start()
@@ -101,7 +107,7 @@ class _Lane:
         if not decoder.is_reusable:
             decoder.kill()
             return
-        with self._changed:
+        with self._lock:
             self._idle.append(decoder)
 
 
