@@ -1,11 +1,13 @@
 """Files and folders that appear whole or not at all: written as a draft, synced to disk, renamed into place.
 
 And files that are read only if they are files: a pipe or a device of that name would have its reader wait for ever.
+Work that a file stands for goes on once at a time: `held`.
 """
 
 import contextlib
 import ctypes
 import errno
+import fcntl
 import os
 import re
 import shutil
@@ -142,6 +144,26 @@ def sync(path: Path | str) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextlib.contextmanager
+def held(lock_file: Path, refusal: Exception) -> Iterator[None]:
+    """Work that goes on once at a time. When this process dies, however it does, others may do it.
+
+    Args:
+        lock_file: made when missing, and left.
+        refusal: raised where somebody else, of this process or another, is at it.
+    """
+    with contextlib.ExitStack() as until_the_end:
+        # A folder that cannot be written, which is told once something is written; a file system without locks.
+        with contextlib.suppress(OSError):
+            lock_file.parent.mkdir(parents=True, exist_ok=True)
+            file = until_the_end.enter_context(lock_file.open("ab"))  # closing lets go
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise refusal from None
+        yield
 
 
 def _opened(path: Path, *, follow: bool) -> tuple[int, int]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from deploy.cli.console import Console, Phases, command, table
-from ml.model.registry import are_few, held_out_classes
+from ml.model.verdict import are_few, held_out_classes
 
 if TYPE_CHECKING:
     from workers.client import Client

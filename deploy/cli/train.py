@@ -8,7 +8,7 @@ from deploy.cli.console import Console, command
 from deploy.cli.models import publish_and_show
 from deploy.cli.setting_option import parsed, setting_option, track_option
 from deploy.cli.training_report import ConsoleReport
-from ml.model.registry import are_few
+from ml.model.verdict import are_few
 
 _LOSSES = "normsoftmax, softmax, proxy_anchor, arcface, multi_similarity, triplet, …"
 

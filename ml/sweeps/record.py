@@ -21,7 +21,6 @@ from msgspec import Meta
 
 from ml import files, records
 from ml.errors import LookalikeError
-from ml.training import runs
 
 FINISHED = ("done", "pruned")
 _FILE = "trials.json"
@@ -192,7 +191,7 @@ class Record:
             f"sweep {self.directory.name} is under way already",
             hint="wait for it or stop it: lookalike jobs lists what runs",
         )
-        with runs.held(self.directory / "lock", refusal):
+        with files.held(self.directory / "lock", refusal):
             self._is_held = True
             try:
                 yield

@@ -15,7 +15,7 @@ from ml.data.holdout import HeldOut
 from ml.evaluation.metrics import evaluate_retrieval
 from ml.evaluation.pairs import count_pairs
 from ml.model.network import EmbeddingModel
-from ml.model.registry import HELD_OUT_GAIN
+from ml.model.verdict import HELD_OUT_GAIN
 from ml.statistics.uncertainty import ByClass, difference, intervals
 from ml.training.features import Reader, project_sides
 

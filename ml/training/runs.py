@@ -12,12 +12,11 @@ Beside the folder, since that may be moved, lies `.NAME.lock`: whoever leads the
 """
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,26 +30,6 @@ from ml.training.checkpoints import TrainingFailed
 from ml.training.config import TrainConfig
 
 TEST_VECTORS = "test.npz"
-
-
-@contextlib.contextmanager
-def held(lock_file: Path, refusal: LookalikeError) -> Iterator[None]:
-    """Work that goes on once at a time. When this process dies, however it does, others may do it.
-
-    Args:
-        lock_file: made when missing, and left.
-        refusal: raised where somebody else, of this process or another, is at it.
-    """
-    with contextlib.ExitStack() as until_the_end:
-        # A folder that cannot be written, which is told once something is written; a file system without locks.
-        with contextlib.suppress(OSError):
-            lock_file.parent.mkdir(parents=True, exist_ok=True)
-            file = until_the_end.enter_context(lock_file.open("ab"))  # closing lets go
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise refusal from None
-        yield
 
 
 @dataclass(frozen=True)
@@ -77,7 +56,7 @@ class Run:
             f"this training is under way already, as {self.name}",
             hint="wait for it or stop it (lookalike jobs lists what runs), or train another one with another --seed",
         )
-        return held(self.directory.with_name(f".{self.name}.lock"), refusal)
+        return files.held(self.directory.with_name(f".{self.name}.lock"), refusal)
 
     def begin_anew(self) -> str | None:
         """Makes room for a run from the beginning. Model or checkpoints of an earlier one are set aside, never deleted.

@@ -5,7 +5,8 @@ import time
 from collections.abc import Callable, Iterator
 
 from ml.errors import LookalikeError
-from ml.model.registry import Active, Registry, are_few, held_out_classes, is_no_better
+from ml.model.registry import Active, Registry
+from ml.model.verdict import are_few, held_out_classes, is_no_better
 from workers.client.following import Following
 from workers.errors import Busy, Refused
 from workers.messages import JobStatus, PreviewedQuery

@@ -126,8 +126,10 @@ def _unless_dropped(serving: Serving, collection: str, target: ServingModel | No
     try:
         yield
     except Exception:  # a collection that goes in the midst of a call makes an engine say anything
+        if target is not None:
+            raise
         serving.refresh()
-        if target is not None or collection in {*serving.retained(), *(live.collection for live in serving.targets())}:
+        if collection in {*serving.retained(), *(live.collection for live in serving.targets())}:
             raise
         logger.info("collection %s was dropped meanwhile", collection)
 

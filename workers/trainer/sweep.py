@@ -12,7 +12,7 @@ from ml.data.holdout import hold_out
 from ml.errors import LookalikeError
 from ml.evaluation.evaluate import evaluate
 from ml.model.bundle import Bundle
-from ml.model.registry import held_out_classes, is_no_better
+from ml.model.verdict import held_out_classes, is_no_better
 from ml.names import RunName
 from ml.sweeps import plan as plans
 from ml.sweeps import report as report_page

@@ -12,7 +12,8 @@ from ml.errors import LookalikeError
 from ml.evaluation.evaluate import evaluate
 from ml.model import weights
 from ml.model.bundle import Bundle
-from ml.model.registry import Registry, held_out_classes, is_no_better
+from ml.model.registry import Registry
+from ml.model.verdict import held_out_classes, is_no_better
 from ml.training import probe, recipes, runs, tracking
 from ml.training import train as training
 from ml.training.config import TrainConfig, preset_config

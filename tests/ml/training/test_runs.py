@@ -12,8 +12,9 @@ from torch import nn
 
 from ml.data.datasets import Dataset
 from ml.errors import LookalikeError
+from ml.files import held
 from ml.training import checkpoints
-from ml.training.runs import Run, difference, held
+from ml.training.runs import Run, difference
 from tests.ml.conftest import quick
 
 DATA = Dataset("My photos", (Path("a"), Path("b")), np.array([0, 1]), ("x", "y"), ("1", "2"))
@@ -67,7 +68,7 @@ def test_what_a_process_held_is_free_when_it_is_killed(tmp_path: Path) -> None:
     holds = """
 import pathlib, sys
 from ml.errors import LookalikeError
-from ml.training.runs import held
+from ml.files import held
 with held(pathlib.Path(sys.argv[1]), LookalikeError("no")):
     print("held", flush=True)
     sys.stdin.read()

@@ -17,7 +17,7 @@ from ml.data.seen_photos import SeenPhotos
 from ml.errors import LookalikeError
 from ml.model import bundle, embedder
 from ml.model.network import from_bundle
-from ml.model.registry import HELD_OUT_GAIN, is_no_better
+from ml.model.verdict import HELD_OUT_GAIN, is_no_better
 from ml.training import checkpoints, losses
 from ml.training import train as training
 from ml.training.checkpoints import TrainingFailed

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from ml.model.registry import is_no_better
+from ml.model.verdict import is_no_better
 from workers.client import Client
 from workers.errors import Refused
 
